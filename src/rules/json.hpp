@@ -1,0 +1,49 @@
+// Reads single values out of event JSON with the semantics of the homeserver's own parser: the last duplicate
+// key wins, keys are compared unescaped, trailing garbage makes the document unreadable. Nothing here throws
+// and nothing asks the input to be valid (spec 3.3).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace sliding_sync::rules {
+
+/// What stands in the place of a wanted value.
+enum class ValueState : std::uint8_t {
+    absent,    ///< no such key, or an enclosing object is missing
+    null,      ///< JSON null
+    text,      ///< a string PostgreSQL can store
+    unusable,  ///< any other type, or a string with U+0000 or a lone surrogate
+};
+
+struct Value {
+    ValueState state = ValueState::absent;
+    std::string text;  ///< UTF-8; filled only for ValueState::text
+
+    /// The column value: the text when there is a usable one (spec 3.1, 3.3), otherwise SQL NULL.
+    [[nodiscard]] std::optional<std::string> column() const;
+    /// True when the key is there with anything but null (spec 3.1: `is_encrypted`).
+    [[nodiscard]] bool present() const noexcept {
+        return state == ValueState::text || state == ValueState::unusable;
+    }
+};
+
+/// `content.<key>` of an event; absent when the document is unreadable or its content is not an object.
+[[nodiscard]] Value content_value(std::string_view event_json, std::string_view key) noexcept;
+
+/// `<key>` at the top of a document, e.g. `sender`.
+[[nodiscard]] Value top_level_value(std::string_view event_json, std::string_view key) noexcept;
+
+/// True when the whole document can be read as one JSON object.
+[[nodiscard]] bool is_readable(std::string_view event_json) noexcept;
+
+/// The flags of `event_json.internal_metadata` that matter here; both false when it is unreadable (spec 1.0).
+struct InternalMetadata {
+    bool out_of_band_membership = false;
+    bool recheck_redaction = false;
+};
+[[nodiscard]] InternalMetadata read_internal_metadata(std::string_view json) noexcept;
+
+}  // namespace sliding_sync::rules

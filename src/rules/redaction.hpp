@@ -1,0 +1,43 @@
+// Is an event redacted for whoever reads it today? (spec 3.6)
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace sliding_sync::rules {
+
+/// A stored redaction event, as far as its verdict needs it. Views live as long as the facts they point into.
+struct RedactionEvent {
+    bool stored = false;    ///< in `events` and in `event_json`
+    bool rejected = false;
+    bool same_room = false; ///< same `room_id` as its target
+    std::string_view sender;
+    std::string_view json;
+    std::string_view internal_metadata;
+};
+
+/// One row of `redactions` that names the event.
+struct Redaction {
+    bool recheck = true;    ///< `redactions.recheck`; true where the column does not exist (before schema 94)
+    RedactionEvent event;
+};
+
+/// One row of `room_ban_redactions` for the event's room and sender (MSC4293).
+struct BanRedaction {
+    std::optional<std::int64_t> redact_end_ordering;
+    RedactionEvent event;
+};
+
+/// The event that may be redacted. `m.room.create` is never redacted on read: do not ask for it.
+struct RedactionTarget {
+    std::string_view sender;
+    std::optional<std::int64_t> stream_ordering;
+};
+
+/// Spec 3.6: redacted when any redaction, or any ban redaction, applies.
+[[nodiscard]] bool is_redacted(const RedactionTarget& target, std::span<const Redaction> redactions,
+                               std::span<const BanRedaction> ban_redactions) noexcept;
+
+}  // namespace sliding_sync::rules

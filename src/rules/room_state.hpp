@@ -1,0 +1,38 @@
+// From the relevant current-state events of a room to the four state columns (spec 3.1).
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "rules/event_types.hpp"
+
+namespace sliding_sync::rules {
+
+/// A relevant state event that is stored (`events` and `event_json`). The view lives as long as the facts.
+struct StateEvent {
+    std::string_view json;
+    bool redacted = false;  ///< verdict of `is_redacted`; ignored for m.room.create
+    bool rejected = false;  ///< a rejected event is invisible to readers: its column is empty
+};
+
+/// By StateKind; nothing where current state has no such event or the event is not stored.
+using StateEvents = std::array<std::optional<StateEvent>, state_kind_count>;
+
+/// The columns shared by both derived tables.
+struct RoomState {
+    std::optional<std::string> room_type;
+    std::optional<std::string> room_name;
+    bool is_encrypted = false;
+    std::optional<std::string> tombstone_successor_room_id;
+
+    friend bool operator==(const RoomState&, const RoomState&) = default;
+};
+
+[[nodiscard]] RoomState derive_room_state(const StateEvents& events) noexcept;
+
+/// True when at least one relevant event is stored.
+[[nodiscard]] bool has_relevant_state(const StateEvents& events) noexcept;
+
+}  // namespace sliding_sync::rules

@@ -1,0 +1,21 @@
+// From the stripped state that came with an invite or a knock to the four state columns (spec 3.2).
+#pragma once
+
+#include <string_view>
+
+#include "rules/room_state.hpp"
+
+namespace sliding_sync::rules {
+
+struct StrippedState {
+    bool has_known_state = false;  ///< false without a valid ("m.room.create", "") element
+    RoomState state;               ///< empty when nothing is known
+};
+
+/// `membership` is the event's membership: "invite" reads `unsigned.invite_room_state`, "knock"
+/// `unsigned.knock_room_state`, everything else knows nothing. A redacted event has lost both (spec 3.6).
+/// Values that are no usable string are empty columns, never an error (D30).
+[[nodiscard]] StrippedState read_stripped_state(std::string_view event_json, std::string_view membership,
+                                                bool redacted) noexcept;
+
+}  // namespace sliding_sync::rules
