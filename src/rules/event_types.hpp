@@ -25,6 +25,7 @@ inline constexpr std::array<std::string_view, 7> bump_types{
 /// The relevant state kind of an event type; nothing for every other type.
 [[nodiscard]] std::optional<StateKind> state_kind(std::string_view event_type) noexcept;
 
+/// True for the types that raise `bump_stamp` (spec 3.4); state events of these types count as well.
 [[nodiscard]] bool is_bump_type(std::string_view event_type) noexcept;
 
 }  // namespace sliding_sync::rules

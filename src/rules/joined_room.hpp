@@ -20,14 +20,16 @@ struct JoinedRoom {
 
 struct JoinedRoomFacts {
     std::string room_id;
-    bool in_rooms = false;                         ///< the foreign key to `rooms` can be met
-    StateEvents state_events;                      ///< today's current state
-    std::optional<std::int64_t> latest_ordering;   ///< of the events that are neither outlier nor rejected, any sign
+    bool in_rooms = false;     ///< the foreign key to `rooms` can be met
+    StateEvents state_events;  ///< today's current state
+    /// Highest stream ordering, of any sign, of the events that are neither outlier nor rejected (D5, D7).
+    std::optional<std::int64_t> latest_ordering;
     std::optional<std::int64_t> latest_bump_ordering;  ///< the same among the bump types
 };
 
-/// No row unless the room is in `rooms`, has a stored relevant current-state event and an eligible event.
-/// A bump stamp is positive or NULL (H49).
+/// The row as a from-scratch recompute gives it. No row unless the room is in `rooms`, has a stored relevant
+/// current-state event and an eligible event (D8, D9, D12). The ordering may be negative (D13), a bump stamp is
+/// positive or NULL (H49). Throws nothing but std::bad_alloc.
 [[nodiscard]] std::optional<JoinedRoom> derive_joined_room(const JoinedRoomFacts& facts);
 
 }  // namespace sliding_sync::rules

@@ -1,6 +1,11 @@
 // Reads single values out of event JSON with the semantics of the homeserver's own parser: the last duplicate
-// key wins, keys are compared unescaped, trailing garbage makes the document unreadable. Nothing here throws
-// and nothing asks the input to be valid (spec 3.3).
+// key wins, keys are compared unescaped. Nothing asks the input to be valid (spec 3.3), and nothing throws but
+// std::bad_alloc.
+//
+// A document is unreadable when it is not one whole JSON object: empty, truncated, followed by anything but
+// space, not UTF-8, with a byte order mark in front (the homeserver's parser refuses that too), or broken on the
+// way to the wanted value. The inside of a value that nobody wants is skipped, not checked: NaN, 1e400, lone
+// surrogates and any depth of nesting pass there.
 #pragma once
 
 #include <cstdint>
@@ -30,20 +35,24 @@ struct Value {
     }
 };
 
-/// `content.<key>` of an event; absent when the document is unreadable or its content is not an object.
-[[nodiscard]] Value content_value(std::string_view event_json, std::string_view key) noexcept;
+/// `content.<key>` of an event (spec 3.1); absent when the document is unreadable or its content is not an
+/// object.
+[[nodiscard]] Value content_value(std::string_view event_json, std::string_view key);
 
-/// `<key>` at the top of a document, e.g. `sender`.
-[[nodiscard]] Value top_level_value(std::string_view event_json, std::string_view key) noexcept;
+/// `<key>` at the top of a document, e.g. `sender` (H46); absent when the document is unreadable.
+[[nodiscard]] Value top_level_value(std::string_view event_json, std::string_view key);
 
-/// True when the whole document can be read as one JSON object.
-[[nodiscard]] bool is_readable(std::string_view event_json) noexcept;
+/// True when the whole document can be read as one JSON object: to a homeserver, an event that is not is no
+/// event (spec 3.3).
+[[nodiscard]] bool is_readable(std::string_view event_json);
 
-/// The flags of `event_json.internal_metadata` that matter here; both false when it is unreadable (spec 1.0).
+/// The flags of `event_json.internal_metadata` that matter here (spec 1.0).
 struct InternalMetadata {
     bool out_of_band_membership = false;
     bool recheck_redaction = false;
 };
-[[nodiscard]] InternalMetadata read_internal_metadata(std::string_view json) noexcept;
+
+/// Only JSON `true` sets a flag; both are false when the document is unreadable.
+[[nodiscard]] InternalMetadata read_internal_metadata(std::string_view json);
 
 }  // namespace sliding_sync::rules

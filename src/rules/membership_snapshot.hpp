@@ -31,36 +31,38 @@ enum class SnapshotSource : std::uint8_t {
     keep,           ///< the membership did not change: history stays as it is (A5, D23, D24)
     current_state,  ///< the membership event is in current state, or the room has some (3.5 rule 1)
     wiped_state,    ///< the last local user left: current state as it was before this transaction's wipe (H7)
-    stripped_state, ///< invite or knock from outside (3.5 rule 2)
-    inherit,        ///< out-of-band leave, or nothing left to read: the previous snapshot's columns (H8)
-    earlier_invite, ///< as `inherit`, but there is no previous snapshot: the user's latest invite or knock (D22)
-    unknown_history,///< unchanged leave or ban without a snapshot: left to backfill, which reads state groups
-    none,           ///< no row: no membership, or its event or room is not stored (H48, H50)
+    stripped_state,  ///< invite or knock from outside (3.5 rule 2)
+    inherit,         ///< out-of-band leave, or nothing left to read: the previous snapshot's columns (H8)
+    earlier_invite,  ///< as `inherit`, but there is no previous snapshot: the user's latest invite or knock (D22)
+    unknown_history,  ///< unchanged leave or ban without a snapshot: left to backfill, which reads state groups
+    none,             ///< no row: no membership, or its event or room is not stored (H48, H50)
 };
 
 /// The membership as the base tables hold it, and what was there before this transaction.
 struct MembershipFacts {
     std::string room_id;
     std::string user_id;
-    bool in_rooms = false;                   ///< the foreign key to `rooms` can be met
+    bool in_rooms = false;  ///< the foreign key to `rooms` can be met
 
     // local_current_membership and its event; event_id is empty when there is no membership row
     std::string event_id;
     std::string membership;
-    bool event_stored = false;               ///< in `events`, in this very room
-    std::optional<std::int64_t> stream_ordering;   ///< events.stream_ordering, whatever the membership row says (H47)
-    std::optional<std::string> sender;       ///< events.sender
+    bool event_stored = false;  ///< in `events`, in this very room
+    /// events.stream_ordering, whatever the membership row says (H47).
+    std::optional<std::int64_t> stream_ordering;
+    std::optional<std::string> sender;                   ///< events.sender
     std::optional<std::string> room_memberships_sender;  ///< stands in for a missing events.sender (H46)
     std::optional<std::string> instance_name;
     bool outlier = false;
-    bool redacted = false;                   ///< verdict of `is_redacted`
-    std::string json;                        ///< event_json.json; empty when not stored
+    bool redacted = false;  ///< verdict of `is_redacted`
+    std::string json;       ///< event_json.json; empty when not stored
     std::string internal_metadata;
-    std::optional<std::int32_t> forgotten;   ///< room_memberships.forgotten of the event
+    std::optional<std::int32_t> forgotten;  ///< room_memberships.forgotten of the event
 
-    bool in_current_state = false;           ///< current state's member event of this user is event_id
-    bool room_has_current_state = false;     ///< current_state_events has any row of the room
-    bool room_had_current_state = false;     ///< it had one before this transaction, or this transaction brought some
+    bool in_current_state = false;        ///< current state's member event of this user is event_id
+    bool room_has_current_state = false;  ///< current_state_events has any row of the room
+    /// It had one before this transaction, or this transaction brought some.
+    bool room_had_current_state = false;
 
     // before this transaction
     /// The same event id stood in local_current_membership, and it did not enter current state just now:
@@ -69,19 +71,24 @@ struct MembershipFacts {
     std::optional<MembershipSnapshot> previous;
 };
 
-/// Which of the ways of spec 3.5 applies.
-[[nodiscard]] SnapshotSource snapshot_source(const MembershipFacts& facts) noexcept;
+/// Which of the ways of spec 3.5 applies: the first that fits of `none`, an unchanged membership, current state,
+/// an out-of-band membership, an empty current state; current state again for the rest. `keep` and `inherit` are
+/// given only when there is a previous snapshot. Throws nothing but std::bad_alloc.
+[[nodiscard]] SnapshotSource snapshot_source(const MembershipFacts& facts);
 
 /// The state that belongs to `snapshot_source(facts)`; unused members stay empty.
 struct SnapshotInput {
-    StateEvents state_events;                ///< current_state: today's; wiped_state: before the wipe
-    std::string earlier_invite_json;         ///< earlier_invite: empty when there is none
+    StateEvents state_events;         ///< current_state: today's; wiped_state: before the wipe
+    std::string earlier_invite_json;  ///< earlier_invite: empty when there is none
     std::string earlier_invite_membership;
     bool earlier_invite_redacted = false;
 };
 
-/// The row, or nothing when there must be none. `forgotten` is that of the membership event; where
-/// `room_memberships` has no row of it, the previous snapshot's stays.
+/// The row, or nothing when there must be none (`none`) or its history has to be looked up (`unknown_history`).
+/// Only the state columns and `has_known_state` depend on the source; all others are today's facts, with
+/// `event_instance_name` "master" for a missing or empty name (H45). `forgotten` is that of the membership
+/// event; where `room_memberships` has no row of it, the previous snapshot's stays if it was of the same event,
+/// and is false otherwise (H21). Throws nothing but std::bad_alloc.
 [[nodiscard]] std::optional<MembershipSnapshot> derive_membership_snapshot(const MembershipFacts& facts,
                                                                            const SnapshotInput& input);
 

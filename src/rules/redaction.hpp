@@ -10,9 +10,9 @@ namespace sliding_sync::rules {
 
 /// A stored redaction event, as far as its verdict needs it. Views live as long as the facts they point into.
 struct RedactionEvent {
-    bool stored = false;    ///< in `events` and in `event_json`
+    bool stored = false;  ///< in `events` and in `event_json`
     bool rejected = false;
-    bool same_room = false; ///< same `room_id` as its target
+    bool same_room = false;  ///< same `room_id` as its target
     std::string_view sender;
     std::string_view json;
     std::string_view internal_metadata;
@@ -20,7 +20,7 @@ struct RedactionEvent {
 
 /// One row of `redactions` that names the event.
 struct Redaction {
-    bool recheck = true;    ///< `redactions.recheck`; true where the column does not exist (before schema 94)
+    bool recheck = true;  ///< `redactions.recheck`; true where the column does not exist (before schema 94)
     RedactionEvent event;
 };
 
@@ -36,8 +36,10 @@ struct RedactionTarget {
     std::optional<std::int64_t> stream_ordering;
 };
 
-/// Spec 3.6: redacted when any redaction, or any ban redaction, applies.
+/// Spec 3.6: redacted when any redaction, or any ban redaction, applies. The version of the room is not looked
+/// at, as it may be unknown (H51). A ban redaction with an end never reaches a target without an ordering (H72).
+/// Bad JSON and user ids without a domain are no match, not an error; throws nothing but std::bad_alloc.
 [[nodiscard]] bool is_redacted(const RedactionTarget& target, std::span<const Redaction> redactions,
-                               std::span<const BanRedaction> ban_redactions) noexcept;
+                               std::span<const BanRedaction> ban_redactions);
 
 }  // namespace sliding_sync::rules

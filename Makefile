@@ -1,0 +1,48 @@
+# sliding_sync: keeps the room-list tables of a Matrix homeserver exact.
+#
+#   make              build the extension              make install      install it (PG_CONFIG=... picks the server)
+#   make demo         see it work, in a private cluster  make check        all tests
+#   make installcheck SQL tests on a running server     make help         the rest
+
+EXTENSION = control/sliding_sync
+EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" control/sliding_sync.control)
+DATA = extension/sliding_sync--$(EXTVERSION).sql
+MODULE_big = sliding_sync
+SOURCES = $(sort $(wildcard src/*/*.cpp))
+OBJS = $(SOURCES:.cpp=.o)
+
+# SQL tests; `tests/run` adds the oracle after each of them.
+REGRESS = $(notdir $(basename $(sort $(wildcard sql/*.sql))))
+ISOLATION = $(notdir $(basename $(sort $(wildcard specs/*.spec))))
+REGRESS_OPTS = --inputdir=. --load-extension=sliding_sync
+ISOLATION_OPTS = --inputdir=. --load-extension=sliding_sync
+
+PG_CPPFLAGS = -I$(srcdir)/src -DSLIDING_SYNC_VERSION=\"$(EXTVERSION)\"
+PG_CXXFLAGS = -std=c++20 -O2 -fvisibility=hidden -Wall -Wextra -Werror -Wno-register -Wno-unused-parameter \
+	-Wno-missing-field-initializers -Wno-cast-function-type -MMD -MP
+SHLIB_LINK = -lsimdjson -lstdc++
+EXTRA_CLEAN = $(SOURCES:.cpp=.d) build
+
+PG_CONFIG ?= pg_config
+# bitcode would be compiled by another compiler without our flags
+override with_llvm = no
+srcdir ?= .
+# PGXS has a `check` target of its own, which only says that it is not supported
+ifeq ($(filter check demo help,$(MAKECMDGOALS)),)
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+else
+check: ## every test; the last line is "N passed, N failed"
+	@scripts/check
+endif
+
+-include $(SOURCES:.cpp=.d)
+
+.PHONY: help demo check
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 20
+
+demo: ## installs what is missing, builds, shows the extension at work in a private cluster
+	@scripts/demo
+

@@ -1,0 +1,356 @@
+#include "admin/attach.hpp"
+
+#include "admin/derived_tables.hpp"
+#include "derive/sql_text.hpp"
+#include "server/catalog.hpp"
+#include "server/spi.hpp"
+#include "server/transaction.hpp"
+
+extern "C" {
+#include "catalog/namespace.h"
+#include "commands/extension.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+// A homeserver's writer waits behind our lock request as long as we wait for the locks: not longer than this.
+constexpr int lock_wait_milliseconds = 700;
+constexpr int lock_attempts = 15;
+constexpr int first_pause_milliseconds = 200;
+constexpr int longest_pause_milliseconds = 3000;
+
+// Without these there is no homeserver; the others may be missing in older schemas.
+constexpr std::array<BaseTable, 6> required_tables{BaseTable::events,
+                                                   BaseTable::event_json,
+                                                   BaseTable::rooms,
+                                                   BaseTable::room_memberships,
+                                                   BaseTable::current_state_events,
+                                                   BaseTable::local_current_membership};
+
+struct RequiredColumn {
+    BaseTable table;
+    const char* name;
+    const char* type;
+};
+
+// The columns that name keys or decide rows; a table without them is of another shape.
+constexpr std::array<RequiredColumn, 22> required_columns{{
+    {BaseTable::events, "event_id", "text"},
+    {BaseTable::events, "room_id", "text"},
+    {BaseTable::events, "type", "text"},
+    {BaseTable::events, "sender", "text"},
+    {BaseTable::events, "outlier", "boolean"},
+    {BaseTable::events, "instance_name", "text"},
+    {BaseTable::events, "stream_ordering", "bigint"},
+    {BaseTable::events, "rejection_reason", "text"},
+    {BaseTable::event_json, "event_id", "text"},
+    {BaseTable::event_json, "room_id", "text"},
+    {BaseTable::event_json, "json", "text"},
+    {BaseTable::event_json, "internal_metadata", "text"},
+    {BaseTable::rooms, "room_id", "text"},
+    {BaseTable::room_memberships, "event_id", "text"},
+    {BaseTable::room_memberships, "forgotten", "integer"},
+    {BaseTable::current_state_events, "event_id", "text"},
+    {BaseTable::current_state_events, "room_id", "text"},
+    {BaseTable::current_state_events, "type", "text"},
+    {BaseTable::current_state_events, "state_key", "text"},
+    {BaseTable::local_current_membership, "room_id", "text"},
+    {BaseTable::local_current_membership, "user_id", "text"},
+    {BaseTable::local_current_membership, "event_id", "text"},
+}};
+
+std::string literal(std::string_view text) {
+    const std::string owned(text);
+    return call_pg([&]() -> const char* { return quote_literal_cstr(owned.c_str()); });
+}
+
+std::string identifier(std::string_view text) {
+    const std::string owned(text);
+    return call_pg([&]() -> const char* { return quote_identifier(owned.c_str()); });
+}
+
+struct TableEntry {
+    Oid oid = InvalidOid;
+    std::string owner;
+};
+
+std::optional<TableEntry> find_relation(const std::string& schema, const char* name) {
+    const Rows rows = query_once(
+        "SELECT c.oid, r.rolname FROM pg_catalog.pg_class c "
+        "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
+        "JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) c.relowner "
+        "WHERE n.nspname OPERATOR(pg_catalog.=) " +
+        literal(schema) + " AND c.relname OPERATOR(pg_catalog.=) " + literal(name) +
+        " AND c.relkind OPERATOR(pg_catalog.=) 'r'");
+    if (rows.count == 0) {
+        return std::nullopt;
+    }
+    return TableEntry{static_cast<Oid>(rows[0][0].number), std::string(rows[0][1].text())};
+}
+
+std::vector<BaseTable> present_tables(const std::string& schema) {
+    std::vector<BaseTable> tables;
+    for (std::size_t i = 0; i < base_table_count; ++i) {
+        if (find_relation(schema, base_table_names[i])) {
+            tables.push_back(static_cast<BaseTable>(i));
+        }
+    }
+    return tables;
+}
+
+std::string missing_tables(const std::vector<BaseTable>& present) {
+    std::string missing;
+    for (const BaseTable table : required_tables) {
+        if (std::find(present.begin(), present.end(), table) == present.end()) {
+            missing += (missing.empty() ? "" : ", ") + std::string(table_name(table));
+        }
+    }
+    return missing;
+}
+
+// Schemas with all required tables.
+std::vector<std::string> homeserver_schemas() {
+    std::string names;
+    for (const BaseTable table : required_tables) {
+        names += (names.empty() ? "'" : ",'") + std::string(table_name(table)) + "'";
+    }
+    const Rows rows = query_once(
+        "SELECT n.nspname FROM pg_catalog.pg_class c "
+        "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
+        "WHERE c.relkind OPERATOR(pg_catalog.=) 'r' AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY[" +
+        names + "]::pg_catalog.name[]) AND c.relpersistence OPERATOR(pg_catalog.=) 'p' GROUP BY n.nspname "
+                "HAVING pg_catalog.count(*) OPERATOR(pg_catalog.=) " +
+        std::to_string(required_tables.size()) + " ORDER BY n.nspname");
+    std::vector<std::string> schemas;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        schemas.emplace_back(rows[i][0].text());
+    }
+    return schemas;
+}
+
+std::string column_type(Oid relation, const char* column) {
+    const Rows rows = query_once(
+        "SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a "
+        "WHERE a.attrelid OPERATOR(pg_catalog.=) " +
+        std::to_string(relation) + " AND NOT a.attisdropped AND a.attname OPERATOR(pg_catalog.=) " + literal(column));
+    return rows.count == 0 ? std::string() : std::string(rows[0][0].text());
+}
+
+void check_column(const std::string& schema, Oid relation, const char* table, const char* column, const char* type) {
+    const std::string found = column_type(relation, column);
+    if (found == type) {
+        return;
+    }
+    throw Error(ERRCODE_INVALID_OBJECT_DEFINITION,
+                "table \"" + schema + "." + table + "\" does not have the shape of a homeserver's",
+                found.empty() ? std::string("Column \"") + column + "\" of type " + type + " is missing."
+                              : std::string("Column \"") + column + "\" has type " + found + " instead of " + type + ".",
+                "sliding_sync knows the tables of Synapse's database schemas 86 to 94.");
+}
+
+void check_base_tables(const std::string& schema) {
+    for (const RequiredColumn& column : required_columns) {
+        const auto relation = find_relation(schema, table_name(column.table));
+        check_column(schema, relation->oid, table_name(column.table), column.name, column.type);
+    }
+}
+
+template <std::size_t count>
+void make_or_check(const std::string& schema, const std::string& owner, const char* table, const char* definition,
+                   const std::array<ColumnDefinition, count>& columns) {
+    const auto relation = find_relation(schema, table);
+    if (!relation) {
+        run_once(sql_text(definition, identifier(schema)));
+        run_once("ALTER TABLE " + identifier(schema) + "." + table + " OWNER TO " + identifier(owner));
+        return;
+    }
+    if (relation->owner != owner) {
+        throw Error(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                    "table \"" + schema + "." + table + "\" does not belong to the owner of the homeserver's tables",
+                    "It belongs to \"" + relation->owner + "\", and \"" + schema + ".events\" to \"" + owner + "\".",
+                    "If the table is right, give it to the homeserver: ALTER TABLE ... OWNER TO " +
+                        identifier(owner) + ".");
+    }
+    for (const ColumnDefinition& column : columns) {
+        check_column(schema, relation->oid, table, column.name, column.type);
+    }
+}
+
+// Objects made while an extension is created become its members, and would be dropped with it. These belong to the
+// homeserver.
+class OutsideExtension {
+public:
+    OutsideExtension() noexcept : creating_(creating_extension) { creating_extension = false; }
+    ~OutsideExtension() { creating_extension = creating_; }
+    OutsideExtension(const OutsideExtension&) = delete;
+    OutsideExtension& operator=(const OutsideExtension&) = delete;
+
+private:
+    bool creating_;
+};
+
+void make_derived_tables(const std::string& schema) {
+    const OutsideExtension outside;
+    const std::string owner = find_relation(schema, table_name(BaseTable::events))->owner;
+    make_or_check(schema, owner, joined_rooms_table, create_joined_rooms, joined_rooms_columns);
+    make_or_check(schema, owner, membership_snapshots_table, create_membership_snapshots,
+                  membership_snapshots_columns);
+}
+
+bool has_trigger(Oid relation, const char* name) {
+    return query_once("SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid OPERATOR(pg_catalog.=) " +
+                      std::to_string(relation) + " AND t.tgname OPERATOR(pg_catalog.=) " + literal(name))
+               .count > 0;
+}
+
+void make_trigger(const std::string& schema, BaseTable table, const char* name, const std::string& events) {
+    const std::string relation = identifier(schema) + "." + table_name(table);
+    if (has_trigger(find_relation(schema, table_name(table))->oid, name)) {
+        return;
+    }
+    // No WHEN and no column list: both would make columns a dependency, and a homeserver's migration that alters
+    // one of them would fail.
+    run_once("CREATE TRIGGER " + identifier(name) + " AFTER " + events + " ON " + relation + " FOR EACH " +
+             (events == "TRUNCATE" ? "STATEMENT" : "ROW") + " EXECUTE FUNCTION sliding_sync.collect_" +
+             table_name(table) + "()");
+    // DROP EXTENSION then takes the trigger along, without CASCADE.
+    run_once("ALTER TRIGGER " + identifier(name) + " ON " + relation + " DEPENDS ON EXTENSION sliding_sync");
+}
+
+void pause(int milliseconds) {
+    run_once("SELECT pg_catalog.pg_sleep(" + std::to_string(milliseconds) + " / 1000.0)");
+}
+
+// Takes every lock within one short wait, or none: while we wait for one, writers queue up behind us.
+void lock_tables(const std::string& schema, const std::vector<BaseTable>& tables) {
+    int wait = first_pause_milliseconds;
+    for (int attempt = 1;; ++attempt) {
+        const ErrorData* const failure = run_in_subtransaction([&] {
+            const TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), lock_wait_milliseconds);
+            for (const BaseTable table : tables) {
+                const auto left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+                run_once("SET LOCAL lock_timeout = " + std::to_string(std::max(1L, static_cast<long>(left))));
+                run_once("LOCK TABLE " + identifier(schema) + "." + table_name(table) +
+                         " IN SHARE ROW EXCLUSIVE MODE");
+            }
+            // DDL on the locked tables waits for nothing; on others it must not wait long either
+            run_once("SET LOCAL lock_timeout = " + std::to_string(lock_wait_milliseconds));
+        });
+        if (failure == nullptr) {
+            return;
+        }
+        if (failure->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
+            throw Error(failure->sqlerrcode, failure->message, failure->detail != nullptr ? failure->detail : "",
+                        failure->hint != nullptr ? failure->hint : "");
+        }
+        if (attempt == lock_attempts) {
+            throw Error(ERRCODE_LOCK_NOT_AVAILABLE, "could not lock the homeserver's tables",
+                        "They were in use by long transactions every time; nobody was kept waiting longer than a second.",
+                        "Look for old transactions in pg_stat_activity, and try again.");
+        }
+        pause(wait);
+        wait = std::min(2 * wait, longest_pause_milliseconds);
+    }
+}
+
+void attach_to(const std::string& schema) {
+    const std::vector<BaseTable> tables = present_tables(schema);
+    if (const std::string missing = missing_tables(tables); !missing.empty()) {
+        throw Error(ERRCODE_UNDEFINED_TABLE, "schema \"" + schema + "\" holds no homeserver",
+                    "Missing tables: " + missing + ".",
+                    "Name the schema that holds the homeserver's tables: SELECT sliding_sync.attach('...').");
+    }
+    check_base_tables(schema);
+    lock_tables(schema, tables);
+    make_derived_tables(schema);
+    for (const BaseTable table : tables) {
+        make_trigger(schema, table, trigger_name, "INSERT OR UPDATE OR DELETE");
+        make_trigger(schema, table, truncate_trigger_name, "TRUNCATE");
+    }
+}
+
+void check_schema(const std::string& schema) {
+    if (!OidIsValid(call_pg([&] { return get_namespace_oid(schema.c_str(), true); }))) {
+        throw Error(ERRCODE_UNDEFINED_SCHEMA, "schema \"" + schema + "\" does not exist");
+    }
+}
+
+std::string quoted_list(const std::vector<std::string>& names) {
+    std::string list;
+    for (const std::string& name : names) {
+        list += (list.empty() ? "\"" : ", \"") + name + "\"";
+    }
+    return list;
+}
+
+}  // namespace
+
+std::string attach(const std::optional<std::string>& schema) {
+    const SpiConnection connection;
+    if (schema) {
+        check_schema(*schema);
+        attach_to(*schema);
+        return *schema;
+    }
+    const std::vector<std::string> found = homeserver_schemas();
+    if (found.empty()) {
+        throw Error(ERRCODE_UNDEFINED_TABLE, "no homeserver was found in this database",
+                    "No schema holds the tables events, current_state_events and local_current_membership.",
+                    "Connect to the homeserver's database, or start the homeserver once so that it makes its tables.");
+    }
+    if (found.size() > 1) {
+        throw Error(ERRCODE_AMBIGUOUS_ALIAS, "more than one homeserver was found in this database",
+                    "Schemas: " + quoted_list(found) + ".", "Name one: SELECT sliding_sync.attach('...').");
+    }
+    attach_to(found.front());
+    return found.front();
+}
+
+void attach_at_creation() {
+    const SpiConnection connection;
+    const std::vector<std::string> found = homeserver_schemas();
+    if (found.size() == 1) {
+        attach_to(found.front());
+        return;
+    }
+    const std::string reason = found.empty() ? "sliding_sync found no homeserver's tables to attach to"
+                                             : "sliding_sync found more than one homeserver to attach to";
+    const std::string hint = found.empty()
+                                 ? std::string("When the homeserver has made its tables, call sliding_sync.attach().")
+                                 : "Call sliding_sync.attach(schema) with one of: " + quoted_list(found) + ".";
+    // CREATE EXTENSION hides everything below WARNING.
+    call_pg([&] { ereport(WARNING, errmsg("%s", reason.c_str()), errhint("%s", hint.c_str())); });
+}
+
+std::int64_t detach(const std::optional<std::string>& schema) {
+    const SpiConnection connection;
+    if (schema) {
+        check_schema(*schema);
+    }
+    const Rows rows = query_once(
+        "SELECT n.nspname, c.relname, t.tgname FROM pg_catalog.pg_trigger t "
+        "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid "
+        "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
+        "WHERE t.tgname OPERATOR(pg_catalog.=) ANY (ARRAY[" +
+        literal(trigger_name) + "," + literal(truncate_trigger_name) + "]::pg_catalog.name[])" +
+        (schema ? " AND n.nspname OPERATOR(pg_catalog.=) " + literal(*schema) : std::string()) +
+        " ORDER BY n.nspname, c.relname, t.tgname");
+    std::vector<std::string> schemas;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        const std::string name(rows[i][0].text());
+        if (schemas.empty() || schemas.back() != name) {
+            lock_tables(name, present_tables(name));
+            schemas.push_back(name);
+        }
+        run_once("DROP TRIGGER " + identifier(rows[i][2].text()) + " ON " + identifier(name) + "." +
+                 identifier(rows[i][1].text()));
+    }
+    return static_cast<std::int64_t>(schemas.size());
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,25 @@
+// Puts the triggers on a homeserver's tables, and takes them off again.
+#pragma once
+
+#include "guard/boundary.hpp"
+
+namespace sliding_sync {
+
+/// Name of every trigger of ours. Triggers fire in the order of their names: this one comes before those of the
+/// foreign keys (RI_ConstraintTrigger_...), so that deleted events are released in time (release.hpp).
+inline constexpr const char* trigger_name = "A_sliding_sync";
+inline constexpr const char* truncate_trigger_name = "A_sliding_sync_truncate";
+
+/// Attaches to the homeserver in `schema`, or in the only schema that holds one when `schema` is nothing. Makes the
+/// derived tables when they are missing. Does nothing where it was done before. Answers the schema's name.
+/// Raises: 3F000 no such schema, 42P01 no homeserver there, 42P17 tables of another shape, 42501 derived tables of
+/// another owner, 55P03 the tables were in use all the time.
+std::string attach(const std::optional<std::string>& schema);
+
+/// The same for CREATE EXTENSION: nothing to attach to is a WARNING that says what to call.
+void attach_at_creation();
+
+/// Removes the triggers from one schema, or from all. Tables and rows stay. Answers how many schemas had them.
+std::int64_t detach(const std::optional<std::string>& schema);
+
+}  // namespace sliding_sync

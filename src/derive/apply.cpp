@@ -1,0 +1,336 @@
+#include "derive/apply.hpp"
+
+#include <set>
+
+#include "derive/sql_text.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+using OptionalText = std::optional<std::string_view>;
+using OptionalNumber = std::optional<std::int64_t>;
+
+OptionalText view(const std::optional<std::string>& text) {
+    return text ? OptionalText(*text) : std::nullopt;
+}
+
+// Booleans travel as a plain array: std::vector<bool> has no contiguous elements.
+template <typename Row, typename Field>
+Arguments& add_booleans(Arguments& arguments, const std::vector<Row>& rows, Field field) {
+    const auto values = std::make_unique<bool[]>(rows.size());
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        values[i] = field(rows[i]);
+    }
+    return arguments.booleans({values.get(), rows.size()});
+}
+
+template <typename Row, typename Field>
+Arguments& add_texts(Arguments& arguments, const std::vector<Row>& rows, Field field) {
+    std::vector<OptionalText> values;
+    values.reserve(rows.size());
+    for (const Row& row : rows) {
+        values.push_back(field(row));
+    }
+    return arguments.texts(values);
+}
+
+template <typename Row, typename Field>
+Arguments& add_numbers(Arguments& arguments, const std::vector<Row>& rows, Field field) {
+    std::vector<OptionalNumber> values;
+    values.reserve(rows.size());
+    for (const Row& row : rows) {
+        values.push_back(field(row));
+    }
+    return arguments.numbers(values);
+}
+
+template <typename Row>
+void add_state(Arguments& arguments, const std::vector<Row>& rows) {
+    add_texts(arguments, rows, [](const Row& row) { return view(row.state.room_type); });
+    add_texts(arguments, rows, [](const Row& row) { return view(row.state.room_name); });
+    add_booleans(arguments, rows, [](const Row& row) { return row.state.is_encrypted; });
+    add_texts(arguments, rows, [](const Row& row) { return view(row.state.tombstone_successor_room_id); });
+}
+
+Arguments joined_room_arguments(const std::vector<rules::JoinedRoom>& rows) {
+    using Row = rules::JoinedRoom;
+    Arguments arguments;
+    add_texts(arguments, rows, [](const Row& row) { return OptionalText(row.room_id); });
+    add_numbers(arguments, rows, [](const Row& row) { return OptionalNumber(row.event_stream_ordering); });
+    add_numbers(arguments, rows, [](const Row& row) { return row.bump_stamp; });
+    add_state(arguments, rows);
+    return arguments;
+}
+
+Arguments membership_arguments(const std::vector<rules::MembershipSnapshot>& rows) {
+    using Row = rules::MembershipSnapshot;
+    Arguments arguments;
+    add_texts(arguments, rows, [](const Row& row) { return OptionalText(row.room_id); });
+    add_texts(arguments, rows, [](const Row& row) { return OptionalText(row.user_id); });
+    add_texts(arguments, rows, [](const Row& row) { return OptionalText(row.sender); });
+    add_texts(arguments, rows, [](const Row& row) { return OptionalText(row.membership_event_id); });
+    add_texts(arguments, rows, [](const Row& row) { return OptionalText(row.membership); });
+    add_numbers(arguments, rows, [](const Row& row) { return OptionalNumber(row.forgotten ? 1 : 0); });
+    add_numbers(arguments, rows, [](const Row& row) { return OptionalNumber(row.event_stream_ordering); });
+    add_texts(arguments, rows, [](const Row& row) { return OptionalText(row.event_instance_name); });
+    add_booleans(arguments, rows, [](const Row& row) { return row.has_known_state; });
+    add_state(arguments, rows);
+    return arguments;
+}
+
+constexpr std::string_view joined_room_rows =
+    "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
+    "pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)) v(room_id, event_stream_ordering, "
+    "bump_stamp, room_type, room_name, is_encrypted, tombstone_successor_room_id)";
+
+constexpr std::string_view joined_room_columns =
+    "room_id, event_stream_ordering, bump_stamp, room_type, room_name, is_encrypted, tombstone_successor_room_id";
+
+constexpr std::string_view membership_rows =
+    "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
+    "pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
+    "pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), "
+    "pg_catalog.unnest($13)) v(room_id, user_id, sender, membership_event_id, membership, forgotten, "
+    "event_stream_ordering, event_instance_name, has_known_state, room_type, room_name, is_encrypted, "
+    "tombstone_successor_room_id)";
+
+constexpr std::string_view membership_columns =
+    "room_id, user_id, sender, membership_event_id, membership, forgotten, event_stream_ordering, "
+    "event_instance_name, has_known_state, room_type, room_name, is_encrypted, tombstone_successor_room_id";
+
+const std::vector<Oid> joined_room_types{TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
+                                         TEXTARRAYOID, BOOLARRAYOID, TEXTARRAYOID};
+const std::vector<Oid> membership_types{TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+                                        INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TEXTARRAYOID,
+                                        TEXTARRAYOID, BOOLARRAYOID, TEXTARRAYOID};
+
+// Keys of `rows` that `inserted` (the key columns of a RETURNING list) does not hold.
+template <typename Key, typename Row, typename KeyOf>
+std::vector<Key> not_inserted(const std::vector<Row>& rows, std::set<Key> inserted, KeyOf key_of) {
+    std::vector<Key> missing;
+    for (const Row& row : rows) {
+        if (!inserted.contains(key_of(row))) {
+            missing.push_back(key_of(row));
+        }
+    }
+    return missing;
+}
+
+}  // namespace
+
+void JoinedRoomChanges::add(std::string_view room_id, const std::optional<rules::JoinedRoom>& stored,
+                            std::optional<rules::JoinedRoom> wanted) {
+    if (stored == wanted) {
+        return;
+    }
+    if (!wanted) {
+        remove.push_back(room_id);
+    } else {
+        (stored ? update : insert).push_back(std::move(*wanted));
+    }
+}
+
+void MembershipChanges::add(const MembershipKey& key, const std::optional<rules::MembershipSnapshot>& stored,
+                            std::optional<rules::MembershipSnapshot> wanted) {
+    if (stored == wanted) {
+        return;
+    }
+    if (!wanted) {
+        remove.push_back(key);
+    } else {
+        (stored ? update : insert).push_back(std::move(*wanted));
+    }
+}
+
+Apply::Apply(const HomeserverSchema& s)
+    : has_joined_rooms_(s.has_joined_rooms),
+      has_membership_snapshots_(s.has_membership_snapshots),
+      has_recalculate_queue_(s.has_recalculate_queue),
+      raise_one_(sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
+                          "event_stream_ordering = GREATEST(j.event_stream_ordering, $2), "
+                          "bump_stamp = GREATEST(j.bump_stamp, $3) WHERE j.room_id %= $1 AND "
+                          "(j.event_stream_ordering %< $2 OR j.bump_stamp %< $3 OR "
+                          "(j.bump_stamp IS NULL AND $3 IS NOT NULL))",
+                          s.name),
+                 {TEXTOID, INT8OID, INT8OID}),
+      raise_many_(sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
+                           "event_stream_ordering = GREATEST(j.event_stream_ordering, v.latest), "
+                           "bump_stamp = GREATEST(j.bump_stamp, v.latest_bump) "
+                           "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
+                           "v(room_id, latest, latest_bump) WHERE j.room_id %= v.room_id AND "
+                           "(j.event_stream_ordering %< v.latest OR j.bump_stamp %< v.latest_bump OR "
+                           "(j.bump_stamp IS NULL AND v.latest_bump IS NOT NULL)) RETURNING v.room_id",
+                           s.name),
+                  {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID}),
+      insert_joined_rooms_(sql_text("INSERT INTO %S.sliding_sync_joined_rooms (" + std::string(joined_room_columns) +
+                                        ") SELECT " + std::string(joined_room_columns) + " FROM " +
+                                        std::string(joined_room_rows) +
+                                        " ON CONFLICT (room_id) DO NOTHING RETURNING room_id",
+                                    s.name),
+                           joined_room_types),
+      update_joined_rooms_(sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
+                                    "event_stream_ordering = v.event_stream_ordering, bump_stamp = v.bump_stamp, "
+                                    "room_type = v.room_type, room_name = v.room_name, "
+                                    "is_encrypted = v.is_encrypted, "
+                                    "tombstone_successor_room_id = v.tombstone_successor_room_id FROM " +
+                                        std::string(joined_room_rows) + " WHERE j.room_id %= v.room_id",
+                                    s.name),
+                           joined_room_types),
+      remove_joined_rooms_(sql_text("DELETE FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1)", s.name),
+                           {TEXTARRAYOID}),
+      insert_memberships_(sql_text("INSERT INTO %S.sliding_sync_membership_snapshots (" +
+                                       std::string(membership_columns) + ") SELECT " +
+                                       std::string(membership_columns) + " FROM " + std::string(membership_rows) +
+                                       " ON CONFLICT (room_id, user_id) DO NOTHING RETURNING room_id, user_id",
+                                   s.name),
+                          membership_types),
+      update_memberships_(
+          sql_text("UPDATE %S.sliding_sync_membership_snapshots m SET sender = v.sender, "
+                   "membership_event_id = v.membership_event_id, membership = v.membership, "
+                   "forgotten = v.forgotten, event_stream_ordering = v.event_stream_ordering, "
+                   "event_instance_name = v.event_instance_name, has_known_state = v.has_known_state, "
+                   "room_type = v.room_type, room_name = v.room_name, is_encrypted = v.is_encrypted, "
+                   "tombstone_successor_room_id = v.tombstone_successor_room_id FROM " +
+                       std::string(membership_rows) + " WHERE m.room_id %= v.room_id AND m.user_id %= v.user_id",
+                   s.name),
+          membership_types),
+      remove_memberships_(
+          sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m "
+                   "USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) v(room_id, user_id) "
+                   "WHERE m.room_id %= v.room_id AND m.user_id %= v.user_id",
+                   s.name),
+          {TEXTARRAYOID, TEXTARRAYOID}),
+      remove_memberships_of_event_(
+          sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m WHERE m.membership_event_id %= $1 "
+                   "RETURNING m.room_id, m.user_id",
+                   s.name),
+          {TEXTOID}),
+      remove_memberships_of_room_(
+          sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1", s.name), {TEXTOID}),
+      remove_queue_of_room_(
+          sql_text("DELETE FROM %S.sliding_sync_joined_rooms_to_recalculate q WHERE q.room_id %= $1", s.name),
+          {TEXTOID}) {}
+
+Applied<std::string_view> Apply::raise_orderings(std::span<const RaisedOrderings> rooms) {
+    Applied<std::string_view> applied;
+    if (rooms.size() == 1) {
+        const RaisedOrderings& room = rooms.front();
+        raise_one_.run(Arguments().text(room.room_id).number(room.latest).number(room.latest_bump));
+        applied.written = raise_one_.processed();
+        if (applied.written == 0) {
+            applied.again.push_back(room.room_id);
+        }
+        return applied;
+    }
+    std::vector<std::string_view> room_ids;
+    std::vector<OptionalNumber> latest;
+    std::vector<OptionalNumber> bumps;
+    for (const RaisedOrderings& room : rooms) {
+        room_ids.push_back(room.room_id);
+        latest.emplace_back(room.latest);
+        bumps.push_back(room.latest_bump);
+    }
+    const Rows rows = raise_many_.run(Arguments().texts(room_ids).numbers(latest).numbers(bumps));
+    std::set<std::string_view> raised;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        raised.insert(rows[i][0].text());
+    }
+    applied.written = rows.count;
+    for (const std::string_view room_id : room_ids) {
+        if (!raised.contains(room_id)) {
+            applied.again.push_back(room_id);
+        }
+    }
+    return applied;
+}
+
+Applied<std::string_view> Apply::joined_rooms(const JoinedRoomChanges& changes) {
+    Applied<std::string_view> applied;
+    if (!changes.remove.empty()) {
+        applied.written += remove_joined_rooms(changes.remove);
+    }
+    if (!changes.update.empty()) {
+        update_joined_rooms_.run(joined_room_arguments(changes.update));
+        applied.written += update_joined_rooms_.processed();
+    }
+    if (!changes.insert.empty()) {
+        const Rows rows = insert_joined_rooms_.run(joined_room_arguments(changes.insert));
+        std::set<std::string_view> inserted;
+        for (std::size_t i = 0; i < rows.count; ++i) {
+            inserted.insert(rows[i][0].text());
+        }
+        applied.written += rows.count;
+        applied.again = not_inserted<std::string_view>(
+            changes.insert, inserted, [](const rules::JoinedRoom& row) { return std::string_view(row.room_id); });
+    }
+    return applied;
+}
+
+Applied<MembershipKey> Apply::memberships(const MembershipChanges& changes) {
+    Applied<MembershipKey> applied;
+    if (!changes.remove.empty()) {
+        applied.written += remove_memberships(changes.remove);
+    }
+    if (!changes.update.empty()) {
+        update_memberships_.run(membership_arguments(changes.update));
+        applied.written += update_memberships_.processed();
+    }
+    if (!changes.insert.empty()) {
+        const Rows rows = insert_memberships_.run(membership_arguments(changes.insert));
+        std::set<MembershipKey> inserted;
+        for (std::size_t i = 0; i < rows.count; ++i) {
+            inserted.insert({rows[i][0].text(), rows[i][1].text()});
+        }
+        applied.written += rows.count;
+        applied.again =
+            not_inserted<MembershipKey>(changes.insert, inserted, [](const rules::MembershipSnapshot& row) {
+                return MembershipKey{row.room_id, row.user_id};
+            });
+    }
+    return applied;
+}
+
+std::uint64_t Apply::remove_joined_rooms(std::span<const std::string_view> room_ids) {
+    remove_joined_rooms_.run(Arguments().texts(room_ids));
+    return remove_joined_rooms_.processed();
+}
+
+std::uint64_t Apply::remove_memberships(std::span<const MembershipKey> keys) {
+    std::vector<std::string_view> room_ids;
+    std::vector<std::string_view> user_ids;
+    for (const MembershipKey& key : keys) {
+        room_ids.push_back(key.room_id);
+        user_ids.push_back(key.user_id);
+    }
+    remove_memberships_.run(Arguments().texts(room_ids).texts(user_ids));
+    return remove_memberships_.processed();
+}
+
+std::vector<MembershipKey> Apply::remove_memberships_of_event(std::string_view event_id) {
+    const Rows rows = remove_memberships_of_event_.run(Arguments().text(event_id));
+    std::vector<MembershipKey> keys;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        keys.push_back({rows[i][0].text(), rows[i][1].text()});
+    }
+    return keys;
+}
+
+void Apply::remove_room(std::string_view room_id) {
+    const std::array<std::string_view, 1> room_ids{room_id};
+    if (has_joined_rooms_) {
+        remove_joined_rooms(room_ids);
+    }
+    if (has_membership_snapshots_) {
+        remove_memberships_of_room_.run(Arguments().text(room_id));
+    }
+    if (has_recalculate_queue_) {
+        remove_queue_of_room_.run(Arguments().text(room_id));
+    }
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,80 @@
+// Writes rows of the derived tables, and only those that differ: the end of the street.
+#pragma once
+
+#include "derive/facts.hpp"
+
+namespace sliding_sync {
+
+/// New orderings of one room, as the inserted events gave them.
+struct RaisedOrderings {
+    std::string_view room_id;
+    std::int64_t latest;
+    std::optional<std::int64_t> latest_bump;
+};
+
+/// Differences between what is stored and what should be, in key order.
+struct JoinedRoomChanges {
+    std::vector<rules::JoinedRoom> insert;
+    std::vector<rules::JoinedRoom> update;
+    std::vector<std::string_view> remove;
+
+    /// Compares one room; `wanted` is nothing when there must be no row.
+    void add(std::string_view room_id, const std::optional<rules::JoinedRoom>& stored,
+             std::optional<rules::JoinedRoom> wanted);
+};
+
+struct MembershipChanges {
+    std::vector<rules::MembershipSnapshot> insert;
+    std::vector<rules::MembershipSnapshot> update;
+    std::vector<MembershipKey> remove;
+
+    void add(const MembershipKey& key, const std::optional<rules::MembershipSnapshot>& stored,
+             std::optional<rules::MembershipSnapshot> wanted);
+};
+
+/// Keys that a concurrent transaction inserted meanwhile: to be locked, read and compared once more.
+template <typename Key>
+struct Applied {
+    std::uint64_t written = 0;
+    std::vector<Key> again;
+};
+
+class Apply {
+public:
+    explicit Apply(const HomeserverSchema& schema);
+
+    /// The fast path: raises the two numbers of existing rows, never lowers them. Answers the rooms that were not
+    /// touched: their row is missing or holds these numbers already.
+    Applied<std::string_view> raise_orderings(std::span<const RaisedOrderings> rooms);
+
+    Applied<std::string_view> joined_rooms(const JoinedRoomChanges& changes);
+    Applied<MembershipKey> memberships(const MembershipChanges& changes);
+
+    /// Removes the rows of these keys whatever they hold; answers how many there were.
+    std::uint64_t remove_joined_rooms(std::span<const std::string_view> room_ids);
+    std::uint64_t remove_memberships(std::span<const MembershipKey> keys);
+
+    /// Removes the snapshots that name this event; answers whose they were.
+    std::vector<MembershipKey> remove_memberships_of_event(std::string_view event_id);
+
+    /// Removes everything that refers to a room which is being deleted, the homeserver's own queue included (H31).
+    void remove_room(std::string_view room_id);
+
+private:
+    bool has_joined_rooms_;
+    bool has_membership_snapshots_;
+    bool has_recalculate_queue_;
+    Statement raise_one_;
+    Statement raise_many_;
+    Statement insert_joined_rooms_;
+    Statement update_joined_rooms_;
+    Statement remove_joined_rooms_;
+    Statement insert_memberships_;
+    Statement update_memberships_;
+    Statement remove_memberships_;
+    Statement remove_memberships_of_event_;
+    Statement remove_memberships_of_room_;
+    Statement remove_queue_of_room_;
+};
+
+}  // namespace sliding_sync

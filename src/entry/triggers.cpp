@@ -1,0 +1,49 @@
+// The doors of the triggers: one function a base table.
+#include "live/collect.hpp"
+#include "live/release.hpp"
+#include "server/settings.hpp"
+
+extern "C" {
+#include "fmgr.h"
+}
+
+namespace {
+
+using sliding_sync::BaseTable;
+
+Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
+    if (!CALLED_AS_TRIGGER(fcinfo)) {
+        sliding_sync::raise_pg_error(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                                     "this function can only be called as a trigger", "",
+                                     "Use sliding_sync.attach() to create the triggers.");
+    }
+    const auto& trigger = *reinterpret_cast<const TriggerData*>(fcinfo->context);
+    if (sliding_sync::enabled) {
+        sliding_sync::collect(trigger, table);
+        if (TRIGGER_FIRED_BY_DELETE(trigger.tg_event) && (table == BaseTable::events || table == BaseTable::rooms)) {
+            sliding_sync::enter_cpp(
+                [&] { sliding_sync::release_deleted_row(trigger, table, fcinfo->flinfo); });
+        }
+    }
+    return PointerGetDatum(nullptr);
+}
+
+}  // namespace
+
+#define SLIDING_SYNC_TRIGGER(table)                                       \
+    extern "C" {                                                          \
+    PG_FUNCTION_INFO_V1(sliding_sync_collect_##table);                    \
+    PGDLLEXPORT Datum sliding_sync_collect_##table(PG_FUNCTION_ARGS) { \
+        return changed_row(fcinfo, BaseTable::table);                     \
+    }                                                                     \
+    }
+
+SLIDING_SYNC_TRIGGER(events)
+SLIDING_SYNC_TRIGGER(event_json)
+SLIDING_SYNC_TRIGGER(rejections)
+SLIDING_SYNC_TRIGGER(redactions)
+SLIDING_SYNC_TRIGGER(room_ban_redactions)
+SLIDING_SYNC_TRIGGER(rooms)
+SLIDING_SYNC_TRIGGER(room_memberships)
+SLIDING_SYNC_TRIGGER(current_state_events)
+SLIDING_SYNC_TRIGGER(local_current_membership)

@@ -1,0 +1,93 @@
+// The boundary between the server (errors by longjmp) and C++ (errors by exception). Only the two functions of
+// this header know both; the rules that callers keep are in docs/architecture.md.
+#pragma once
+
+#include <type_traits>
+
+#include "guard/error.hpp"
+
+namespace sliding_sync {
+
+namespace detail {
+
+/// Runs `body(argument)` under a jump buffer; a server error becomes PgError.
+void run_guarded(void (*body)(void*), void* argument);
+
+/// What is left of an exception once its handler is done: plain data, so that raising it jumps over nothing.
+struct Escaped {
+    ErrorData* server_error;
+    int sqlstate;
+    char message[1024];
+    char detail[1024];
+    char hint[1024];
+};
+
+/// Call only inside a handler: tells what the exception in flight is.
+void describe_exception(Escaped& escaped) noexcept;
+
+[[noreturn]] void raise(Escaped& escaped);
+
+/// Errors caught while this door is open are copied into the memory context that was current when it opened:
+/// a deeper one may be gone by the time the error is raised again.
+class Door {
+public:
+    Door() noexcept;
+    ~Door();
+    Door(const Door&) = delete;
+    Door& operator=(const Door&) = delete;
+
+private:
+    MemoryContext outer_;
+};
+
+}  // namespace detail
+
+/// The way back into the server: runs C calls that may raise. A raised error comes out as PgError with its
+/// SQLSTATE, DETAIL, CONTEXT and cursor position. `body` holds only C calls and trivially destructible locals;
+/// objects with destructors live in frames above. Guard a batch, not a value.
+template <typename Body>
+auto call_pg(Body&& body) -> std::invoke_result_t<Body> {
+    using Result = std::invoke_result_t<Body>;
+    using Callable = std::remove_reference_t<Body>;
+    if constexpr (std::is_void_v<Result>) {
+        detail::run_guarded([](void* argument) { (*static_cast<Callable*>(argument))(); },
+                            const_cast<void*>(static_cast<const void*>(&body)));
+    } else {
+        static_assert(std::is_trivially_destructible_v<Result>, "the frame may be left by longjmp");
+        struct Call {
+            Callable* body;
+            Result result;
+        } call{&body, Result{}};
+        detail::run_guarded(
+            [](void* argument) {
+                auto* self = static_cast<Call*>(argument);
+                self->result = (*self->body)();
+            },
+            &call);
+        return call.result;
+    }
+}
+
+/// Raises a server error from plain C code: inside a `call_pg` body, or where no C++ frame is open at all.
+[[noreturn]] void raise_pg_error(int sqlstate, const char* message, const char* detail = "", const char* hint = "");
+
+/// The door of every SQL-callable symbol and server callback: runs C++ code and turns whatever escapes into a
+/// server error, after the handler has been left so that the exception object is destroyed.
+template <typename Body>
+auto enter_cpp(Body&& body) -> std::invoke_result_t<Body> {
+    static_assert(std::is_void_v<std::invoke_result_t<Body>> ||
+                      std::is_trivially_destructible_v<std::invoke_result_t<Body>>,
+                  "what leaves a door belongs to the server");
+    detail::Escaped escaped;  // not initialised: it costs nothing as long as nothing escapes
+    {
+        const detail::Door door;
+        try {
+            return body();
+        } catch (...) {
+            detail::describe_exception(escaped);
+        }
+    }
+    detail::raise(escaped);
+}
+
+}  // namespace sliding_sync

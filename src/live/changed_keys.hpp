@@ -1,0 +1,86 @@
+// Which keys this transaction touched: noted row by row, read once before commit.
+//
+// Everything here is plain C in style: the functions run once a row inside the server, may be left by longjmp, and
+// allocate only at the first sight of a key.
+#pragma once
+
+#include "derive/refresh.hpp"
+
+extern "C" {
+#include "utils/hsearch.h"
+}
+
+namespace sliding_sync {
+
+/// A text key in the memory of the transaction; hashed once.
+struct TextKey {
+    const char* data;
+    std::uint32_t size;
+    std::uint32_t hash;
+};
+
+struct NotedRoom {
+    TextKey room_id;  // the hash key: must be first
+    bool orderings;
+    bool state;
+    bool touched;
+    bool memberships;       ///< look at all memberships of the room
+    std::int64_t latest;       ///< PG_INT64_MIN: none
+    std::int64_t latest_bump;  ///< PG_INT64_MIN: none
+    std::int64_t oldest_new;   ///< PG_INT64_MAX: none
+    std::int32_t events_inserted;
+    std::int32_t jsons_inserted;
+    std::uint32_t released_in;  ///< the last DELETE statement whose foreign keys were looked after (release.hpp)
+    bool has_snapshots;         ///< that look found membership snapshots of the room
+};
+
+struct NotedMembership {
+    TextKey room_id;  // both together are the hash key
+    TextKey user_id;
+};
+
+struct NotedEvent {
+    TextKey event_id;
+    bool redaction;   ///< it redacts, or is redacted: the state it stands in may read differently
+    bool rejection;   ///< its rejection changed
+    bool membership;  ///< its sender, ordering or instance changed
+};
+
+/// The keys of one homeserver.
+struct NotedKeys {
+    Oid namespace_oid;
+    HTAB* rooms;
+    HTAB* memberships;
+    HTAB* events;
+    bool all_rooms;        ///< TRUNCATE: any room may have changed
+    bool all_memberships;  ///< TRUNCATE: any membership may be gone
+    NotedRoom* last_room;
+    NotedKeys* next;
+};
+
+/// The keys of the homeserver in this schema, made at first use. Raises an error inside a security-restricted
+/// operation, where what is noted would be carried out later with other rights (mechanism, trap 2).
+NotedKeys& noted_keys(Oid namespace_oid);
+
+NotedRoom& note_room(NotedKeys& keys, std::string_view room_id);
+void note_membership(NotedKeys& keys, std::string_view room_id, std::string_view user_id);
+NotedEvent& note_event(NotedKeys& keys, std::string_view event_id);
+
+/// True when something is noted that no `take_noted_keys` has taken.
+[[nodiscard]] bool has_noted_keys() noexcept;
+
+/// All noted keys of the transaction, by homeserver; null when there are none.
+[[nodiscard]] NotedKeys* current_noted_keys() noexcept;
+
+/// Hands them over and begins an empty set; what was handed over lives until the transaction ends.
+[[nodiscard]] NotedKeys* take_noted_keys() noexcept;
+
+/// What inserts have told about orderings is a lie once some of them were rolled back (trap 3): from here on every
+/// noted room is looked at from scratch. Constant cost, however many savepoints there are.
+void distrust_hints() noexcept;
+[[nodiscard]] bool hints_are_distrusted() noexcept;
+
+/// Forgets everything at the end of the transaction.
+void forget_noted_keys() noexcept;
+
+}  // namespace sliding_sync

@@ -1,0 +1,317 @@
+#include "live/collect.hpp"
+
+#include "live/row.hpp"
+#include "rules/event_types.hpp"
+
+namespace sliding_sync {
+
+namespace {
+
+// An UPDATE that leaves every column we look at as it was.
+template <std::size_t count>
+bool is_unchanged(const Change<count>& change) {
+    if (!change.before || !change.after) {
+        return false;
+    }
+    for (std::size_t column = 0; column < count; ++column) {
+        if (change.after->differs(*change.before, column)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+constexpr std::string_view member_type = "m.room.member";
+constexpr std::string_view redaction_type = "m.room.redaction";
+
+namespace events {
+
+enum Column : std::size_t { event_id, room_id, type, sender, outlier, instance_name, stream_ordering, rejection_reason };
+constexpr std::array<const char*, 8> names{"event_id",      "room_id",         "type",            "sender",
+                                           "outlier", "instance_name", "stream_ordering", "rejection_reason"};
+ColumnNumbers<names.size()> columns;
+
+void inserted(NotedKeys& keys, const Row<names.size()>& row) {
+    NotedRoom& room = note_room(keys, row.text(room_id));
+    ++room.events_inserted;
+    const std::string_view event_type = row.text(type);
+    if (event_type == redaction_type) {
+        // its row in `redactions` may have come first
+        note_event(keys, row.text(event_id)).redaction = true;
+    } else if (rules::state_kind(event_type)) {
+        room.state = true;  // current state may have named it before it was stored
+    }
+    if (row.is_null(stream_ordering)) {
+        return;
+    }
+    const std::int64_t ordering = row.number(stream_ordering);
+    room.oldest_new = std::min(room.oldest_new, ordering);
+    if (row.boolean(outlier)) {
+        room.touched = true;  // a homeserver's own bump counts it, ours does not (D5)
+        return;
+    }
+    if (!row.is_null(rejection_reason)) {
+        room.touched = true;
+        return;
+    }
+    room.latest = std::max(room.latest, ordering);
+    if (ordering > 0 && rules::is_bump_type(event_type)) {
+        room.latest_bump = std::max(room.latest_bump, ordering);
+    }
+}
+
+// Everything that reads differently now: its room's orderings, the state it stands in, the membership it makes.
+void changed(NotedKeys& keys, const Row<names.size()>& row) {
+    NotedRoom& room = note_room(keys, row.text(room_id));
+    room.orderings = true;
+    room.state = true;
+    if (row.text(type) == member_type) {
+        note_event(keys, row.text(event_id)).membership = true;
+    } else if (row.text(type) == redaction_type) {
+        note_event(keys, row.text(event_id)).redaction = true;
+    }
+}
+
+void collect(const TriggerData& trigger, NotedKeys& keys) {
+    const auto change = read_change(trigger, columns, names);
+    if (!change.before) {
+        inserted(keys, *change.after);
+        return;
+    }
+    if (!change.after) {
+        NotedRoom& room = note_room(keys, change.before->text(room_id));
+        room.orderings = true;
+        room.state = true;
+        return;
+    }
+    if (!is_unchanged(change)) {
+        changed(keys, *change.before);
+        changed(keys, *change.after);
+    }
+}
+
+}  // namespace events
+
+namespace event_json {
+
+enum Column : std::size_t { event_id, room_id, json, internal_metadata };
+constexpr std::array<const char*, 4> names{"event_id", "room_id", "json", "internal_metadata"};
+ColumnNumbers<names.size()> columns;
+
+void collect(const TriggerData& trigger, NotedKeys& keys) {
+    const auto change = read_change(trigger, columns, names);
+    if (!change.before) {
+        // The usual case is a new event whose `events` row follows; JSON that came late is told by the counts.
+        ++note_room(keys, change.after->text(room_id)).jsons_inserted;
+        return;
+    }
+    if (change.after && !change.after->differs(*change.before, json) &&
+        !change.after->differs(*change.before, internal_metadata)) {
+        return;
+    }
+    note_room(keys, change.before->text(room_id)).state = true;
+    if (change.after) {
+        // it may be a redaction whose verdict depends on its own JSON
+        note_event(keys, change.after->text(event_id)).redaction = true;
+    }
+}
+
+}  // namespace event_json
+
+namespace rejections {
+
+enum Column : std::size_t { event_id };
+constexpr std::array<const char*, 1> names{"event_id"};
+ColumnNumbers<names.size()> columns;
+
+void collect(const TriggerData& trigger, NotedKeys& keys) {
+    const auto change = read_change(trigger, columns, names);
+    for (const auto& row : {change.before, change.after}) {
+        if (row) {
+            NotedEvent& event = note_event(keys, row->text(event_id));
+            event.rejection = true;
+            event.redaction = true;
+        }
+    }
+}
+
+}  // namespace rejections
+
+namespace redactions {
+
+enum Column : std::size_t { event_id, redacts, recheck };
+constexpr std::array<const char*, 3> names{"event_id", "redacts", "recheck"};
+ColumnNumbers<names.size()> columns;
+
+void collect(const TriggerData& trigger, NotedKeys& keys) {
+    const auto change = read_change(trigger, columns, names);
+    if (is_unchanged(change)) {
+        return;  // have_censored and the like (H68)
+    }
+    for (const auto& row : {change.before, change.after}) {
+        if (row) {
+            note_event(keys, row->text(redacts)).redaction = true;
+        }
+    }
+}
+
+}  // namespace redactions
+
+namespace room_ban_redactions {
+
+enum Column : std::size_t { room_id };
+constexpr std::array<const char*, 1> names{"room_id"};
+ColumnNumbers<names.size()> columns;
+
+void collect(const TriggerData& trigger, NotedKeys& keys) {
+    const auto change = read_change(trigger, columns, names);
+    for (const auto& row : {change.before, change.after}) {
+        if (row) {
+            note_room(keys, row->text(room_id)).state = true;  // H92
+        }
+    }
+}
+
+}  // namespace room_ban_redactions
+
+namespace rooms {
+
+enum Column : std::size_t { room_id };
+constexpr std::array<const char*, 1> names{"room_id"};  // the version decides nothing here (H51)
+ColumnNumbers<names.size()> columns;
+
+void collect(const TriggerData& trigger, NotedKeys& keys) {
+    const auto change = read_change(trigger, columns, names);
+    if (is_unchanged(change)) {
+        return;
+    }
+    for (const auto& row : {change.before, change.after}) {
+        if (row) {
+            NotedRoom& room = note_room(keys, row->text(room_id));
+            room.state = true;
+            room.memberships = true;
+        }
+    }
+}
+
+}  // namespace rooms
+
+namespace room_memberships {
+
+enum Column : std::size_t { room_id, user_id, forgotten };
+constexpr std::array<const char*, 3> names{"room_id", "user_id", "forgotten"};
+ColumnNumbers<names.size()> columns;
+
+void collect(const TriggerData& trigger, NotedKeys& keys) {
+    const auto change = read_change(trigger, columns, names);
+    if (!change.after) {
+        return;  // what was forgotten stays known: a purge removes the membership as well
+    }
+    const auto& row = *change.after;
+    const bool matters = change.before ? row.differs(*change.before, forgotten)
+                                       : !row.is_null(forgotten) && DatumGetInt32(row.value(forgotten).value) != 0;
+    if (matters) {
+        note_membership(keys, row.text(room_id), row.text(user_id));
+    }
+}
+
+}  // namespace room_memberships
+
+namespace current_state_events {
+
+enum Column : std::size_t { event_id, room_id, type, state_key };
+constexpr std::array<const char*, 4> names{"event_id", "room_id", "type", "state_key"};
+ColumnNumbers<names.size()> columns;
+
+void note(NotedKeys& keys, const Row<names.size()>& row) {
+    NotedRoom& room = note_room(keys, row.text(room_id));
+    // Any change of current state makes a homeserver write a missing row by its own rules (spec 3.4, FULL).
+    room.touched = true;
+    if (!room.state && rules::state_kind(row.text(type)) && row.text(state_key).empty()) {
+        room.state = true;
+    }
+}
+
+void collect(const TriggerData& trigger, NotedKeys& keys) {
+    const auto change = read_change(trigger, columns, names);
+    if (is_unchanged(change)) {
+        return;  // a backfill of `membership` or `event_stream_ordering` (H78)
+    }
+    for (const auto& row : {change.before, change.after}) {
+        if (row) {
+            note(keys, *row);
+        }
+    }
+}
+
+}  // namespace current_state_events
+
+namespace local_current_membership {
+
+enum Column : std::size_t { room_id, user_id, event_id, membership };
+constexpr std::array<const char*, 4> names{"room_id", "user_id", "event_id", "membership"};
+ColumnNumbers<names.size()> columns;
+
+void collect(const TriggerData& trigger, NotedKeys& keys) {
+    const auto change = read_change(trigger, columns, names);
+    if (is_unchanged(change)) {
+        return;  // a backfill of `event_stream_ordering` (H78)
+    }
+    for (const auto& row : {change.before, change.after}) {
+        if (row) {
+            note_membership(keys, row->text(room_id), row->text(user_id));
+        }
+    }
+}
+
+}  // namespace local_current_membership
+
+void truncated(NotedKeys& keys, BaseTable table) {
+    switch (table) {
+        case BaseTable::local_current_membership:
+            keys.all_memberships = true;
+            break;
+        case BaseTable::room_memberships:
+            break;  // what was forgotten stays known
+        case BaseTable::events:
+        case BaseTable::rooms:
+            keys.all_memberships = true;
+            keys.all_rooms = true;
+            break;
+        default:
+            keys.all_rooms = true;
+            break;
+    }
+}
+
+}  // namespace
+
+void collect(const TriggerData& trigger, BaseTable table) {
+    NotedKeys& keys = noted_keys(RelationGetNamespace(trigger.tg_relation));
+    if (TRIGGER_FIRED_BY_TRUNCATE(trigger.tg_event)) {
+        truncated(keys, table);
+        return;
+    }
+    switch (table) {
+        case BaseTable::events:
+            return events::collect(trigger, keys);
+        case BaseTable::event_json:
+            return event_json::collect(trigger, keys);
+        case BaseTable::rejections:
+            return rejections::collect(trigger, keys);
+        case BaseTable::redactions:
+            return redactions::collect(trigger, keys);
+        case BaseTable::room_ban_redactions:
+            return room_ban_redactions::collect(trigger, keys);
+        case BaseTable::rooms:
+            return rooms::collect(trigger, keys);
+        case BaseTable::room_memberships:
+            return room_memberships::collect(trigger, keys);
+        case BaseTable::current_state_events:
+            return current_state_events::collect(trigger, keys);
+        case BaseTable::local_current_membership:
+            return local_current_membership::collect(trigger, keys);
+    }
+}
+
+}  // namespace sliding_sync

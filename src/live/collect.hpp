@@ -1,0 +1,16 @@
+// Turns one changed row of a homeserver's table into noted keys. Runs once a row: plain C, no statement, no lock.
+#pragma once
+
+#include "live/changed_keys.hpp"
+
+extern "C" {
+#include "commands/trigger.h"
+}
+
+namespace sliding_sync {
+
+/// Notes what the row that fired the trigger (INSERT, UPDATE, DELETE, or a TRUNCATE of the whole table) may have
+/// changed. Columns are found by name; without those that name the key, nothing is noted.
+void collect(const TriggerData& trigger, BaseTable table);
+
+}  // namespace sliding_sync

@@ -1,0 +1,320 @@
+#include "live/flush.hpp"
+
+#include "server/transaction.hpp"
+
+extern "C" {
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "portability/instr_time.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+// More rounds than any chain of deferred triggers on the derived tables needs; a trigger that always changes the
+// base tables again would never come to an end.
+constexpr int most_rounds = 100;
+
+constexpr std::int64_t keys_per_page = 1000;
+
+LastFlush last;
+
+std::string_view view(const TextKey& key) noexcept {
+    return {key.data, key.size};
+}
+
+std::optional<std::int64_t> known(std::int64_t value, std::int64_t none) noexcept {
+    return value == none ? std::nullopt : std::optional<std::int64_t>(value);
+}
+
+template <typename Entry, typename Visit>
+void for_each(HTAB* table, Visit visit) {
+    // A scan that an exception leaves would stay registered: take the entries out first.
+    std::vector<Entry*> entries(static_cast<std::size_t>(hash_get_num_entries(table)));
+    call_pg([&] {
+        HASH_SEQ_STATUS scan;
+        hash_seq_init(&scan, table);
+        std::size_t i = 0;
+        while (auto* const entry = static_cast<Entry*>(hash_seq_search(&scan))) {
+            entries[i++] = entry;
+        }
+    });
+    for (Entry* const entry : entries) {
+        visit(*entry);
+    }
+}
+
+RoomChange room_change(const NotedRoom& room, bool distrust) {
+    RoomChange change;
+    change.room_id = view(room.room_id);
+    change.orderings = room.orderings || distrust;
+    change.state = room.state || distrust || room.jsons_inserted > room.events_inserted;
+    change.touched = room.touched;
+    change.latest = known(room.latest, PG_INT64_MIN);
+    change.latest_bump = known(room.latest_bump, PG_INT64_MIN);
+    change.oldest_new = known(room.oldest_new, PG_INT64_MAX);
+    return change;
+}
+
+// The keys that only a look into the tables can tell: rooms and memberships of events that were noted by id, and
+// all memberships of a room. Answers live as long as the connection, so they are copied into `texts`.
+class KeyResolver {
+public:
+    explicit KeyResolver(Homeserver& homeserver) : facts_(*homeserver.facts) {}
+
+    void resolve(const NotedKeys& keys, Changes& changes) {
+        std::vector<std::string_view> redactions;
+        std::vector<std::string_view> rejections;
+        std::vector<std::string_view> memberships;
+        for_each<NotedEvent>(keys.events, [&](const NotedEvent& event) {
+            if (event.redaction) {
+                redactions.push_back(view(event.event_id));
+            }
+            if (event.rejection) {
+                rejections.push_back(view(event.event_id));
+            }
+            if (event.membership) {
+                memberships.push_back(view(event.event_id));
+            }
+        });
+        std::vector<std::string_view> rooms;
+        for_each<NotedRoom>(keys.rooms, [&](const NotedRoom& room) {
+            if (room.memberships) {
+                rooms.push_back(view(room.room_id));
+            }
+        });
+        if (redactions.empty() && rejections.empty() && memberships.empty() && rooms.empty()) {
+            return;
+        }
+        const SpiConnection connection;
+        if (!redactions.empty()) {
+            add_rooms(facts_.rooms_of_state_events(redactions), changes, false);
+        }
+        if (!rejections.empty()) {
+            add_rooms(facts_.rooms_of_events(rejections), changes, true);
+        }
+        if (!memberships.empty()) {
+            add_memberships(facts_.memberships_of_events(memberships), changes);
+        }
+        if (!rooms.empty()) {
+            add_memberships(facts_.memberships_of_rooms(rooms), changes);
+        }
+    }
+
+private:
+    std::string_view keep(std::string_view text) {
+        return *texts_.emplace_back(std::make_unique<std::string>(text));
+    }
+
+    void add_rooms(const std::vector<std::string_view>& room_ids, Changes& changes, bool orderings) {
+        for (const std::string_view room_id : room_ids) {
+            RoomChange change;
+            change.room_id = keep(room_id);
+            change.state = true;
+            change.orderings = orderings;
+            changes.rooms.push_back(change);
+        }
+    }
+
+    void add_memberships(const std::vector<MembershipKey>& found, Changes& changes) {
+        for (const MembershipKey& key : found) {
+            changes.memberships.push_back({keep(key.room_id), keep(key.user_id)});
+        }
+    }
+
+    Facts& facts_;
+    std::vector<std::unique_ptr<std::string>> texts_;
+};
+
+// Each key once; what is known of a room from several sides is put together.
+void merge(Changes& changes) {
+    std::sort(changes.rooms.begin(), changes.rooms.end(),
+              [](const RoomChange& a, const RoomChange& b) { return a.room_id < b.room_id; });
+    std::vector<RoomChange> rooms;
+    for (const RoomChange& room : changes.rooms) {
+        if (rooms.empty() || rooms.back().room_id != room.room_id) {
+            rooms.push_back(room);
+            continue;
+        }
+        RoomChange& merged = rooms.back();
+        merged.orderings = merged.orderings || room.orderings;
+        merged.state = merged.state || room.state;
+        merged.touched = merged.touched || room.touched;
+        merged.latest = std::max(merged.latest, room.latest);
+        merged.latest_bump = std::max(merged.latest_bump, room.latest_bump);
+        merged.oldest_new = merged.oldest_new ? merged.oldest_new : room.oldest_new;
+    }
+    changes.rooms = std::move(rooms);
+    std::sort(changes.memberships.begin(), changes.memberships.end());
+    changes.memberships.erase(std::unique(changes.memberships.begin(), changes.memberships.end()),
+                              changes.memberships.end());
+}
+
+// A TRUNCATE concerns whole tables: their keys are read page by page.
+Refreshed refresh_everything(Homeserver& homeserver, const NotedKeys& keys) {
+    Refreshed refreshed;
+    if (keys.all_rooms && homeserver.schema.has_joined_rooms) {
+        std::string after;
+        for (bool more = true; more;) {
+            std::vector<std::string> page;
+            {
+                const SpiConnection connection;
+                for (const std::string_view room_id : homeserver.facts->rooms_after(after, keys_per_page)) {
+                    page.emplace_back(room_id);
+                }
+            }
+            more = !page.empty();
+            Changes changes;
+            for (const std::string& room_id : page) {
+                RoomChange change;
+                change.room_id = room_id;
+                change.state = true;
+                change.orderings = true;
+                changes.rooms.push_back(change);
+            }
+            if (more) {
+                after = page.back();
+                refreshed += refresh(homeserver, std::move(changes));
+            }
+        }
+    }
+    if (keys.all_memberships && homeserver.schema.has_membership_snapshots) {
+        std::pair<std::string, std::string> after;
+        for (bool more = true; more;) {
+            std::vector<std::pair<std::string, std::string>> page;
+            {
+                const SpiConnection connection;
+                for (const MembershipKey& key :
+                     homeserver.facts->stale_memberships_after({after.first, after.second}, keys_per_page)) {
+                    page.emplace_back(key.room_id, key.user_id);
+                }
+            }
+            more = !page.empty();
+            Changes changes;
+            for (const auto& [room_id, user_id] : page) {
+                changes.memberships.push_back({room_id, user_id});
+            }
+            if (more) {
+                after = page.back();
+                refreshed += refresh(homeserver, std::move(changes));
+            }
+        }
+    }
+    return refreshed;
+}
+
+// Nothing to write to when a homeserver has neither table.
+bool has_derived_tables(const Homeserver& homeserver) noexcept {
+    return homeserver.schema.has_joined_rooms || homeserver.schema.has_membership_snapshots;
+}
+
+Refreshed refresh_noted(const NotedKeys& keys) {
+    Homeserver& homeserver = homeserver_in(keys.namespace_oid);
+    if (!has_derived_tables(homeserver)) {
+        return {};
+    }
+    const WriteAs owner(homeserver.schema.derived_owner);
+    const bool distrust = hints_are_distrusted();
+    Changes changes;
+    for_each<NotedRoom>(keys.rooms,
+                        [&](const NotedRoom& room) { changes.rooms.push_back(room_change(room, distrust)); });
+    for_each<NotedMembership>(keys.memberships, [&](const NotedMembership& membership) {
+        changes.memberships.push_back({view(membership.room_id), view(membership.user_id)});
+    });
+    Refreshed refreshed = refresh_everything(homeserver, keys);
+    KeyResolver resolver(homeserver);  // owns the texts it adds, until the refresh is done
+    resolver.resolve(keys, changes);
+    merge(changes);
+    refreshed += refresh(homeserver, std::move(changes));
+    return refreshed;
+}
+
+void forget_at_end(XactEvent event) {
+    switch (event) {
+        case XACT_EVENT_COMMIT:
+        case XACT_EVENT_ABORT:
+        case XACT_EVENT_PREPARE:
+        case XACT_EVENT_PARALLEL_COMMIT:
+        case XACT_EVENT_PARALLEL_ABORT:
+            forget_noted_keys();
+            break;
+        default:
+            break;
+    }
+}
+
+void transaction_callback(XactEvent event, void*) {
+    if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) && has_noted_keys()) {
+        enter_cpp([] { flush_before_commit(); });
+        return;
+    }
+    forget_at_end(event);
+}
+
+void subtransaction_callback(SubXactEvent event, SubTransactionId, SubTransactionId, void*) {
+    if (event == SUBXACT_EVENT_ABORT_SUB) {
+        distrust_hints();
+    }
+}
+
+}  // namespace
+
+void flush_before_commit() {
+    instr_time start;
+    INSTR_TIME_SET_CURRENT(start);
+    Refreshed refreshed;
+    for (int round = 0; has_noted_keys(); ++round) {
+        if (round == most_rounds) {
+            throw Error(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                        "sliding_sync gave up: the derived tables' own triggers never stop changing rooms",
+                        "A hundred rounds of refreshing and firing deferred triggers were not enough.",
+                        "Look for user-made triggers on the tables sliding_sync_joined_rooms and "
+                        "sliding_sync_membership_snapshots.");
+        }
+        for (const NotedKeys* keys = take_noted_keys(); keys != nullptr; keys = keys->next) {
+            refreshed += refresh_noted(*keys);
+            // Deferred constraints and triggers that our own writes have queued would be lost from here on
+            // (mechanism, trap 1). They run as the tables' owner, not as whoever commits.
+            if (const Homeserver& homeserver = homeserver_in(keys->namespace_oid); has_derived_tables(homeserver)) {
+                const WriteAs owner(homeserver.schema.derived_owner);
+                call_pg([] { AfterTriggerFireDeferred(); });
+            }
+        }
+    }
+    instr_time duration;
+    INSTR_TIME_SET_CURRENT(duration);
+    INSTR_TIME_SUBTRACT(duration, start);
+    last = {refreshed, static_cast<double>(INSTR_TIME_GET_MICROSEC(duration)), true};
+}
+
+Refreshed flush_now() {
+    Refreshed refreshed;
+    for (const NotedKeys* keys = current_noted_keys(); keys != nullptr; keys = keys->next) {
+        refreshed += refresh_noted(*keys);
+    }
+    return refreshed;
+}
+
+Refreshed flush_room_now(const NotedKeys& keys, const NotedRoom& room) {
+    Homeserver& homeserver = homeserver_in(keys.namespace_oid);
+    Changes changes;
+    changes.rooms.push_back(room_change(room, hints_are_distrusted()));
+    for_each<NotedMembership>(keys.memberships, [&](const NotedMembership& membership) {
+        if (view(membership.room_id) == view(room.room_id)) {
+            changes.memberships.push_back({view(membership.room_id), view(membership.user_id)});
+        }
+    });
+    return refresh(homeserver, std::move(changes));
+}
+
+const LastFlush& last_flush() noexcept {
+    return last;
+}
+
+void watch_transactions() {
+    RegisterXactCallback(transaction_callback, nullptr);
+    RegisterSubXactCallback(subtransaction_callback, nullptr);
+}
+
+}  // namespace sliding_sync

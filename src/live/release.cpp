@@ -1,0 +1,99 @@
+#include "live/release.hpp"
+
+#include "live/flush.hpp"
+#include "live/row.hpp"
+#include "server/transaction.hpp"
+
+namespace sliding_sync {
+
+namespace {
+
+struct DeletedRow {
+    std::string_view room_id;
+    std::string_view event_id;
+    bool is_membership;
+};
+
+constexpr std::array<const char*, 3> event_columns{"room_id", "event_id", "type"};
+constexpr std::array<const char*, 1> room_columns{"room_id"};
+
+DeletedRow read_event(const TriggerData& trigger) {
+    static ColumnNumbers<event_columns.size()> columns;
+    const Row row(trigger.tg_trigslot, column_numbers(columns, trigger.tg_relation, event_columns));
+    return {row.text(0), row.text(1), row.text(2) == "m.room.member"};
+}
+
+DeletedRow read_room(const TriggerData& trigger) {
+    static ColumnNumbers<room_columns.size()> columns;
+    const Row row(trigger.tg_trigslot, column_numbers(columns, trigger.tg_relation, room_columns));
+    return {row.text(0), {}, false};
+}
+
+// One number a DELETE statement: the server looks the trigger function up once for each.
+std::uint32_t statement_number(FmgrInfo* function) noexcept {
+    static std::uint32_t statements = 0;
+    if (function->fn_extra == nullptr) {
+        if (++statements == 0) {
+            ++statements;
+        }
+        function->fn_extra = reinterpret_cast<void*>(static_cast<std::uintptr_t>(statements));
+    }
+    return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(function->fn_extra));
+}
+
+void release_event(NotedKeys& keys, const DeletedRow& deleted, std::uint32_t statement) {
+    NotedRoom& room = *call_pg([&] { return &note_room(keys, deleted.room_id); });
+    const bool first = room.released_in != statement;
+    if (!first && !(deleted.is_membership && room.has_snapshots)) {
+        return;
+    }
+    Homeserver& homeserver = homeserver_in(keys.namespace_oid);
+    if (!OidIsValid(homeserver.schema.derived_owner)) {
+        return;
+    }
+    const WriteAs owner(homeserver.schema.derived_owner);
+    if (first) {
+        const auto references = [&] {
+            const SpiConnection connection;
+            return homeserver.facts->references(deleted.room_id);
+        };
+        Facts::References found = references();
+        if (found.joined_room || found.snapshots) {
+            flush_room_now(keys, room);
+            found = references();
+        }
+        room.has_snapshots = found.snapshots;
+        room.released_in = statement;
+    }
+    if (deleted.is_membership && room.has_snapshots) {
+        const SpiConnection connection;
+        for (const MembershipKey& key : homeserver.apply->remove_memberships_of_event(deleted.event_id)) {
+            call_pg([&] { note_membership(keys, key.room_id, key.user_id); });
+        }
+    }
+}
+
+void release_room(const NotedKeys& keys, const DeletedRow& deleted) {
+    Homeserver& homeserver = homeserver_in(keys.namespace_oid);
+    if (!OidIsValid(homeserver.schema.derived_owner)) {
+        return;
+    }
+    const WriteAs owner(homeserver.schema.derived_owner);
+    const SpiConnection connection;
+    homeserver.apply->remove_room(deleted.room_id);
+}
+
+}  // namespace
+
+void release_deleted_row(const TriggerData& trigger, BaseTable table, FmgrInfo* function) {
+    const DeletedRow deleted =
+        call_pg([&] { return table == BaseTable::events ? read_event(trigger) : read_room(trigger); });
+    NotedKeys& keys = *call_pg([&] { return &noted_keys(RelationGetNamespace(trigger.tg_relation)); });
+    if (table == BaseTable::events) {
+        release_event(keys, deleted, statement_number(function));
+    } else {
+        release_room(keys, deleted);
+    }
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,103 @@
+#include "server/catalog.hpp"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+std::uint64_t generation = 1;
+
+void note_relation_change(Datum, Oid) {
+    ++generation;
+}
+
+void note_namespace_change(Datum, int, uint32) {
+    ++generation;
+}
+
+bool is_table(Oid relation) {
+    const char kind = get_rel_relkind(relation);
+    return kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE;
+}
+
+Oid find_table(const char* name, Oid namespace_oid) {
+    const Oid relation = get_relname_relid(name, namespace_oid);
+    return OidIsValid(relation) && is_table(relation) ? relation : InvalidOid;
+}
+
+Oid owner_of(Oid relation) {
+    HeapTuple const tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+    if (!HeapTupleIsValid(tuple)) {
+        return InvalidOid;
+    }
+    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
+    ReleaseSysCache(tuple);
+    return owner;
+}
+
+}  // namespace
+
+HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
+    struct Found {
+        const char* name;
+        Oid joined_rooms, membership_snapshots, queue, rejections, redactions, ban_redactions, owner;
+        bool recheck;
+    };
+    const Found found = call_pg([&]() -> Found {
+        Found look{};
+        char* const name = get_namespace_name(namespace_oid);
+        look.name = name != nullptr ? quote_identifier(name) : "";
+        look.joined_rooms = find_table(joined_rooms_table, namespace_oid);
+        look.membership_snapshots = find_table(membership_snapshots_table, namespace_oid);
+        look.queue = find_table(recalculate_queue_table, namespace_oid);
+        look.rejections = find_table(table_name(BaseTable::rejections), namespace_oid);
+        look.redactions = find_table(table_name(BaseTable::redactions), namespace_oid);
+        look.ban_redactions = find_table(table_name(BaseTable::room_ban_redactions), namespace_oid);
+        look.recheck =
+            OidIsValid(look.redactions) && get_attnum(look.redactions, "recheck") != InvalidAttrNumber;
+        const Oid derived = OidIsValid(look.joined_rooms) ? look.joined_rooms : look.membership_snapshots;
+        look.owner = OidIsValid(derived) ? owner_of(derived) : InvalidOid;
+        return look;
+    });
+    HomeserverSchema schema;
+    schema.namespace_oid = namespace_oid;
+    schema.name = found.name;
+    schema.derived_owner = found.owner;
+    schema.has_joined_rooms = OidIsValid(found.joined_rooms);
+    schema.has_membership_snapshots = OidIsValid(found.membership_snapshots);
+    schema.has_recalculate_queue = OidIsValid(found.queue);
+    schema.has_rejections = OidIsValid(found.rejections);
+    schema.has_redaction_recheck = found.recheck;
+    schema.has_ban_redactions = OidIsValid(found.ban_redactions);
+    return schema;
+}
+
+std::uint64_t catalog_generation() noexcept {
+    return generation;
+}
+
+void watch_catalog() {
+    CacheRegisterRelcacheCallback(note_relation_change, Datum{0});
+    CacheRegisterSyscacheCallback(NAMESPACEOID, note_namespace_change, Datum{0});
+}
+
+AttrNumber find_column(Relation relation, const char* name) noexcept {
+    TupleDesc const description = RelationGetDescr(relation);
+    for (int i = 0; i < description->natts; ++i) {
+        auto* const attribute = TupleDescAttr(description, i);
+        if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0) {
+            return attribute->attnum;
+        }
+    }
+    return InvalidAttrNumber;
+}
+
+}  // namespace sliding_sync

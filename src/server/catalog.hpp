@@ -1,0 +1,93 @@
+// Which homeserver tables a schema holds, and where their columns are. Looked up by name and dropped when the
+// server says that a table changed, so that a homeserver's migrations find nothing that depends on their columns.
+#pragma once
+
+#include "guard/boundary.hpp"
+
+extern "C" {
+#include "utils/rel.h"
+}
+
+namespace sliding_sync {
+
+/// The homeserver's tables that decide what a derived row is.
+enum class BaseTable : std::uint8_t {
+    events,
+    event_json,
+    rejections,
+    redactions,
+    room_ban_redactions,
+    rooms,
+    room_memberships,
+    current_state_events,
+    local_current_membership,
+};
+inline constexpr std::size_t base_table_count = 9;
+
+inline constexpr std::array<const char*, base_table_count> base_table_names{
+    "events", "event_json",       "rejections",           "redactions",              "room_ban_redactions",
+    "rooms",  "room_memberships", "current_state_events", "local_current_membership"};
+
+[[nodiscard]] constexpr const char* table_name(BaseTable table) noexcept {
+    return base_table_names[static_cast<std::size_t>(table)];
+}
+
+inline constexpr const char* joined_rooms_table = "sliding_sync_joined_rooms";
+inline constexpr const char* membership_snapshots_table = "sliding_sync_membership_snapshots";
+inline constexpr const char* recalculate_queue_table = "sliding_sync_joined_rooms_to_recalculate";
+
+/// What the schema of one homeserver looks like now.
+struct HomeserverSchema {
+    Oid namespace_oid = InvalidOid;
+    std::string name;         ///< quoted as an identifier
+    Oid derived_owner = InvalidOid;  ///< owner of the derived tables
+    bool has_joined_rooms = false;
+    bool has_membership_snapshots = false;
+    bool has_recalculate_queue = false;
+    bool has_rejections = false;
+    bool has_redaction_recheck = false;   ///< redactions.recheck, from schema 94
+    bool has_ban_redactions = false;      ///< room_ban_redactions, from schema 92
+
+    friend bool operator==(const HomeserverSchema&, const HomeserverSchema&) = default;
+};
+
+/// Looks the schema up in the catalog; raises PgError only.
+[[nodiscard]] HomeserverSchema read_homeserver_schema(Oid namespace_oid);
+
+/// A number that grows whenever any table or schema of the database may have changed shape.
+[[nodiscard]] std::uint64_t catalog_generation() noexcept;
+
+/// Registers the invalidation callbacks; once a backend.
+void watch_catalog();
+
+/// Attribute numbers by name, remembered for one relation until the catalog changes.
+/// InvalidAttrNumber stands for a column that does not exist.
+template <std::size_t count>
+struct ColumnNumbers {
+    Oid relation = InvalidOid;
+    std::uint64_t generation = 0;
+    std::array<AttrNumber, count> numbers{};
+};
+
+/// Fills `columns` for `relation` if it is stale. C calls only: usable outside call_pg where no C++ object lives.
+template <std::size_t count>
+const std::array<AttrNumber, count>& column_numbers(ColumnNumbers<count>& columns, Relation relation,
+                                                    const std::array<const char*, count>& names);
+
+/// The attribute number of a live column, or InvalidAttrNumber.
+[[nodiscard]] AttrNumber find_column(Relation relation, const char* name) noexcept;
+
+template <std::size_t count>
+const std::array<AttrNumber, count>& column_numbers(ColumnNumbers<count>& columns, Relation relation,
+                                                    const std::array<const char*, count>& names) {
+    if (columns.relation != RelationGetRelid(relation) || columns.generation != catalog_generation()) {
+        for (std::size_t i = 0; i < count; ++i) {
+            columns.numbers[i] = find_column(relation, names[i]);
+        }
+        columns.relation = RelationGetRelid(relation);
+        columns.generation = catalog_generation();
+    }
+    return columns.numbers;
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,36 @@
+#include "server/settings.hpp"
+
+#include "guard/postgres.hpp"
+
+extern "C" {
+#include "utils/guc.h"
+}
+
+namespace sliding_sync {
+
+bool enabled = true;
+int on_failure = static_cast<int>(OnFailure::remove);
+
+namespace {
+
+const config_enum_entry on_failure_options[] = {
+    {"remove", static_cast<int>(OnFailure::remove), false},
+    {"error", static_cast<int>(OnFailure::error), false},
+    {nullptr, 0, false},
+};
+
+}  // namespace
+
+void define_settings() {
+    DefineCustomBoolVariable("sliding_sync.enabled", "Lets the triggers of sliding_sync keep the derived tables.",
+                             "Turn it off in sessions that copy whole tables, and run verify afterwards.", &enabled,
+                             true, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomEnumVariable(
+        "sliding_sync.on_failure", "What a failing refresh does to the transaction it belongs to.",
+        "remove: the derived rows concerned are removed and the transaction commits. error: the error is raised.",
+        &on_failure, static_cast<int>(OnFailure::remove), on_failure_options, PGC_USERSET, 0, nullptr, nullptr,
+        nullptr);
+    MarkGUCPrefixReserved("sliding_sync");
+}
+
+}  // namespace sliding_sync

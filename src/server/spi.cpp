@@ -1,0 +1,234 @@
+#include "server/spi.hpp"
+
+#include <exception>
+
+extern "C" {
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+// C calls only: runs inside call_pg.
+Datum text_datum(std::string_view value) {
+    return PointerGetDatum(cstring_to_text_with_len(value.data(), static_cast<int>(value.size())));
+}
+
+Cell read_cell(HeapTuple tuple, TupleDesc description, int column) {
+    Cell cell{nullptr, 0, 0, false};
+    const Datum value = SPI_getbinval(tuple, description, column + 1, &cell.is_null);
+    if (cell.is_null) {
+        return cell;
+    }
+    switch (TupleDescAttr(description, column)->atttypid) {
+        case TEXTOID:
+        case VARCHAROID: {
+            auto* text = reinterpret_cast<struct varlena*>(PG_DETOAST_DATUM_PACKED(value));
+            cell.data = VARDATA_ANY(text);
+            cell.size = VARSIZE_ANY_EXHDR(text);
+            break;
+        }
+        case NAMEOID:
+            cell.data = NameStr(*DatumGetName(value));
+            cell.size = strlen(cell.data);
+            break;
+        case INT8OID:
+            cell.number = DatumGetInt64(value);
+            break;
+        case INT4OID:
+            cell.number = DatumGetInt32(value);
+            break;
+        case INT2OID:
+            cell.number = DatumGetInt16(value);
+            break;
+        case BOOLOID:
+            cell.number = DatumGetBool(value) ? 1 : 0;
+            break;
+        case OIDOID:
+        case XIDOID:
+            cell.number = DatumGetUInt32(value);
+            break;
+        default:
+            raise_pg_error(ERRCODE_INTERNAL_ERROR, "sliding_sync: a result column has an unexpected type",
+                           psprintf("Column %d has type %s.", column + 1,
+                                    format_type_be(TupleDescAttr(description, column)->atttypid)));
+    }
+    return cell;
+}
+
+Rows read_rows() {
+    Rows rows;
+    if (SPI_tuptable == nullptr) {
+        return rows;
+    }
+    TupleDesc const description = SPI_tuptable->tupdesc;
+    rows.count = SPI_tuptable->numvals;
+    rows.columns = static_cast<std::size_t>(description->natts);
+    rows.cells = static_cast<Cell*>(MemoryContextAllocHuge(
+        CurrentMemoryContext, std::max<std::size_t>(1, rows.count * rows.columns) * sizeof(Cell)));
+    for (std::size_t row = 0; row < rows.count; ++row) {
+        for (std::size_t column = 0; column < rows.columns; ++column) {
+            rows.cells[row * rows.columns + column] =
+                read_cell(SPI_tuptable->vals[row], description, static_cast<int>(column));
+        }
+    }
+    return rows;
+}
+
+void check_result(int code, const char* sql) {
+    if (code < 0) {
+        raise_pg_error(ERRCODE_INTERNAL_ERROR, psprintf("sliding_sync: %s", SPI_result_code_string(code)),
+                       psprintf("Statement: %s", sql));
+    }
+}
+
+ArrayType* array_of(Datum* elements, bool* nulls, std::size_t count, Oid type) {
+    int16 length = 0;
+    bool by_value = false;
+    char alignment = 0;
+    switch (type) {
+        case TEXTOID:
+            length = -1;
+            alignment = TYPALIGN_INT;
+            break;
+        case INT8OID:
+            length = sizeof(int64);
+            by_value = FLOAT8PASSBYVAL;
+            alignment = TYPALIGN_DOUBLE;
+            break;
+        default:  // BOOLOID
+            length = 1;
+            by_value = true;
+            alignment = TYPALIGN_CHAR;
+            break;
+    }
+    int dimensions[1] = {static_cast<int>(count)};
+    int lower_bounds[1] = {1};
+    return construct_md_array(elements, nulls, 1, dimensions, lower_bounds, type, length, by_value, alignment);
+}
+
+template <typename Value>
+Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(const Value&), bool (*is_null)(const Value&)) {
+    return call_pg([&]() -> Datum {
+        const std::size_t count = values.size();
+        if (count == 0) {
+            return PointerGetDatum(construct_empty_array(type));
+        }
+        auto* elements = static_cast<Datum*>(MemoryContextAllocHuge(CurrentMemoryContext, count * sizeof(Datum)));
+        auto* nulls = static_cast<bool*>(MemoryContextAllocHuge(CurrentMemoryContext, count * sizeof(bool)));
+        for (std::size_t i = 0; i < count; ++i) {
+            nulls[i] = is_null(values[i]);
+            elements[i] = nulls[i] ? Datum{0} : convert(values[i]);
+        }
+        return PointerGetDatum(array_of(elements, nulls, count, type));
+    });
+}
+
+}  // namespace
+
+SpiConnection::SpiConnection() : exceptions_(std::uncaught_exceptions()) {
+    call_pg([] {
+        check_result(SPI_connect(), "SPI_connect");
+        // Reading toasted values after a statement needs a snapshot that is older than theirs.
+        PushActiveSnapshot(GetTransactionSnapshot());
+    });
+}
+
+SpiConnection::~SpiConnection() {
+    // While an exception passes, the (sub)transaction is being aborted, and that closes the connection.
+    if (std::uncaught_exceptions() == exceptions_) {
+        PopActiveSnapshot();
+        SPI_finish();
+    }
+}
+
+Arguments& Arguments::text(std::string_view value) {
+    values_.push_back(call_pg([&] { return text_datum(value); }));
+    nulls_.push_back(' ');
+    return *this;
+}
+
+Arguments& Arguments::number(std::optional<std::int64_t> value) {
+    values_.push_back(Int64GetDatum(value.value_or(0)));
+    nulls_.push_back(value ? ' ' : 'n');
+    return *this;
+}
+
+Arguments& Arguments::texts(std::span<const std::string_view> values) {
+    values_.push_back(array_datum<std::string_view>(
+        values, TEXTOID, [](const std::string_view& value) { return text_datum(value); },
+        [](const std::string_view&) { return false; }));
+    nulls_.push_back(' ');
+    return *this;
+}
+
+Arguments& Arguments::texts(std::span<const std::optional<std::string_view>> values) {
+    values_.push_back(array_datum<std::optional<std::string_view>>(
+        values, TEXTOID, [](const std::optional<std::string_view>& value) { return text_datum(*value); },
+        [](const std::optional<std::string_view>& value) { return !value.has_value(); }));
+    nulls_.push_back(' ');
+    return *this;
+}
+
+Arguments& Arguments::numbers(std::span<const std::optional<std::int64_t>> values) {
+    values_.push_back(array_datum<std::optional<std::int64_t>>(
+        values, INT8OID, [](const std::optional<std::int64_t>& value) { return Int64GetDatum(*value); },
+        [](const std::optional<std::int64_t>& value) { return !value.has_value(); }));
+    nulls_.push_back(' ');
+    return *this;
+}
+
+Arguments& Arguments::booleans(std::span<const bool> values) {
+    values_.push_back(array_datum<bool>(
+        values, BOOLOID, [](const bool& value) { return BoolGetDatum(value); }, [](const bool&) { return false; }));
+    nulls_.push_back(' ');
+    return *this;
+}
+
+Rows Statement::run(const Arguments& arguments, View view) {
+    auto* const values = const_cast<Datum*>(arguments.values_.data());
+    const char* const nulls = arguments.nulls_.data();
+    return call_pg([&]() -> Rows {
+        if (plan_ == nullptr) {
+            // one generic plan: the shapes of our statements do not depend on the values
+            SPIPlanPtr const fresh = SPI_prepare_cursor(sql_.c_str(), static_cast<int>(types_.size()), types_.data(),
+                                                        CURSOR_OPT_GENERIC_PLAN);
+            if (fresh == nullptr) {
+                check_result(SPI_result, sql_.c_str());
+            }
+            SPI_keepplan(fresh);
+            plan_ = fresh;
+        }
+        const bool before = view == View::before_transaction;
+        if (before) {
+            // Our own changes carry command ids from FirstCommandId up; a snapshot that stops there sees none.
+            PushCopiedSnapshot(GetTransactionSnapshot());
+            GetActiveSnapshot()->curcid = FirstCommandId;
+        }
+        const int code = SPI_execute_plan(plan_, values, nulls, before, 0);
+        if (before) {
+            PopActiveSnapshot();
+        }
+        check_result(code, sql_.c_str());
+        processed_ = SPI_processed;
+        return read_rows();
+    });
+}
+
+void run_once(const std::string& sql) {
+    call_pg([&] { check_result(SPI_execute(sql.c_str(), false, 0), sql.c_str()); });
+}
+
+Rows query_once(const std::string& sql) {
+    return call_pg([&] {
+        check_result(SPI_execute(sql.c_str(), false, 0), sql.c_str());
+        return read_rows();
+    });
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,102 @@
+// A typed window on the server programming interface: kept plans, array parameters, rows as plain cells.
+#pragma once
+
+#include "guard/boundary.hpp"
+
+extern "C" {
+#include "executor/spi.h"
+}
+
+namespace sliding_sync {
+
+/// One value of a result row. Text points into the memory of the open SpiConnection.
+struct Cell {
+    const char* data;
+    std::size_t size;
+    std::int64_t number;  ///< int8, int4, bool (0, 1), xid
+    bool is_null;
+
+    [[nodiscard]] std::string_view text() const noexcept { return {data, size}; }
+    [[nodiscard]] std::optional<std::string> optional_text() const {
+        return is_null ? std::nullopt : std::optional<std::string>(std::in_place, data, size);
+    }
+    [[nodiscard]] std::optional<std::int64_t> optional_number() const noexcept {
+        return is_null ? std::nullopt : std::optional<std::int64_t>(number);
+    }
+    [[nodiscard]] bool boolean() const noexcept { return !is_null && number != 0; }
+};
+
+/// The rows a statement returned; valid while its SpiConnection is open.
+struct Rows {
+    Cell* cells = nullptr;
+    std::size_t count = 0;
+    std::size_t columns = 0;
+
+    [[nodiscard]] std::span<const Cell> operator[](std::size_t row) const noexcept {
+        return {cells + row * columns, columns};
+    }
+};
+
+/// Connects for its lifetime. After a server error it cleans nothing up: the abort does (design section 6.4).
+class SpiConnection {
+public:
+    SpiConnection();
+    ~SpiConnection();
+    SpiConnection(const SpiConnection&) = delete;
+    SpiConnection& operator=(const SpiConnection&) = delete;
+
+private:
+    int exceptions_;
+};
+
+/// Parameters of one execution, in order. Built inside an open SpiConnection, whose memory they use.
+class Arguments {
+public:
+    Arguments& text(std::string_view value);
+    Arguments& number(std::optional<std::int64_t> value);
+    Arguments& texts(std::span<const std::string_view> values);
+    Arguments& texts(std::span<const std::optional<std::string_view>> values);
+    Arguments& numbers(std::span<const std::optional<std::int64_t>> values);
+    Arguments& booleans(std::span<const bool> values);
+
+private:
+    friend class Statement;
+    std::vector<Datum> values_;
+    std::vector<char> nulls_;
+};
+
+/// Which rows a statement sees.
+enum class View {
+    current,            ///< everything committed for this transaction plus its own changes
+    before_transaction, ///< the same without this transaction's own changes: read-only
+};
+
+/// A statement whose plan is kept for the life of the backend and planned once for all parameter values.
+class Statement {
+public:
+    /// `types` are the types of $1, $2, ...
+    Statement(std::string sql, std::vector<Oid> types) : sql_(std::move(sql)), types_(std::move(types)) {}
+    Statement(const Statement&) = delete;
+    Statement& operator=(const Statement&) = delete;
+    Statement(Statement&&) = delete;
+
+    /// Runs inside an open SpiConnection; raises what the server raises, as PgError.
+    Rows run(const Arguments& arguments, View view = View::current);
+
+    /// How many rows the last run touched or returned.
+    [[nodiscard]] std::uint64_t processed() const noexcept { return processed_; }
+
+private:
+    std::string sql_;
+    std::vector<Oid> types_;
+    SPIPlanPtr plan_ = nullptr;
+    std::uint64_t processed_ = 0;
+};
+
+/// Runs one statement without parameters, not kept; for DDL and settings.
+void run_once(const std::string& sql);
+
+/// Runs one query without parameters, not kept.
+Rows query_once(const std::string& sql);
+
+}  // namespace sliding_sync

@@ -1,0 +1,33 @@
+"""Where things are: the project, and the environments that scripts/test-environment made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.processes import server_account
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def cache_directory() -> Path:
+    """The same rule as in scripts/test-environment."""
+    if os.geteuid() == 0:
+        return Path(server_account().pw_dir) / ".cache" / "sliding_sync"
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "sliding_sync"
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: run scripts/test-environment")
+    return path
+
+
+def synapse_python(version: str) -> Path:
+    return _existing(cache_directory() / f"synapse-{version}" / "bin" / "python")
+
+
+def synapse_suite(version: str) -> Path:
+    """The folder that holds the package `tests` of that Synapse."""
+    return _existing(cache_directory() / f"synapse-{version}" / "source" / "tests").parent

@@ -1,0 +1,167 @@
+"""A real Synapse on a private cluster."""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from harness import processes
+from harness.cluster import Cluster
+from harness.environment import synapse_python
+from harness.matrix_client import Api, User
+
+SERVER_NAME = "hs.test"
+ROLE = "synapse"  # an ordinary role that owns its database, as in real installations
+
+_NO_LIMIT = {"per_second": 100000, "burst_count": 100000}
+
+
+class Synapse:
+    """One homeserver process; use it as a context manager."""
+
+    def __init__(self, version: str, cluster: Cluster, database: str, search_path: str | None = None) -> None:
+        self.version = version
+        self.cluster = cluster
+        self.database = database
+        self.search_path = search_path
+        self.directory = Path(tempfile.mkdtemp(prefix="sliding_sync_hs_", dir="/tmp"))
+        processes.give_to_server(self.directory)
+        self.log = self.directory / "homeserver.log"
+        self.port = processes.free_port()
+        self.api = Api(f"http://127.0.0.1:{self.port}")
+        self._secret = secrets.token_hex(16)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._write("signing.key", f"ed25519 a_test {base64.b64encode(os.urandom(32)).decode().rstrip('=')}\n")
+        atexit.register(self.destroy)
+
+    # -- life cycle
+
+    def __enter__(self) -> Synapse:
+        try:
+            self.start()
+        except BaseException:
+            self.destroy()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.stop()
+        finally:
+            self.destroy()
+
+    def start(self) -> None:
+        assert self._process is None, "already started"
+        # JSON is YAML too.
+        self._write("homeserver.yaml", json.dumps(self._configuration(), indent=1))
+        self._write("log.yaml", json.dumps(self._log_configuration()))
+        command = [synapse_python(self.version), "-m", "synapse.app.homeserver", "-c", "homeserver.yaml"]
+        self._process = processes.spawn(command, self.directory, self.log, signal.SIGTERM)
+        deadline = time.monotonic() + 90
+        while not self.api.is_healthy():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"Synapse {self.version} did not start:\n{self.read_log()[-6000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and not processes.end(process, signal.SIGTERM, timeout=40):
+            raise RuntimeError(f"Synapse {self.version} did not stop and was killed:\n{self.read_log()[-3000:]}")
+
+    def restart(self, search_path: str | None) -> None:
+        """The same homeserver again, with other names in front of its own tables."""
+        self.stop()
+        self.search_path = search_path
+        self.start()
+
+    def destroy(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            processes.end(process, signal.SIGTERM, timeout=20)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        atexit.unregister(self.destroy)
+
+    # -- what a test asks
+
+    def register(self, name: str, admin: bool = False) -> User:
+        return self.api.register(name, self._secret, admin)
+
+    def read_log(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def errors(self) -> list[str]:
+        """Lines that the homeserver itself calls errors, with what background work met."""
+        return [line for line in self.read_log().splitlines() if " - ERROR - " in line or " - CRITICAL - " in line]
+
+    def wait_for_background_updates(self, timeout: float = 90) -> None:
+        deadline = time.monotonic() + timeout
+        with self.cluster.connect(self.database) as connection:
+            while pending := connection.execute("SELECT update_name FROM background_updates").fetchall():
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"background updates still pending: {pending}")
+                time.sleep(0.05)
+
+    # -- configuration
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.directory / name
+        path.write_text(text)
+        processes.give_to_server(path)
+
+    def _configuration(self) -> dict[str, Any]:
+        arguments = self.cluster.conninfo(self.database, ROLE) | {"cp_min": 1, "cp_max": 5}
+        if self.search_path is not None:
+            arguments["options"] = f"-c search_path={self.search_path}"
+        limits = {
+            name: _NO_LIMIT
+            for name in ("rc_message", "rc_registration", "rc_admin_redaction", "rc_joins_per_room", "rc_room_creation", "rc_reports")
+        }
+        return limits | {
+            "rc_login": {"address": _NO_LIMIT, "account": _NO_LIMIT, "failed_attempts": _NO_LIMIT},
+            "rc_joins": {"local": _NO_LIMIT, "remote": _NO_LIMIT},
+            "rc_invites": {"per_room": _NO_LIMIT, "per_user": _NO_LIMIT, "per_issuer": _NO_LIMIT},
+            "server_name": SERVER_NAME,
+            "report_stats": False,
+            "pid_file": str(self.directory / "homeserver.pid"),
+            "signing_key_path": str(self.directory / "signing.key"),
+            "log_config": str(self.directory / "log.yaml"),
+            "registration_shared_secret": self._secret,
+            "bcrypt_rounds": 4,
+            "listeners": [
+                {
+                    "port": self.port,
+                    "type": "http",
+                    "bind_addresses": ["127.0.0.1"],
+                    "resources": [{"names": ["client"], "compress": False}],
+                }
+            ],
+            "database": {"name": "psycopg2", "args": arguments},
+            "background_updates": {"sleep_enabled": False},
+            # No other server is ever asked.
+            "federation_domain_whitelist": [],
+            "trusted_key_servers": [],
+            "suppress_key_server_warning": True,
+            # Nothing here looks at these, and they cost time.
+            "enable_media_repo": False,
+            "presence": {"enabled": False},
+        }
+
+    @staticmethod
+    def _log_configuration() -> dict[str, Any]:
+        return {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"plain": {"format": "%(asctime)s - %(name)s - %(levelname)s - %(message)s"}},
+            "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+            "root": {"level": "WARNING", "handlers": ["console"]},
+        }

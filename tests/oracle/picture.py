@@ -1,0 +1,291 @@
+"""A picture of the homeserver's tables, and of the two derived ones, at one moment."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Iterator, LiteralString, NamedTuple
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row, tuple_row
+
+from oracle.finding import JOINED_ROOMS, SNAPSHOTS, Row
+from oracle.values import MEMBER, RELEVANT, Json, object_field, read_object, usable
+
+Connection = psycopg.Connection[Any]
+Pair = tuple[str, str]  # (room, user), or (type, state key)
+
+
+class Event(NamedTuple):
+    event_id: str
+    room_id: str
+    type: str
+    state_key: str | None
+    sender: str | None
+    stream_ordering: int | None
+    topological_ordering: int
+    outlier: bool
+    rejected: bool
+    instance_name: str | None
+
+
+class StoredJson:
+    """A row of event_json, read when somebody asks."""
+
+    def __init__(self, text: str, internal_metadata: str) -> None:
+        self.texts = (text, internal_metadata)
+
+    @cached_property
+    def document(self) -> Json | None:
+        return read_object(self.texts[0])
+
+    @cached_property
+    def metadata(self) -> Json:
+        return read_object(self.texts[1]) or {}
+
+    @property
+    def content(self) -> Json:
+        return object_field(self.document, "content")
+
+    def text_field(self, key: str) -> str | None:
+        return usable((self.document or {}).get(key))
+
+
+class LocalMembership(NamedTuple):
+    event_id: str
+    membership: str
+
+
+class RoomMembership(NamedTuple):
+    event_id: str
+    room_id: str
+    user_id: str
+    sender: str
+    membership: str
+    forgotten: int
+
+
+class Redaction(NamedTuple):
+    event_id: str
+    recheck: bool
+    have_censored: bool
+
+
+class BanRedaction(NamedTuple):
+    event_id: str
+    end_ordering: int | None
+
+
+class Delta(NamedTuple):
+    """A change of current state: of a relevant key, or of a member."""
+
+    stream_id: int
+    type: str
+    state_key: str
+    event_id: str | None
+    prev_event_id: str | None
+
+
+@dataclass
+class Picture:
+    rooms: set[str] = field(default_factory=set)
+    events: dict[str, Event] = field(default_factory=dict)
+    json: dict[str, StoredJson] = field(default_factory=dict)  # of the events that decide something
+    current_state: dict[str, dict[Pair, str]] = field(default_factory=dict)
+    local_memberships: dict[Pair, LocalMembership] = field(default_factory=dict)
+    room_memberships: dict[str, RoomMembership] = field(default_factory=dict)  # by event
+    redactions: dict[str, list[Redaction]] = field(default_factory=dict)  # by target
+    ban_redactions: dict[Pair, BanRedaction] = field(default_factory=dict)
+    event_groups: dict[str, int] = field(default_factory=dict)
+    previous_group: dict[int, int] = field(default_factory=dict)
+    group_state: dict[int, dict[str, str]] = field(default_factory=dict)  # relevant types only
+    deltas: dict[str, list[Delta]] = field(default_factory=dict)  # by room, oldest first
+
+    joined_rooms: dict[str, Row] = field(default_factory=dict)
+    snapshots: dict[Pair, Row] = field(default_factory=dict)
+
+    @cached_property
+    def events_of_room(self) -> dict[str, list[Event]]:
+        by_room: dict[str, list[Event]] = {}
+        for event in self.events.values():
+            by_room.setdefault(event.room_id, []).append(event)
+        return by_room
+
+    @cached_property
+    def memberships_of_pair(self) -> dict[Pair, list[RoomMembership]]:
+        by_pair: dict[Pair, list[RoomMembership]] = {}
+        for row in self.room_memberships.values():
+            by_pair.setdefault((row.room_id, row.user_id), []).append(row)
+        return by_pair
+
+    @cached_property
+    def purged_rooms(self) -> set[str]:
+        """Rooms with the mark of a history purge: it turns state events into outliers that no federation brought."""
+        return {
+            event.room_id
+            for event in self.events.values()
+            if event.outlier
+            and event.state_key is not None
+            and (event.stream_ordering or 0) > 0
+            and (event.type != MEMBER or self._is_in_band_member(event.event_id))
+        }
+
+    def _is_in_band_member(self, event_id: str) -> bool:
+        stored = self.json.get(event_id)
+        return stored is not None and stored.metadata.get("out_of_band_membership") is not True
+
+    def is_stored(self, event_id: str) -> bool:
+        return event_id in self.events and event_id in self.json
+
+    def current_member(self, pair: Pair) -> str | None:
+        room_id, user_id = pair
+        return self.current_state.get(room_id, {}).get((MEMBER, user_id))
+
+
+@contextmanager
+def _one_snapshot(connection: Connection) -> Iterator[None]:
+    """Statements that see one moment; inside a caller's transaction it is the caller who decides."""
+    if connection.info.transaction_status != TransactionStatus.IDLE:
+        yield
+        return
+    with connection.transaction(force_rollback=True):
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
+
+
+def take_picture(connection: Connection, schema: str) -> Picture:
+    with _one_snapshot(connection):
+        return _Reader(connection, schema).read()
+
+
+# JSON is read only of events that can decide a column.
+_DECISIVE_EVENTS: LiteralString = """
+    SELECT event_id FROM {current_state_events} WHERE type = ANY(%(relevant)s) AND state_key = ''
+    UNION SELECT event_id FROM {events} WHERE type = ANY(%(relevant)s)
+    UNION SELECT event_id FROM {local_current_membership}
+    UNION SELECT r.event_id FROM {room_memberships} r JOIN {local_current_membership} USING (room_id, user_id)
+        WHERE r.membership IN ('invite', 'knock')
+    UNION SELECT r.event_id FROM {redactions} r JOIN {events} e ON e.event_id = r.redacts
+        WHERE e.type = ANY(%(relevant)s) OR e.type = 'm.room.member'
+"""
+
+
+class _Reader:
+    def __init__(self, connection: Connection, schema: str) -> None:
+        self._connection = connection
+        self._schema = schema
+
+    def _columns(self, table: str) -> set[str]:
+        rows = self._connection.cursor(row_factory=tuple_row).execute(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s",
+            (self._schema, table),
+        )
+        return {name for (name,) in rows}
+
+    def _rows(self, query: LiteralString, factory: Any = tuple_row) -> Iterator[Any]:
+        """The rows of a query in which {table} stands for the schema's table."""
+        tables = {name: sql.Identifier(self._schema, name) for name in _TABLES}
+        cursor = self._connection.cursor(row_factory=factory)
+        return iter(cursor.execute(sql.SQL(query).format(**tables), {"relevant": list(RELEVANT)}))
+
+    def read(self) -> Picture:
+        picture = Picture()
+        picture.rooms = {room_id for (room_id,) in self._rows("SELECT room_id FROM {rooms}")}
+        self._read_events(picture)
+        self._read_memberships(picture)
+        self._read_redactions(picture)
+        self._read_state_groups(picture)
+        for room_id, *delta in self._rows(
+            "SELECT room_id, stream_id, type, state_key, event_id, prev_event_id FROM {current_state_delta_stream}"
+            " WHERE type = ANY(%(relevant)s) AND state_key = '' OR type = 'm.room.member' ORDER BY stream_id"
+        ):
+            picture.deltas.setdefault(room_id, []).append(Delta(*delta))
+        self._read_derived(picture)
+        return picture
+
+    def _read_events(self, picture: Picture) -> None:
+        for row in self._rows(
+            "SELECT e.event_id, e.room_id, e.type, coalesce(s.state_key, e.state_key), e.sender, e.stream_ordering,"
+            " e.topological_ordering, e.outlier, e.rejection_reason IS NOT NULL OR r.event_id IS NOT NULL,"
+            " e.instance_name FROM {events} e LEFT JOIN {state_events} s USING (event_id)"
+            " LEFT JOIN {rejections} r USING (event_id)"
+        ):
+            picture.events[row[0]] = Event(*row)
+        decisive = _DECISIVE_EVENTS
+        if self._columns("room_ban_redactions"):
+            decisive += " UNION SELECT redacting_event_id FROM {room_ban_redactions}"
+        for event_id, text, metadata in self._rows(
+            "SELECT event_id, json, internal_metadata FROM {event_json} WHERE event_id IN (" + decisive + ")"
+        ):
+            picture.json[event_id] = StoredJson(text, metadata)
+        for room_id, event_type, state_key, event_id in self._rows(
+            "SELECT room_id, type, state_key, event_id FROM {current_state_events}"
+        ):
+            picture.current_state.setdefault(room_id, {})[(event_type, state_key)] = event_id
+
+    def _read_memberships(self, picture: Picture) -> None:
+        for room_id, user_id, *rest in self._rows(
+            "SELECT room_id, user_id, event_id, membership FROM {local_current_membership}"
+        ):
+            picture.local_memberships[(room_id, user_id)] = LocalMembership(*rest)
+        for row in self._rows(
+            "SELECT r.event_id, room_id, user_id, r.sender, r.membership, coalesce(r.forgotten, 0)"
+            " FROM {room_memberships} r JOIN {local_current_membership} USING (room_id, user_id)"
+        ):
+            picture.room_memberships[row[0]] = RoomMembership(*row)
+
+    def _read_redactions(self, picture: Picture) -> None:
+        recheck = "recheck" if "recheck" in self._columns("redactions") else "true"
+        for target, *rest in self._rows("SELECT redacts, event_id, " + recheck + ", have_censored FROM {redactions}"):
+            picture.redactions.setdefault(target, []).append(Redaction(*rest))
+        if self._columns("room_ban_redactions"):
+            for room_id, user_id, *rest in self._rows(
+                "SELECT room_id, user_id, redacting_event_id, redact_end_ordering FROM {room_ban_redactions}"
+            ):
+                picture.ban_redactions[(room_id, user_id)] = BanRedaction(*rest)
+
+    def _read_state_groups(self, picture: Picture) -> None:
+        picture.event_groups = dict(
+            self._rows(
+                "SELECT event_id, state_group FROM {event_to_state_groups}"
+                " JOIN {local_current_membership} USING (event_id)"
+            )
+        )
+        # A group with several predecessors has them in the order of their age.
+        picture.previous_group = dict(
+            self._rows("SELECT state_group, prev_state_group FROM {state_group_edges} ORDER BY prev_state_group")
+        )
+        for group, event_type, event_id in self._rows(
+            "SELECT state_group, type, event_id FROM {state_groups_state}"
+            " WHERE type = ANY(%(relevant)s) AND state_key = ''"
+        ):
+            picture.group_state.setdefault(group, {})[event_type] = event_id
+
+    def _read_derived(self, picture: Picture) -> None:
+        for row in self._rows("SELECT * FROM {sliding_sync_joined_rooms}", dict_row):
+            picture.joined_rooms[row["room_id"]] = row
+        for row in self._rows("SELECT * FROM {sliding_sync_membership_snapshots}", dict_row):
+            picture.snapshots[(row["room_id"], row["user_id"])] = row
+
+
+_TABLES = (
+    "rooms",
+    "events",
+    "event_json",
+    "state_events",
+    "rejections",
+    "redactions",
+    "room_ban_redactions",
+    "current_state_events",
+    "current_state_delta_stream",
+    "local_current_membership",
+    "room_memberships",
+    "event_to_state_groups",
+    "state_group_edges",
+    "state_groups_state",
+    JOINED_ROOMS,
+    SNAPSHOTS,
+)

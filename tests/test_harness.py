@@ -1,0 +1,38 @@
+"""The harness itself: it must notice what it is there to notice."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psycopg
+import pytest
+
+from harness.cluster import Cluster
+from homeserver import deliberate
+from homeserver.comparison import JOINED, Difference
+
+
+def test_a_crashed_backend_is_noticed() -> None:
+    cluster = Cluster(extension=False)
+    with pytest.raises(AssertionError, match="crashed"), cluster:
+        with cluster.connect() as connection, pytest.raises(psycopg.OperationalError):
+            os.kill(connection.info.backend_pid, signal.SIGSEGV)
+            connection.execute("SELECT pg_sleep(10)")
+    assert not cluster.root.exists() and not cluster.data.exists()
+
+
+def test_the_server_does_not_run_as_root() -> None:
+    with Cluster(extension=False) as cluster, cluster.connect() as connection:
+        assert os.stat(f"/proc/{connection.info.backend_pid}").st_uid != 0
+
+
+def test_a_difference_that_nobody_chose_is_reported() -> None:
+    chosen = Difference(JOINED, "named", None, "room_name", None, "Named")
+    assert deliberate.unexplained("redact_name", {chosen}) == []
+    # too early, not there, with another value, and one more than chosen
+    assert deliberate.unexplained("messages", {chosen}) != []
+    assert deliberate.unexplained("redact_name", set()) != []
+    assert deliberate.unexplained("redact_name", {Difference(JOINED, "named", None, "room_name", "", "Named")}) != []
+    other = Difference(JOINED, "plain", None, "room_name", None, "Named")
+    assert deliberate.unexplained("redact_name", {chosen, other}) == [str(other)]

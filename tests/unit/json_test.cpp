@@ -1,0 +1,279 @@
+#include "rules/json.hpp"
+
+#include <gtest/gtest.h>
+#include <string>
+
+namespace sliding_sync::rules {
+
+void PrintTo(const Value& value, std::ostream* out) {
+    *out << "state " << static_cast<int>(value.state) << ", text \"" << value.text << '"';
+}
+
+static bool operator==(const Value& left, const Value& right) {
+    return left.state == right.state && left.text == right.text;
+}
+
+namespace {
+
+using namespace std::string_literals;
+
+Value text(std::string value) {
+    return {ValueState::text, std::move(value)};
+}
+const Value absent{ValueState::absent, {}};
+const Value null{ValueState::null, {}};
+const Value unusable{ValueState::unusable, {}};
+
+std::string nested(std::size_t depth) {
+    return std::string(depth, '[') + std::string(depth, ']');
+}
+
+struct Case {
+    const char* name;
+    std::string json;
+    Value expected;
+};
+
+void PrintTo(const Case& test_case, std::ostream* out) {
+    *out << test_case.name;
+}
+
+std::string case_name(const testing::TestParamInfo<Case>& test) {
+    return test.param.name;
+}
+
+// The value of content.name.
+class ContentValue : public testing::TestWithParam<Case> {};
+
+TEST_P(ContentValue, Is) {
+    EXPECT_EQ(content_value(GetParam().json, "name"), GetParam().expected) << GetParam().json.substr(0, 200);
+}
+
+// Each line of the table of spec 3.3.
+INSTANTIATE_TEST_SUITE_P(
+    Spec33, ContentValue,
+    testing::Values(
+        Case{"Plain", R"({"type":"m.room.name","content":{"name":"Ops"}})", text("Ops")},
+        Case{"FieldMissing", R"({"content":{"topic":"Ops"}})", absent},
+        Case{"FieldNull", R"({"content":{"name":null}})", null},
+        Case{"FieldNullWithSpace", "{\"content\":{\"name\": null \n}}", null},
+        Case{"Integer", R"({"content":{"name":1}})", unusable},
+        Case{"Float", R"({"content":{"name":-1.5e3}})", unusable},
+        Case{"True", R"({"content":{"name":true}})", unusable},
+        Case{"False", R"({"content":{"name":false}})", unusable},
+        Case{"List", R"({"content":{"name":["l"]}})", unusable},
+        Case{"EmptyList", R"({"content":{"name":[]}})", unusable},
+        Case{"Object", R"({"content":{"name":{"name":"inner"}}})", unusable},
+        Case{"EmptyObject", R"({"content":{"name":{}}})", unusable},
+        Case{"EmptyString", R"({"content":{"name":""}})", text("")},
+        Case{"NulOnly", R"({"content":{"name":"\u0000"}})", unusable},
+        Case{"NulInside", R"({"content":{"name":"a\u0000b"}})", unusable},
+        Case{"LoneHighSurrogate", R"({"content":{"name":"a\ud800b"}})", unusable},
+        Case{"LoneHighSurrogateAtEnd", R"({"content":{"name":"\ud83d"}})", unusable},
+        Case{"LoneLowSurrogate", R"({"content":{"name":"\ude00"}})", unusable},
+        Case{"HighSurrogateBeforeOtherEscape", R"({"content":{"name":"\ud800\ue000"}})", unusable},
+        Case{"SwappedSurrogates", R"({"content":{"name":"\ude00\ud83d"}})", unusable},
+        Case{"HugeValue", R"({"content":{"name":")" + std::string(1 << 20, 'x') + R"("}})",
+             text(std::string(1 << 20, 'x'))},
+        Case{"ContentMissing", R"({"type":"m.room.name","name":"not here"})", absent},
+        Case{"ContentNull", R"({"content":null})", absent},
+        Case{"ContentString", R"({"content":"name"})", absent},
+        Case{"ContentNumber", R"({"content":12})", absent},
+        Case{"ContentList", R"({"content":[{"name":"Ops"}]})", absent},
+        Case{"ContentEmpty", R"({"content":{}})", absent},
+        Case{"DuplicateKeyLastWins", R"({"content":{"name":"a","name":"b"}})", text("b")},
+        Case{"DuplicateKeyLastWinsThoughNull", R"({"content":{"name":"a","name":null}})", null},
+        Case{"DuplicateKeyLastWinsThoughUnusable", R"({"content":{"name":"a","name":"\ud800"}})", unusable},
+        Case{"DuplicateKeyLastWinsOverUnusable", R"({"content":{"name":{"x":1},"name":"b"}})", text("b")},
+        Case{"DuplicateKeyLastWinsEscaped", R"({"content":{"name":"a","\u006eame":"b"}})", text("b")},
+        Case{"DuplicateContentLastWins", R"({"content":{"name":"a"},"x":1,"content":{"name":"b"}})",
+             text("b")},
+        Case{"DuplicateContentLastWinsWithoutField", R"({"content":{"name":"a"},"content":{"topic":"b"}})",
+             absent},
+        Case{"DuplicateContentLastWinsNoObject", R"({"content":{"name":"a"},"content":7})", absent},
+        Case{"NaNElsewhere", R"({"x":NaN,"content":{"x":NaN,"name":"Ops"}})", text("Ops")},
+        Case{"InfinityElsewhere", R"({"content":{"x":Infinity,"y":-Infinity,"name":"Ops"}})", text("Ops")},
+        Case{"HugeNumbersElsewhere",
+             R"({"x":1e400,"content":{"y":-123456789012345678901234567890,"name":"Ops"}})", text("Ops")},
+        Case{"NaN", R"({"content":{"name":NaN}})", unusable},
+        Case{"LowerCaseNan", R"({"content":{"name":nan}})", unusable},
+        Case{"NullPrefix", R"({"content":{"name":nullx}})", unusable},
+        Case{"Infinity", R"({"content":{"name":Infinity}})", unusable},
+        Case{"NegativeInfinity", R"({"content":{"name":-Infinity}})", unusable},
+        Case{"HugeExponent", R"({"content":{"name":1e400}})", unusable},
+        Case{"HugeInteger", R"({"content":{"name":123456789012345678901234567890}})", unusable}),
+    case_name);
+
+// H59: verbatim. H65: escapes.
+INSTANTIATE_TEST_SUITE_P(
+    EscapesAndEncoding, ContentValue,
+    testing::Values(
+        Case{"EscapedKey", R"({"content":{"\u006eame":"Ops"}})", text("Ops")},
+        Case{"EscapedContentKey", R"({"c\u006fntent":{"name":"Ops"}})", text("Ops")},
+        Case{"KeyPrefix", R"({"content":{"nam":"a","names":"b","":"c","name\\":"d"}})", absent},
+        Case{"KeyWithNul", R"({"content":{"name\u0000":"a"}})", absent},
+        Case{"LoneSurrogateInKey", R"({"content":{"\ud800":"a","name":"Ops","name\udc00":"b"}})",
+             text("Ops")},
+        Case{"LoneSurrogateInTopKey", R"({"\ud800":{"name":"x"},"content":{"name":"Ops"}})", text("Ops")},
+        Case{"LoneSurrogateElsewhere", R"({"x":"\ud800","content":{"topic":"\ud800","name":"Ops"}})",
+             text("Ops")},
+        Case{"NulElsewhere", R"({"x":"\u0000","content":{"topic":"\u0000","name":"Ops"}})", text("Ops")},
+        Case{"SurrogatePair", R"({"content":{"name":"\ud83d\ude00"}})", text("\xF0\x9F\x98\x80")},
+        Case{"SimpleEscapes", R"({"content":{"name":"\"\\\/\b\f\n\r\t"}})", text("\"\\/\b\f\n\r\t")},
+        Case{"ReplacementCharacter", R"({"content":{"name":"\ufffd"}})", text("\xEF\xBF\xBD")},
+        Case{"RawUtf8", "{\"content\":{\"name\":\"Caf\xC3\xA9 \xF0\x9F\x98\x80\"}}",
+             text("Caf\xC3\xA9 \xF0\x9F\x98\x80")},
+        Case{"Whitespace", R"({"content":{"name":"  \u200f "}})", text("  \xE2\x80\x8F ")},
+        Case{"SpaceAround", " \t\r\n{ \"content\" : { \"name\" : \"Ops\" } } \n", text("Ops")},
+        Case{"BracketsInStrings", R"({"x":"}]{[,:\"","content":{"y":"}}","name":"]}"}})", text("]}")},
+        Case{"DeepElsewhere", R"({"x":)" + nested(100'000) + R"(,"content":{"name":"Ops"}})", text("Ops")},
+        Case{"DeepInContent", R"({"content":{"x":)" + nested(100'000) + R"(,"name":"Ops"}})", text("Ops")},
+        Case{"Deep", R"({"content":{"name":)" + nested(100'000) + "}}", unusable},
+        Case{"NameElsewhere", R"({"name":"a","x":{"content":{"name":"b"}},"content":{"x":{"name":"c"}}})",
+             absent}),
+    case_name);
+
+// Documents that are no JSON object. All hold what would be a name, so that a lenient reading shows.
+class Unreadable : public testing::TestWithParam<Case> {};
+
+TEST_P(Unreadable, HasNothing) {
+    const auto& json = GetParam().json;
+    EXPECT_FALSE(is_readable(json));
+    EXPECT_EQ(content_value(json, "name"), absent);
+    EXPECT_EQ(top_level_value(json, "sender"), absent);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Spec33, Unreadable,
+    testing::Values(
+        Case{"Empty", "", {}}, Case{"Space", " \n", {}}, Case{"Null", "null", {}}, Case{"Number", "12", {}},
+        Case{"String", R"("sender")", {}},
+        Case{"List", R"([{"sender":"@a:b","content":{"name":"Ops"}}])", {}}, Case{"Word", "sender", {}},
+        Case{"TrailingWord", R"({"sender":"@a:b","content":{"name":"Ops"}} x)", {}},
+        Case{"TrailingBrace", R"({"sender":"@a:b","content":{"name":"Ops"}}})", {}},
+        Case{"TrailingObject", R"({"sender":"@a:b","content":{"name":"Ops"}}{})", {}},
+        Case{"TrailingList", R"({"sender":"@a:b","content":{"name":"Ops"}}[])", {}},
+        Case{"TrailingComma", R"({"sender":"@a:b","content":{"name":"Ops"}},)", {}},
+        Case{"CommaBeforeEnd", R"({"sender":"@a:b","content":{"name":"Ops"},})", {}},
+        Case{"TrailingNul", "{\"sender\":\"@a:b\",\"content\":{\"name\":\"Ops\"}}\0"s, {}},
+        Case{"TruncatedEnd", R"({"sender":"@a:b","content":{"name":"Ops"})", {}},
+        Case{"TruncatedString", R"({"sender":"@a:b","content":{"name":"Ops)", {}},
+        Case{"TruncatedAfterKey", R"({"sender":"@a:b","content":{"name":"Ops"},"x")", {}},
+        Case{"TruncatedAfterColon", R"({"sender":"@a:b","content":{"name":"Ops"},"x":)", {}},
+        Case{"TruncatedAfterBackslash", R"({"sender":"@a:b","content":{"name":"Ops"},"x":"\)", {}},
+        Case{"OnlyOpen", "{", {}}, Case{"OnlyClose", "}", {}},
+        Case{"MissingComma", R"({"sender":"@a:b" "content":{"name":"Ops"}})", {}},
+        Case{"MissingColon", R"({"sender":"@a:b","content"{"name":"Ops"}})", {}},
+        Case{"MissingQuotes", R"({"sender":"@a:b",content:{"name":"Ops"}})", {}},
+        Case{"NumberAsKey", R"({"sender":"@a:b",1:2,"content":{"name":"Ops"}})", {}},
+        Case{"UnclosedListBefore", R"({"sender":"@a:b","x":[1,"content":{"name":"Ops"}})", {}},
+        Case{"RawControlCharacter", "{\"sender\":\"@a:b\",\"content\":{\"name\":\"O\nps\"}}", {}},
+        Case{"InvalidUtf8", "{\"sender\":\"@a:b\",\"content\":{\"name\":\"Ops\",\"x\":\"\xFF\"}}", {}},
+        Case{"Utf8Surrogate",
+             "{\"sender\":\"@a:b\",\"content\":{\"name\":\"Ops\",\"x\":\"\xED\xA0\x80\"}}",
+             {}},
+        Case{"TruncatedUtf8", "{\"sender\":\"@a:b\",\"content\":{\"name\":\"Ops\",\"x\":\"\xC3\"}}", {}},
+        // H65: python's json refuses a byte order mark in front of text, so does every version of ours.
+        Case{"ByteOrderMark", "\xEF\xBB\xBF{\"sender\":\"@a:b\",\"content\":{\"name\":\"Ops\"}}", {}},
+        Case{"DeepUnclosed",
+             R"({"sender":"@a:b","content":{"name":"Ops"},"x":)" + std::string(100'000, '['),
+             {}},
+        Case{"OnlyBrackets", std::string(100'000, '['), {}},
+        Case{"OnlyBraces", std::string(100'000, '{'), {}}),
+    case_name);
+
+// Broken inside the content: a name that was seen before the defect does not count.
+TEST(ContentValueUnreadable, DefectBehindTheName) {
+    for (const auto* json : {R"({"content":{"name":"Ops","x"}})", R"({"content":{"name":"Ops",}})",
+                             R"({"content":{"name":"Ops" 1}})", R"({"content":{"name":"Ops"}]})",
+                             R"({"content":{"name":"Ops"},"content":{"x":1)"}) {
+        EXPECT_EQ(content_value(json, "name"), absent) << json;
+    }
+}
+
+TEST(IsReadable, Objects) {
+    for (const auto* json : {"{}", " { } ", R"({"a":{}})", R"({"a":[1,{"b":null}]})", R"({"a":NaN})",
+                             R"({"\ud800":"\ud800"})", R"({"content":12})"}) {
+        EXPECT_TRUE(is_readable(json)) << json;
+    }
+    EXPECT_TRUE(is_readable("{\"a\":" + nested(100'000) + "}"));
+}
+
+// H46: the sender out of the event itself.
+TEST(TopLevelValue, ReadsTheTopOnly) {
+    EXPECT_EQ(top_level_value(R"({"content":{"sender":"@x:y"},"sender":"@a:b"})", "sender"), text("@a:b"));
+    EXPECT_EQ(top_level_value(R"({"sender":"@a:b","sender":"@c:d"})", "sender"), text("@c:d"));
+    EXPECT_EQ(top_level_value(R"({"content":{"sender":"@x:y"}})", "sender"), absent);
+    EXPECT_EQ(top_level_value(R"({"sender":null})", "sender"), null);
+    EXPECT_EQ(top_level_value(R"({"sender":["@a:b"]})", "sender"), unusable);
+    EXPECT_EQ(top_level_value(R"({"sender":"\u0000"})", "sender"), unusable);
+}
+
+TEST(ValueTest, ColumnIsTheUsableText) {
+    EXPECT_EQ(text("Ops").column(), "Ops");
+    EXPECT_EQ(text("").column(), "");
+    EXPECT_EQ(absent.column(), std::nullopt);
+    EXPECT_EQ(null.column(), std::nullopt);
+    EXPECT_EQ(unusable.column(), std::nullopt);
+}
+
+TEST(ValueTest, PresentIsAnythingButNull) {
+    EXPECT_TRUE(text("").present());
+    EXPECT_TRUE(unusable.present());
+    EXPECT_FALSE(absent.present());
+    EXPECT_FALSE(null.present());
+}
+
+// The reader is shared: what one document left behind must not reach the next.
+TEST(Reader, ForgetsTheDocumentBefore) {
+    const std::string large = R"({"content":{"name":")" + std::string(300'000, 'l') + R"("}})";
+    EXPECT_EQ(content_value(R"({"content":{"name":"first, and the longer of the two"}})", "name"),
+              text("first, and the longer of the two"));
+    EXPECT_EQ(content_value(R"({"content":{"name":"x"}})", "name"), text("x"));
+    EXPECT_EQ(content_value(R"({"content":{"name":"broken)", "name"), absent);
+    EXPECT_EQ(content_value(large, "name"), text(std::string(300'000, 'l')));
+    EXPECT_EQ(content_value(R"({"content":{}})", "name"), absent);
+    EXPECT_EQ(content_value(R"({"content":{"name":"y"}})", "name"), text("y"));
+}
+
+// Every size around the block size and the padding of the reader, without a terminator behind the text.
+TEST(Reader, EverySize) {
+    for (std::size_t size = 0; size < 300; ++size) {
+        const std::string name(size, 'n');
+        const std::string json = R"({"content":{"name":")" + name + R"("}})";
+        const std::vector<char> exact(json.begin(), json.end());
+        EXPECT_EQ(content_value({exact.data(), exact.size()}, "name"), text(name)) << size;
+        EXPECT_FALSE(is_readable({exact.data(), exact.size() - 1})) << size;
+    }
+}
+
+TEST(InternalMetadataTest, OnlyTrueSetsAFlag) {
+    const auto both = [](std::string_view json) {
+        const auto metadata = read_internal_metadata(json);
+        return std::pair(metadata.out_of_band_membership, metadata.recheck_redaction);
+    };
+    EXPECT_EQ(both("{}"), std::pair(false, false));
+    EXPECT_EQ(both(R"({"out_of_band_membership":true})"), std::pair(true, false));
+    EXPECT_EQ(both(R"({"recheck_redaction": true ,"stream_ordering":7})"), std::pair(false, true));
+    EXPECT_EQ(both(R"({"recheck_redaction":true,"out_of_band_membership":true})"), std::pair(true, true));
+    EXPECT_EQ(both(R"({"recheck_redaction":true,"recheck_redaction":false})"), std::pair(false, false));
+    EXPECT_EQ(both(R"({"recheck_redaction":false,"recheck_redaction":true})"), std::pair(false, true));
+    EXPECT_EQ(both(R"({"recheck_redaction":"true","out_of_band_membership":1})"), std::pair(false, false));
+    EXPECT_EQ(both(R"({"recheck_redaction":null,"out_of_band_membership":[true]})"), std::pair(false, false));
+    EXPECT_EQ(both(R"({"recheck_redaction":trueish,"x":1})"), std::pair(false, false));
+    EXPECT_EQ(both(R"({"x":{"recheck_redaction":true}})"), std::pair(false, false));
+}
+
+// spec 1.0: unreadable means no flag.
+TEST(InternalMetadataTest, UnreadableSetsNoFlag) {
+    for (const auto* json :
+         {"", "null", "[]", R"({"recheck_redaction":true)", R"({"recheck_redaction":true} x)",
+          R"({"recheck_redaction":true,"out_of_band_membership":true]})"}) {
+        const auto metadata = read_internal_metadata(json);
+        EXPECT_FALSE(metadata.recheck_redaction) << json;
+        EXPECT_FALSE(metadata.out_of_band_membership) << json;
+    }
+}
+
+}  // namespace
+}  // namespace sliding_sync::rules
