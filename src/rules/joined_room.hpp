@@ -28,8 +28,8 @@ struct JoinedRoomFacts {
 };
 
 /// The row as a from-scratch recompute gives it. No row unless the room is in `rooms`, has a stored relevant
-/// current-state event and an eligible event (D8, D9, D12). The ordering may be negative (D13), a bump stamp is
-/// positive or NULL (H49). Throws nothing but std::bad_alloc.
+/// current-state event and an eligible event (D8, D9, D12). The ordering may be negative (D13), a bump stamp
+/// is positive or NULL (H49). Throws nothing but std::bad_alloc.
 [[nodiscard]] std::optional<JoinedRoom> derive_joined_room(const JoinedRoomFacts& facts);
 
 }  // namespace sliding_sync::rules

@@ -1,11 +1,11 @@
 // Reads single values out of event JSON with the semantics of the homeserver's own parser: the last duplicate
-// key wins, keys are compared unescaped. Nothing asks the input to be valid (spec 3.3), and nothing throws but
-// std::bad_alloc.
+// key wins, keys are compared unescaped. Nothing asks the input to be valid (spec 3.3), and nothing throws
+// but std::bad_alloc.
 //
 // A document is unreadable when it is not one whole JSON object: empty, truncated, followed by anything but
-// space, not UTF-8, with a byte order mark in front (the homeserver's parser refuses that too), or broken on the
-// way to the wanted value. The inside of a value that nobody wants is skipped, not checked: NaN, 1e400, lone
-// surrogates and any depth of nesting pass there.
+// space, not UTF-8, with a byte order mark in front (the homeserver's parser refuses that too), or broken on
+// the way to the wanted value. The inside of a value that nobody wants is skipped, not checked: NaN, 1e400,
+// lone surrogates and any depth of nesting pass there.
 #pragma once
 
 #include <cstdint>

@@ -6,7 +6,8 @@ namespace sliding_sync::rules::json_walk {
 
 namespace {
 
-/// simdjson takes the type from the first letter. A token reaches up to the next one, with the spaces between.
+/// simdjson takes the type from the first letter. A token reaches up to the next one, with the spaces
+/// between.
 bool is_null(std::string_view token) noexcept {
     return token.starts_with("null") && token.find_first_not_of(" \t\n\r", 4) == std::string_view::npos;
 }

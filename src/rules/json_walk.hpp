@@ -2,8 +2,8 @@
 // duplicate key win. Private to the JSON rules; nothing outside src/rules includes it.
 //
 // What is refused and what is not: structure on the walked path is checked (brackets, commas, colons, strings
-// closed, UTF-8, nothing behind the document), the inside of a skipped value is not. Skipping is a loop and the
-// walk descends only as deep as its caller does, so nesting of any depth is safe.
+// closed, UTF-8, nothing behind the document), the inside of a skipped value is not. Skipping is a loop and
+// the walk descends only as deep as its caller does, so nesting of any depth is safe.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,8 @@ namespace sliding_sync::rules::json_walk {
 
 namespace ondemand = simdjson::ondemand;
 
-/// True for every error; running out of memory is no property of the document and is thrown as std::bad_alloc.
+/// True for every error; running out of memory is no property of the document and is thrown as
+/// std::bad_alloc.
 [[nodiscard]] bool failed(simdjson::error_code error);
 
 /// The JSON type of a value that was not consumed yet.
@@ -31,9 +32,10 @@ enum class Type : std::uint8_t {
 };
 [[nodiscard]] Type type_of(ondemand::value& value);
 
-/// Visits every field of `object` in document order: `visit(std::string_view unescaped_key, ondemand::value&)`
-/// returns an error code and need not consume the value. The key lives as long as the document. A key that
-/// cannot be unescaped (a lone surrogate) equals no wanted key and is passed over with its value.
+/// Visits every field of `object` in document order: `visit(std::string_view unescaped_key,
+/// ondemand::value&)` returns an error code and need not consume the value. The key lives as long as the
+/// document. A key that cannot be unescaped (a lone surrogate) equals no wanted key and is passed over with
+/// its value.
 template <class Visit>
 [[nodiscard]] simdjson::error_code walk_fields(ondemand::object& object, Visit&& visit) {
     for (auto field : object) {
@@ -93,8 +95,8 @@ template <class Visit>
 /// A parser with its buffers. One walk at a time.
 class Reader {
 public:
-    /// Walks the top-level fields. False when the document cannot be read as one JSON object; what `visit` saw
-    /// until then must be forgotten.
+    /// Walks the top-level fields. False when the document cannot be read as one JSON object; what `visit`
+    /// saw until then must be forgotten.
     template <class Visit>
     [[nodiscard]] bool walk(std::string_view json, Visit&& visit) {
         ondemand::document document;
@@ -114,8 +116,8 @@ private:
 };
 
 /// Documents up to this size (bytes) share one reader per thread. An event is at most 64 KiB without its
-/// `unsigned`; the rare larger document gets a reader of its own, so that a long-lived process does not keep the
-/// largest buffers it ever needed.
+/// `unsigned`; the rare larger document gets a reader of its own, so that a long-lived process does not keep
+/// the largest buffers it ever needed.
 inline constexpr std::size_t shared_reader_limit = 131'072;
 
 [[nodiscard]] Reader& shared_reader();

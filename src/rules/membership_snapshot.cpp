@@ -29,7 +29,8 @@ bool is_out_of_band(const MembershipFacts& facts) {
     return facts.outlier && read_internal_metadata(facts.internal_metadata).out_of_band_membership;
 }
 
-/// The membership did not change but has to be derived: history is kept, and guessed only where it is still told.
+/// The membership did not change but has to be derived: history is kept, and guessed only where it is still
+/// told.
 SnapshotSource source_of_unchanged(const MembershipFacts& facts) noexcept {
     if (facts.previous) {
         return SnapshotSource::keep;

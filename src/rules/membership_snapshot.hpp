@@ -31,10 +31,10 @@ enum class SnapshotSource : std::uint8_t {
     keep,           ///< the membership did not change: history stays as it is (A5, D23, D24)
     current_state,  ///< the membership event is in current state, or the room has some (3.5 rule 1)
     wiped_state,    ///< the last local user left: current state as it was before this transaction's wipe (H7)
-    stripped_state,  ///< invite or knock from outside (3.5 rule 2)
-    inherit,         ///< out-of-band leave, or nothing left to read: the previous snapshot's columns (H8)
-    earlier_invite,  ///< as `inherit`, but there is no previous snapshot: the user's latest invite or knock (D22)
-    unknown_history,  ///< unchanged leave or ban without a snapshot: left to backfill, which reads state groups
+    stripped_state,   ///< invite or knock from outside (3.5 rule 2)
+    inherit,          ///< out-of-band leave, or nothing left to read: the previous snapshot's columns (H8)
+    earlier_invite,   ///< without a previous snapshot: the user's latest other invite or knock (D22)
+    unknown_history,  ///< unchanged leave without a snapshot: left to backfill, which reads state groups
     none,             ///< no row: no membership, or its event or room is not stored (H48, H50)
 };
 
@@ -71,9 +71,9 @@ struct MembershipFacts {
     std::optional<MembershipSnapshot> previous;
 };
 
-/// Which of the ways of spec 3.5 applies: the first that fits of `none`, an unchanged membership, current state,
-/// an out-of-band membership, an empty current state; current state again for the rest. `keep` and `inherit` are
-/// given only when there is a previous snapshot. Throws nothing but std::bad_alloc.
+/// Which of the ways of spec 3.5 applies: the first that fits of `none`, an unchanged membership, current
+/// state, an out-of-band membership, an empty current state; current state again for the rest. `keep` and
+/// `inherit` are given only when there is a previous snapshot. Throws nothing but std::bad_alloc.
 [[nodiscard]] SnapshotSource snapshot_source(const MembershipFacts& facts);
 
 /// The state that belongs to `snapshot_source(facts)`; unused members stay empty.
@@ -84,11 +84,11 @@ struct SnapshotInput {
     bool earlier_invite_redacted = false;
 };
 
-/// The row, or nothing when there must be none (`none`) or its history has to be looked up (`unknown_history`).
-/// Only the state columns and `has_known_state` depend on the source; all others are today's facts, with
-/// `event_instance_name` "master" for a missing or empty name (H45). `forgotten` is that of the membership
-/// event; where `room_memberships` has no row of it, the previous snapshot's stays if it was of the same event,
-/// and is false otherwise (H21). Throws nothing but std::bad_alloc.
+/// The row, or nothing when there must be none (`none`) or its history has to be looked up
+/// (`unknown_history`). Only the state columns and `has_known_state` depend on the source; all others are
+/// today's facts, with `event_instance_name` "master" for a missing or empty name (H45). `forgotten` is that
+/// of the membership event; where `room_memberships` has no row of it, the previous snapshot's stays if it
+/// was of the same event, and is false otherwise (H21). Throws nothing but std::bad_alloc.
 [[nodiscard]] std::optional<MembershipSnapshot> derive_membership_snapshot(const MembershipFacts& facts,
                                                                            const SnapshotInput& input);
 

@@ -30,9 +30,10 @@ struct RoomState {
     friend bool operator==(const RoomState&, const RoomState&) = default;
 };
 
-/// The columns by the rules of spec 3.1: create `type`, name `name`, tombstone `replacement_room`, encrypted when
-/// the encryption event has an `algorithm` that is not null, whatever its type. What is missing, redacted,
-/// rejected, unreadable or of the wrong type is an empty column (D1-D4). Throws nothing but std::bad_alloc.
+/// The columns by the rules of spec 3.1: create `type`, name `name`, tombstone `replacement_room`, encrypted
+/// when the encryption event has an `algorithm` that is not null, whatever its type. What is missing,
+/// redacted, rejected, unreadable or of the wrong type is an empty column (D1-D4). Throws nothing but
+/// std::bad_alloc.
 [[nodiscard]] RoomState derive_room_state(const StateEvents& events);
 
 /// True when at least one relevant event is stored, rejected and unreadable ones too: the question is whether

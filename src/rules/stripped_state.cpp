@@ -23,7 +23,8 @@ using Values = std::array<Value, state_kind_count>;
 /// What the last valid element of each kind says; nothing where there is none.
 using Found = std::array<std::optional<Value>, state_kind_count>;
 
-/// A string of an element; nothing for other types, and for a lone surrogate: no text that is looked for has one.
+/// A string of an element; nothing for other types, and for a lone surrogate: no text that is looked for has
+/// one.
 std::optional<std::string_view> read_text(ondemand::value& value) {
     std::string_view text;
     if (json_walk::type_of(value) != json_walk::Type::string ||
@@ -33,7 +34,8 @@ std::optional<std::string_view> read_text(ondemand::value& value) {
     return text;
 }
 
-/// The type of an element comes before or behind its content, so all four keys are noted and the type chooses.
+/// The type of an element comes before or behind its content, so all four keys are noted and the type
+/// chooses.
 simdjson::error_code read_content(ondemand::value& value, Values& values) {
     values = {};
     return json_walk::walk_object(value, [&](std::string_view key, ondemand::value& field) {

@@ -1,7 +1,10 @@
 #include "rules/json.hpp"
 
 #include <gtest/gtest.h>
+#include <ostream>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace sliding_sync::rules {
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 #include <initializer_list>
+#include <ostream>
+#include <utility>
 
 namespace sliding_sync::rules {
 

@@ -38,7 +38,8 @@ TEST(IsRedacted, NothingNamesTheEvent) {
     EXPECT_FALSE(is_redacted(target, {}, {}));
 }
 
-// spec 3.6 rule 1: neither existence nor room nor rejection of the redaction event matter (A6: purged ones too).
+// spec 3.6 rule 1: neither existence nor room nor rejection of the redaction event matter (A6: purged ones
+// too).
 TEST(IsRedacted, Rule1WithoutRecheckUnconditionally) {
     EXPECT_TRUE(redacted(Redaction{.recheck = false, .event = {}}));
     EXPECT_TRUE(redacted(Redaction{.recheck = false, .event = valid}));

@@ -16,7 +16,7 @@ const std::string create = element("m.room.create", "{}");
 
 /// An invite whose `invite_room_state` is `list`.
 std::string invite(std::string_view list) {
-    return R"({"type":"m.room.member","content":{"membership":"invite"},"unsigned":{"age":5,"invite_room_state":)" +
+    return R"({"content":{"membership":"invite"},"unsigned":{"age":5,"invite_room_state":)" +
            std::string(list) + "}}";
 }
 

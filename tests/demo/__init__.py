@@ -1,0 +1,1 @@
+"""A tour for a database administrator: `make demo`."""
