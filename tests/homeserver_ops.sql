@@ -29,6 +29,15 @@ CREATE TYPE new_event AS (
     json            text
 );
 
+-- What a newer homeserver knows of a room; all NULL when it plays an older one.
+CREATE TYPE room_state AS (
+    is_known                    boolean,
+    room_type                   text,
+    room_name                   text,
+    is_encrypted                boolean,
+    tombstone_successor_room_id text
+);
+
 CREATE FUNCTION is_local(user_id text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
     SELECT user_id LIKE '@%:hs.test'
 $$;
@@ -168,10 +177,15 @@ CREATE FUNCTION change_current_state(room text, stream bigint, removed text[], a
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     keys record;
+    state room_state;
     last_one_left boolean;
 BEGIN
     IF removed || added = '{}' THEN
         RETURN;
+    END IF;
+    state := own_room_state(room);
+    IF NOT state.is_known THEN
+        state := NULL;      -- nothing to say: a snapshot keeps what it has
     END IF;
     last_one_left :=
         EXISTS (SELECT FROM state_events s WHERE s.event_id = ANY (removed || added)
@@ -208,8 +222,9 @@ BEGIN
                         (SELECT m.membership FROM room_memberships m WHERE m.event_id = keys.event_id),
                         (SELECT e.stream_ordering FROM events e WHERE e.event_id = keys.event_id));
         END LOOP;
+        state := own_room_state(room);
         IF writes_tables() THEN
-            PERFORM write_joined_room(room);
+            PERFORM write_joined_room(room, state);
         END IF;
     END IF;
 
@@ -227,7 +242,7 @@ BEGIN
     IF writes_tables() THEN
         DELETE FROM sliding_sync_membership_snapshots m WHERE m.room_id = room AND m.user_id IN (
             SELECT s.state_key FROM state_events s WHERE s.event_id = ANY (removed) AND s.type = 'm.room.member');
-        PERFORM write_snapshot(s.event_id, last_one_left) FROM state_events s
+        PERFORM write_snapshot(s.event_id, state) FROM state_events s
             WHERE s.event_id = ANY (added) AND s.type = 'm.room.member' AND is_local(s.state_key);
     END IF;
 END
@@ -333,12 +348,12 @@ $$;
 CREATE FUNCTION invite(room text, user_id text, sender text, stripped_state text DEFAULT NULL)
 RETURNS text LANGUAGE sql AS $$
     SELECT change_membership(room, user_id, 'invite', sender,
-                             coalesce(format('{"invite_room_state": %s}', stripped_state), '{}'))
+                             coalesce('{"invite_room_state": ' || stripped_state || '}', '{}'))
 $$;
 
 CREATE FUNCTION knock(room text, user_id text, stripped_state text DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
     SELECT change_membership(room, user_id, 'knock', user_id,
-                             coalesce(format('{"knock_room_state": %s}', stripped_state), '{}'))
+                             coalesce('{"knock_room_state": ' || stripped_state || '}', '{}'))
 $$;
 
 CREATE FUNCTION forget(room text, user_id text) RETURNS void LANGUAGE plpgsql AS $$
@@ -382,12 +397,12 @@ $$;
 CREATE FUNCTION remote_invite(room text, user_id text, sender text, stripped_state text DEFAULT NULL)
 RETURNS text LANGUAGE sql AS $$
     SELECT remote_membership(room, user_id, 'invite', sender,
-                             coalesce(format('{"invite_room_state": %s}', stripped_state), '{}'))
+                             coalesce('{"invite_room_state": ' || stripped_state || '}', '{}'))
 $$;
 
 CREATE FUNCTION remote_knock(room text, user_id text, stripped_state text DEFAULT NULL) RETURNS text LANGUAGE sql AS $$
     SELECT remote_membership(room, user_id, 'knock', user_id,
-                             coalesce(format('{"knock_room_state": %s}', stripped_state), '{}'))
+                             coalesce('{"knock_room_state": ' || stripped_state || '}', '{}'))
 $$;
 
 -- Also rescinds a knock.
@@ -629,5 +644,101 @@ CREATE FUNCTION drop_current_state(room text) RETURNS void LANGUAGE plpgsql AS $
 BEGIN
     DELETE FROM current_state_events c WHERE c.room_id = room;
     DELETE FROM event_forward_extremities x WHERE x.room_id = room;
+END
+$$;
+
+--
+-- The newer homeserver's own upkeep, in short: right for ordinary content, with its known gaps (an outlier moves a
+-- room, the instance name stays, redactions are not looked at). Unreadable content makes these functions fail.
+--
+
+CREATE FUNCTION own_room_state(room text) RETURNS room_state LANGUAGE plpgsql AS $$
+DECLARE
+    state room_state;
+BEGIN
+    IF writes_tables() THEN
+        SELECT count(*) > 0,
+               max(j.json::json -> 'content' ->> 'type') FILTER (WHERE c.type = 'm.room.create'),
+               max(j.json::json -> 'content' ->> 'name') FILTER (WHERE c.type = 'm.room.name'),
+               coalesce(bool_or(j.json::json -> 'content' ->> 'algorithm' IS NOT NULL)
+                   FILTER (WHERE c.type = 'm.room.encryption'), false),
+               max(j.json::json -> 'content' ->> 'replacement_room') FILTER (WHERE c.type = 'm.room.tombstone')
+            INTO state
+            FROM current_state_events c JOIN event_json j USING (event_id)
+            WHERE c.room_id = room AND c.state_key = ''
+                AND c.type IN ('m.room.create', 'm.room.encryption', 'm.room.name', 'm.room.tombstone');
+    END IF;
+    RETURN state;
+END
+$$;
+
+CREATE FUNCTION write_joined_room(room text, state room_state) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF state.is_known THEN
+        INSERT INTO sliding_sync_joined_rooms AS j (room_id, event_stream_ordering, room_type, room_name, is_encrypted,
+                                                    tombstone_successor_room_id)
+            VALUES (room, (SELECT max(e.stream_ordering) FROM events e WHERE e.room_id = room), state.room_type,
+                    state.room_name, state.is_encrypted, state.tombstone_successor_room_id)
+            ON CONFLICT (room_id) DO UPDATE SET room_type = excluded.room_type, room_name = excluded.room_name,
+                is_encrypted = excluded.is_encrypted,
+                tombstone_successor_room_id = coalesce(excluded.tombstone_successor_room_id, j.tombstone_successor_room_id);
+    END IF;
+END
+$$;
+
+CREATE FUNCTION write_orderings(room text, ids text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE sliding_sync_joined_rooms j SET
+        event_stream_ordering = greatest(j.event_stream_ordering,
+            (SELECT max(e.stream_ordering) FROM events e WHERE e.event_id = ANY (ids))),
+        bump_stamp = greatest(j.bump_stamp,
+            (SELECT max(e.stream_ordering) FROM events e WHERE e.event_id = ANY (ids)
+             AND e.type IN ('m.room.create', 'm.room.message', 'm.room.encrypted', 'm.sticker', 'm.call.invite',
+                            'm.poll.start', 'm.beacon_info')))
+        WHERE j.room_id = room;
+END
+$$;
+
+-- Without a known state only the columns of the membership change.
+CREATE FUNCTION write_snapshot(membership_event text, state room_state) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO sliding_sync_membership_snapshots AS s (room_id, user_id, sender, membership_event_id, membership,
+            forgotten, event_stream_ordering, event_instance_name, has_known_state, room_type, room_name, is_encrypted,
+            tombstone_successor_room_id)
+        SELECT m.room_id, m.user_id, m.sender, m.event_id, m.membership, 0, m.event_stream_ordering, 'master',
+               coalesce(state.is_known, false), state.room_type, state.room_name, coalesce(state.is_encrypted, false),
+               state.tombstone_successor_room_id
+        FROM room_memberships m WHERE m.event_id = membership_event
+        ON CONFLICT (room_id, user_id) DO UPDATE SET sender = excluded.sender,
+            membership_event_id = excluded.membership_event_id, membership = excluded.membership, forgotten = 0,
+            event_stream_ordering = excluded.event_stream_ordering;
+    IF state.is_known IS NOT NULL THEN
+        UPDATE sliding_sync_membership_snapshots s SET has_known_state = state.is_known, room_type = state.room_type,
+            room_name = state.room_name, is_encrypted = state.is_encrypted,
+            tombstone_successor_room_id = state.tombstone_successor_room_id
+            WHERE s.membership_event_id = membership_event;
+    END IF;
+END
+$$;
+
+-- Of an out-of-band membership: an invite or a knock tells the state, a leave leaves it as it was.
+CREATE FUNCTION write_stripped_snapshot(membership_event text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    state    room_state;
+    elements json;
+BEGIN
+    SELECT CASE m.membership WHEN 'invite' THEN j.json::json -> 'unsigned' -> 'invite_room_state'
+                             WHEN 'knock' THEN j.json::json -> 'unsigned' -> 'knock_room_state' END
+        INTO elements FROM room_memberships m JOIN event_json j USING (event_id) WHERE m.event_id = membership_event;
+    IF EXISTS (SELECT FROM room_memberships m WHERE m.event_id = membership_event AND m.membership <> 'leave') THEN
+        SELECT coalesce(bool_or(e ->> 'type' = 'm.room.create'), false),
+               max(e -> 'content' ->> 'type') FILTER (WHERE e ->> 'type' = 'm.room.create'),
+               max(e -> 'content' ->> 'name') FILTER (WHERE e ->> 'type' = 'm.room.name'),
+               coalesce(bool_or(e -> 'content' ->> 'algorithm' IS NOT NULL)
+                   FILTER (WHERE e ->> 'type' = 'm.room.encryption'), false),
+               max(e -> 'content' ->> 'replacement_room') FILTER (WHERE e ->> 'type' = 'm.room.tombstone')
+            INTO state FROM json_array_elements(elements) e;
+    END IF;
+    PERFORM write_snapshot(membership_event, state);
 END
 $$;

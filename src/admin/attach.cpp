@@ -160,10 +160,15 @@ void check_base_tables(const std::string& schema) {
     }
 }
 
+enum class Mode { check, make };
+
 template <std::size_t count>
-void make_or_check(const std::string& schema, const std::string& owner, const char* table, const char* definition,
-                   const std::array<ColumnDefinition, count>& columns) {
+void check_or_make(const std::string& schema, const std::string& owner, const char* table, const char* definition,
+                   const std::array<ColumnDefinition, count>& columns, Mode mode) {
     const auto relation = find_relation(schema, table);
+    if (!relation && mode == Mode::check) {
+        return;
+    }
     if (!relation) {
         run_once(sql_text(definition, identifier(schema)));
         run_once("ALTER TABLE " + identifier(schema) + "." + table + " OWNER TO " + identifier(owner));
@@ -194,18 +199,27 @@ private:
     bool creating_;
 };
 
-void make_derived_tables(const std::string& schema) {
+// Refuses derived tables that are not the homeserver's own; makes missing ones if asked to.
+void make_derived_tables(const std::string& schema, Mode mode) {
     const OutsideExtension outside;
     const std::string owner = find_relation(schema, table_name(BaseTable::events))->owner;
-    make_or_check(schema, owner, joined_rooms_table, create_joined_rooms, joined_rooms_columns);
-    make_or_check(schema, owner, membership_snapshots_table, create_membership_snapshots,
-                  membership_snapshots_columns);
+    check_or_make(schema, owner, joined_rooms_table, create_joined_rooms, joined_rooms_columns, mode);
+    check_or_make(schema, owner, membership_snapshots_table, create_membership_snapshots,
+                  membership_snapshots_columns, mode);
 }
 
 bool has_trigger(Oid relation, const char* name) {
     return query_once("SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid OPERATOR(pg_catalog.=) " +
                       std::to_string(relation) + " AND t.tgname OPERATOR(pg_catalog.=) " + literal(name))
                .count > 0;
+}
+
+bool is_attached(const std::string& schema, const std::vector<BaseTable>& tables) {
+    return find_relation(schema, joined_rooms_table) && find_relation(schema, membership_snapshots_table) &&
+           std::all_of(tables.begin(), tables.end(), [&](BaseTable table) {
+               const Oid relation = find_relation(schema, table_name(table))->oid;
+               return has_trigger(relation, trigger_name) && has_trigger(relation, truncate_trigger_name);
+           });
 }
 
 void make_trigger(const std::string& schema, BaseTable table, const char* name, const std::string& events) {
@@ -226,22 +240,34 @@ void pause(int milliseconds) {
     run_once("SELECT pg_catalog.pg_sleep(" + std::to_string(milliseconds) + " / 1000.0)");
 }
 
-// Takes every lock within one short wait, or none: while we wait for one, writers queue up behind us.
+// The session's own lock_timeout comes back when the work is done; after an error the transaction brings it back.
+class LockTimeout {
+public:
+    LockTimeout() : before_(query_once("SELECT pg_catalog.current_setting('lock_timeout')")[0][0].text()) {}
+    void set(long milliseconds) { run_once("SET LOCAL lock_timeout = " + std::to_string(milliseconds)); }
+    void restore() { run_once("SET LOCAL lock_timeout = " + literal(before_)); }
+
+private:
+    std::string before_;
+};
+
+// Takes every lock within one short wait, or none: while we wait for one, the homeserver queues up behind us.
+// ALTER TRIGGER ... DEPENDS ON EXTENSION and DROP TRIGGER need the strongest one; taking it at once, nothing has to
+// be raised later.
 void lock_tables(const std::string& schema, const std::vector<BaseTable>& tables) {
+    LockTimeout lock_timeout;
     int wait = first_pause_milliseconds;
     for (int attempt = 1;; ++attempt) {
         const ErrorData* const failure = run_in_subtransaction([&] {
             const TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), lock_wait_milliseconds);
             for (const BaseTable table : tables) {
-                const auto left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-                run_once("SET LOCAL lock_timeout = " + std::to_string(std::max(1L, static_cast<long>(left))));
+                lock_timeout.set(std::max(1L, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)));
                 run_once("LOCK TABLE " + identifier(schema) + "." + table_name(table) +
-                         " IN SHARE ROW EXCLUSIVE MODE");
+                         " IN ACCESS EXCLUSIVE MODE");
             }
-            // DDL on the locked tables waits for nothing; on others it must not wait long either
-            run_once("SET LOCAL lock_timeout = " + std::to_string(lock_wait_milliseconds));
         });
         if (failure == nullptr) {
+            lock_timeout.restore();
             return;
         }
         if (failure->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
@@ -266,8 +292,12 @@ void attach_to(const std::string& schema) {
                     "Name the schema that holds the homeserver's tables: SELECT sliding_sync.attach('...').");
     }
     check_base_tables(schema);
+    make_derived_tables(schema, Mode::check);
+    if (is_attached(schema, tables)) {
+        return;
+    }
     lock_tables(schema, tables);
-    make_derived_tables(schema);
+    make_derived_tables(schema, Mode::make);
     for (const BaseTable table : tables) {
         make_trigger(schema, table, trigger_name, "INSERT OR UPDATE OR DELETE");
         make_trigger(schema, table, truncate_trigger_name, "TRUNCATE");

@@ -162,18 +162,29 @@ Facts::Facts(const HomeserverSchema& s)
                                   "JOIN %S.event_json j ON j.event_id %= c.event_id",
                               s.name),
                      {TEXTARRAYOID}),
-      new_state_events_(sql_text("SELECT " + state_event_columns(s) +
-                                     " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, oldest, n) "
-                                     "JOIN %S.events e ON e.room_id %= k.room_id AND e.stream_ordering %>= k.oldest "
-                                     "AND e.type %= ANY (" +
-                                     relevant_types +
-                                     ") AND NOT e.outlier JOIN %S.event_json j ON j.event_id %= e.event_id "
-                                     "WHERE e.state_key %= '' AND NOT " +
-                                     rejected(s, "e") + " ORDER BY e.stream_ordering",
-                                 s.name),
-                        {TEXTARRAYOID, INT8ARRAYOID}),
+      current_state_ids_(sql_text("SELECT k.n, c.type, c.event_id "
+                                  "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
+                                  "JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.state_key %= '' "
+                                  "AND c.type %= ANY (" +
+                                      relevant_types + ")",
+                                  s.name),
+                         {TEXTARRAYOID}),
+      new_state_ids_(sql_text("SELECT k.n, e.type, e.event_id FROM ROWS FROM (pg_catalog.unnest($1), "
+                              "pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, oldest, n) "
+                              "JOIN %S.events e ON e.room_id %= k.room_id AND e.stream_ordering %>= k.oldest "
+                              "AND e.type %= ANY (" +
+                                  relevant_types + ") AND NOT e.outlier WHERE e.state_key %= '' AND NOT " +
+                                  rejected(s, "e") + " ORDER BY e.stream_ordering",
+                              s.name),
+                     {TEXTARRAYOID, INT8ARRAYOID}),
       visible_before_(
           sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name), {TEXTARRAYOID}),
+      state_events_by_id_(sql_text("SELECT " + state_event_columns(s) +
+                                       " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) k(event_id, n) "
+                                       "JOIN %S.events e ON e.event_id %= k.event_id "
+                                       "JOIN %S.event_json j ON j.event_id %= k.event_id",
+                                   s.name),
+                          {TEXTARRAYOID, INT8ARRAYOID}),
       redactions_(sql_text("SELECT k.n, " + std::string(s.has_redaction_recheck ? "x.recheck" : "true") +
                                ", (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " + rejected(s, "e") +
                                ", (e.room_id %= k.room_id), e.sender, j.json, j.internal_metadata "
@@ -314,7 +325,7 @@ std::vector<Orderings> Facts::orderings(std::span<const std::string_view> room_i
     return result;
 }
 
-// Rows of state_event_columns; where a kind comes twice the later row wins.
+// Rows of state_event_columns.
 std::vector<rules::StateEvents> Facts::state_events(Rows rows, std::size_t room_count) {
     std::vector<rules::StateEvents> result(room_count);
     std::vector<Target> targets;
@@ -340,28 +351,46 @@ std::vector<rules::StateEvents> Facts::state_events(Rows rows, std::size_t room_
     return result;
 }
 
-std::vector<rules::StateEvents> Facts::current_state(std::span<const std::string_view> room_ids, View view) {
-    return state_events(current_state_.run(Arguments().texts(room_ids), view), room_ids.size());
+std::vector<rules::StateEvents> Facts::current_state(std::span<const std::string_view> room_ids) {
+    return state_events(current_state_.run(Arguments().texts(room_ids)), room_ids.size());
 }
 
-std::vector<rules::StateEvents> Facts::new_state_events(std::span<const std::string_view> room_ids,
-                                                        std::span<const std::optional<std::int64_t>> oldest) {
-    Rows rows = new_state_events_.run(Arguments().texts(room_ids).numbers(oldest));
-    std::vector<std::string_view> event_ids;
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        event_ids.push_back(rows[i][2].text());
+std::vector<rules::StateEvents> Facts::wiped_state(std::span<const std::string_view> room_ids,
+                                                   std::span<const std::optional<std::int64_t>> oldest) {
+    std::vector<std::array<std::string_view, rules::state_kind_count>> found(room_ids.size());
+    const auto take = [&](std::span<const Cell> row) {
+        if (const auto kind = rules::state_kind(row[1].text())) {
+            found[position(row[0])][static_cast<std::size_t>(*kind)] = row[2].text();
+        }
+    };
+    const Rows before = current_state_ids_.run(Arguments().texts(room_ids), View::before_transaction);
+    for (std::size_t i = 0; i < before.count; ++i) {
+        take(before[i]);
     }
-    const auto old_ids = first_column(visible_before_.run(Arguments().texts(event_ids), View::before_transaction));
+    const Rows newer = new_state_ids_.run(Arguments().texts(room_ids).numbers(oldest));
+    std::vector<std::string_view> newer_ids;
+    for (std::size_t i = 0; i < newer.count; ++i) {
+        newer_ids.push_back(newer[i][2].text());
+    }
+    const auto old_ids = first_column(visible_before_.run(Arguments().texts(newer_ids), View::before_transaction));
     const std::unordered_set<std::string_view> old(old_ids.begin(), old_ids.end());
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        if (!old.contains(event_ids[i])) {
-            std::copy_n(rows.cells + i * rows.columns, rows.columns, rows.cells + kept * rows.columns);
-            ++kept;
+    for (std::size_t i = 0; i < newer.count; ++i) {
+        if (!old.contains(newer_ids[i])) {
+            take(newer[i]);
         }
     }
-    rows.count = kept;
-    return state_events(rows, room_ids.size());
+    std::vector<std::string_view> event_ids;
+    std::vector<std::optional<std::int64_t>> positions;
+    for (std::size_t room = 0; room < found.size(); ++room) {
+        for (const std::string_view event_id : found[room]) {
+            if (!event_id.empty()) {
+                event_ids.push_back(event_id);
+                positions.emplace_back(static_cast<std::int64_t>(room + 1));
+            }
+        }
+    }
+    // The events are read as a reader sees them now, redactions of this very transaction included.
+    return state_events(state_events_by_id_.run(Arguments().texts(event_ids).numbers(positions)), room_ids.size());
 }
 
 std::vector<bool> Facts::redacted(std::span<const Target> targets) {

@@ -54,14 +54,14 @@ public:
     std::vector<StoredRoom> joined_rooms(std::span<const std::string_view> room_ids);
     std::vector<Orderings> orderings(std::span<const std::string_view> room_ids);
 
-    /// The stored relevant events of current state. `View::before_transaction` shows what stood there before this
-    /// transaction touched anything.
-    std::vector<rules::StateEvents> current_state(std::span<const std::string_view> room_ids, View view);
+    /// The stored relevant events of current state.
+    std::vector<rules::StateEvents> current_state(std::span<const std::string_view> room_ids);
 
-    /// Relevant state events that this transaction stored, with an ordering of at least `oldest[i]`, the newest of
-    /// each kind. A last leave and a name change in one transaction meet only here (H7).
-    std::vector<rules::StateEvents> new_state_events(std::span<const std::string_view> room_ids,
-                                                     std::span<const std::optional<std::int64_t>> oldest);
+    /// The same for rooms whose current state is gone: what stood there before this transaction, overlaid with the
+    /// newest relevant state events that it stored itself, none of which is older than `oldest[i]` (nothing: it
+    /// stored none). A last leave and a name change in one transaction meet only here (H7).
+    std::vector<rules::StateEvents> wiped_state(std::span<const std::string_view> room_ids,
+                                                std::span<const std::optional<std::int64_t>> oldest);
 
     std::vector<StoredMembership> memberships(std::span<const MembershipKey> keys);
     std::vector<EarlierInvite> earlier_invites(std::span<const MembershipKey> keys,
@@ -101,8 +101,10 @@ private:
     Statement joined_rooms_;
     Statement orderings_;
     Statement current_state_;
-    Statement new_state_events_;
+    Statement current_state_ids_;
+    Statement new_state_ids_;
     Statement visible_before_;
+    Statement state_events_by_id_;
     Statement redactions_;
     Statement ban_redactions_;
     Statement memberships_;

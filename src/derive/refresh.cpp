@@ -40,7 +40,7 @@ public:
         if (missing.empty()) {
             return;
         }
-        const auto read = facts_.current_state(missing, View::current);
+        const auto read = facts_.current_state(missing);
         for (std::size_t i = 0; i < missing.size(); ++i) {
             states_[missing[i]] = read[i];
         }
@@ -132,7 +132,6 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Facts& facts, StateReader& sta
                                                   const std::map<std::string_view, std::int64_t>& oldest_new) {
     std::vector<rules::SnapshotInput> inputs(keys.size());
 
-    // Rooms whose current state is gone: what stood there before this transaction, overlaid with what it brought.
     std::map<std::string_view, rules::StateEvents> wiped;
     for (std::size_t i = 0; i < keys.size(); ++i) {
         if (!stored[i].facts.event_id.empty() && !stored[i].facts.room_has_current_state) {
@@ -141,28 +140,15 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Facts& facts, StateReader& sta
     }
     if (!wiped.empty()) {
         std::vector<std::string_view> room_ids;
-        std::vector<std::string_view> changed_ids;
         std::vector<std::optional<std::int64_t>> oldest;
         for (const auto& [room_id, unused] : wiped) {
+            const auto found = oldest_new.find(room_id);
             room_ids.push_back(room_id);
-            if (const auto found = oldest_new.find(room_id); found != oldest_new.end()) {
-                changed_ids.push_back(room_id);
-                oldest.emplace_back(found->second);
-            }
+            oldest.push_back(found != oldest_new.end() ? std::optional(found->second) : std::nullopt);
         }
-        const auto before = facts.current_state(room_ids, View::before_transaction);
+        const auto state_before = facts.wiped_state(room_ids, oldest);
         for (std::size_t i = 0; i < room_ids.size(); ++i) {
-            wiped[room_ids[i]] = before[i];
-        }
-        if (!changed_ids.empty()) {
-            const auto brought = facts.new_state_events(changed_ids, oldest);
-            for (std::size_t i = 0; i < changed_ids.size(); ++i) {
-                for (std::size_t kind = 0; kind < rules::state_kind_count; ++kind) {
-                    if (brought[i][kind]) {
-                        wiped[changed_ids[i]][kind] = brought[i][kind];
-                    }
-                }
-            }
+            wiped[room_ids[i]] = state_before[i];
         }
     }
 

@@ -16,9 +16,9 @@ from oracle.check import joined_room_findings
 from oracle.finding import JOINED_ROOMS, SNAPSHOTS, Finding, Row, Value, row_findings
 from oracle.joined_rooms import all_rooms, expected_joined_room
 from oracle.picture import Connection, Event, Pair, Picture, take_picture
-from oracle.reading import current_relevant_state, history_of, is_out_of_band, stripped_today
+from oracle.reading import current_relevant_state, history_of, is_out_of_band, stripped_today, value_today
 from oracle.snapshots import all_pairs, forgotten_column, membership_columns
-from oracle.values import RELEVANT, UNKNOWN, ColumnValue, History
+from oracle.values import COLUMN, EMPTY, RELEVANT, UNKNOWN, History
 
 
 class Watcher:
@@ -165,15 +165,9 @@ class _Membership:
         """Current state as the step found it, with what the step brought. Its events may be gone by now."""
         state = current_relevant_state(self._old, self._room_id)
         state |= {event.type: event.event_id for event in self._new_relevant_events()}
-        today = history_of(self._new, state)
-        gone = {kind: event_id for kind, event_id in state.items() if not self._new.is_stored(event_id)}
-        if not gone:
-            return today
-        before = history_of(self._old, gone)
-        merged: dict[str, ColumnValue] = {
-            name: after if after not in (None, False) else before.columns()[name]
-            for name, after in today.columns().items()
-        }
-        return History(**merged)
-
-
+        known, values = False, dict(EMPTY)
+        for kind, event_id in state.items():
+            picture = self._new if self._new.is_stored(event_id) else self._old
+            if picture.is_stored(event_id):
+                known, values[kind] = True, value_today(picture, kind, event_id)
+        return History(known, **{COLUMN[kind]: value for kind, value in values.items()})

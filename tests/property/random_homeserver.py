@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 LOCAL = ["@anna:hs.test", "@bob:hs.test", "@carl:hs.test"]
 REMOTE = ["@boss:remote.test", "@rita:remote.test"]
@@ -27,12 +27,12 @@ class Statement:
 @dataclass
 class RandomHomeserver:
     random: random.Random
-    events: list[str] = field(default_factory=list)
+    both_writers: float = 0.4
 
     def transaction(self) -> list[Statement]:
         """The statements of one transaction, BEGIN and COMMIT excluded."""
         statements: list[Statement] = []
-        if self.random.random() < 0.4:
+        if self.random.random() < self.both_writers:
             statements.append(Statement("SET LOCAL homeserver.writes_tables = on"))
         depth = 0
         for _ in range(self.random.choice([1, 1, 1, 2, 3, 6])):

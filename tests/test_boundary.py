@@ -1,0 +1,365 @@
+"""The boundary between C++ and the server, in a running backend. The rules are those of docs/boundary.md."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import subprocess
+import threading
+import time
+from typing import Any, Iterator
+
+import psycopg
+import pytest
+from psycopg import errors, sql
+from psycopg.pq import TransactionStatus
+
+from harness.cluster import PG_VERSION, Cluster
+from harness.environment import PROJECT
+
+Connection = psycopg.Connection[Any]
+
+FUNCTIONS = {
+    "run_sql(statement text)": "void",
+    "throw_exception(kind text)": "void",
+    "raise_over_a_destructor()": "void",
+    "run_sql_in_subtransaction(statement text)": "text",
+    "throw_in_subtransaction(statement text, kind text)": "text",
+    "catch_many(times integer)": "integer",
+    "throw_before_commit(kind text)": "void",
+    "canaries()": "integer",
+    "heap_in_use()": "bigint",
+}
+
+RAISE = """
+CREATE FUNCTION raise_it(code text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'raised' USING ERRCODE = code, DETAIL = 'a detail', HINT = 'a hint',
+        TABLE = 'a_table', CONSTRAINT = 'a_constraint';
+END $$
+"""
+
+# What an error does to the caller's PL/pgSQL block, and to what the block did before.
+RECOVER = """
+CREATE FUNCTION recover(statement text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO notes VALUES ('inside the block');
+    EXECUTE statement;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE;
+END $$
+"""
+
+
+@pytest.fixture(scope="module")
+def library(cluster: Cluster) -> str:
+    """The test-only library, where the server can read it."""
+    folder = PROJECT / "tests/backend"
+    pg_config = f"PG_CONFIG=/usr/lib/postgresql/{PG_VERSION}/bin/pg_config"
+    with (folder / "Makefile").open() as makefile:
+        fcntl.flock(makefile, fcntl.LOCK_EX)
+        subprocess.run(["make", "-s", "-C", str(folder), pg_config], check=True)
+        return str(shutil.copy(folder / "boundary_test.so", cluster.root))
+
+
+@pytest.fixture(scope="module")
+def database(cluster: Cluster, library: str) -> Iterator[str]:
+    name = cluster.create_database("boundary")
+    with cluster.connect(name) as connection:
+        connection.execute("CREATE TABLE notes (note text UNIQUE)")
+        connection.execute("CREATE TABLE slow_notes (note text UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        connection.execute(RAISE)
+        connection.execute(RECOVER)
+        for signature, result in FUNCTIONS.items():
+            connection.execute(
+                sql.SQL("CREATE FUNCTION {} RETURNS {} LANGUAGE c STRICT AS {}, {}").format(
+                    sql.SQL(signature), sql.SQL(result), library, signature.partition("(")[0]
+                )
+            )
+    yield name
+    cluster.drop_database(name)
+
+
+@pytest.fixture
+def connection(cluster: Cluster, database: str) -> Iterator[Connection]:
+    """A session that must be alive, idle and without a skipped destructor when the test is over."""
+    with cluster.connect(database) as session:
+        session.execute("TRUNCATE notes, slow_notes")
+        yield session
+        assert session.info.transaction_status == TransactionStatus.IDLE
+        assert value(session, "SELECT canaries()") == 0
+
+
+def value(connection: Connection, query: str, *parameters: Any) -> Any:
+    row = connection.execute(query, parameters).fetchone()  # type: ignore[arg-type]
+    assert row is not None
+    return row[0]
+
+
+def failure(connection: Connection, query: str, *parameters: Any) -> errors.Diagnostic:
+    """What the client is told about a query that must fail; the session goes on."""
+    with pytest.raises(psycopg.Error) as caught:
+        connection.execute(query, parameters)  # type: ignore[arg-type]
+    assert value(connection, "SELECT 1") == 1
+    assert value(connection, "SELECT canaries()") == 0
+    return caught.value.diag
+
+
+# -- server errors
+
+
+def test_a_server_error_keeps_its_sqlstate_and_context(connection: Connection) -> None:
+    told = failure(connection, "SELECT run_sql('SELECT 1 / 0')")
+    assert (told.sqlstate, told.message_primary) == ("22012", "division by zero")
+    assert told.context == 'SQL statement "SELECT 1 / 0"'
+    assert told.source_function == "int4div"
+
+
+def test_a_server_error_keeps_its_cursor_position(connection: Connection) -> None:
+    told = failure(connection, "SELECT run_sql('SELECT 1 FROM missing')")
+    assert told.sqlstate == "42P01"
+    assert (told.internal_position, told.internal_query) == ("15", "SELECT 1 FROM missing")
+
+
+def test_a_server_error_keeps_detail_hint_and_names(connection: Connection) -> None:
+    told = failure(connection, "SELECT run_sql($$SELECT raise_it('AB123')$$)")
+    assert (told.sqlstate, told.message_primary) == ("AB123", "raised")
+    assert (told.message_detail, told.message_hint) == ("a detail", "a hint")
+    assert (told.table_name, told.constraint_name) == ("a_table", "a_constraint")
+    assert told.context and told.context.splitlines() == [
+        "PL/pgSQL function raise_it(text) line 3 at RAISE",
+        "SQL statement \"SELECT raise_it('AB123')\"",
+    ]
+
+
+def test_a_server_error_crosses_more_doors_than_the_error_stack_has_slots(connection: Connection) -> None:
+    statement = "SELECT 1 / 0"
+    for _ in range(10):
+        statement = "SELECT run_sql({})".format("'" + statement.replace("'", "''") + "'")
+    told = failure(connection, statement)
+    assert told.sqlstate == "22012"
+    assert told.context and len(told.context.splitlines()) == 10
+
+
+def test_a_deferred_constraint_fails_inside_a_door(connection: Connection) -> None:
+    told = failure(
+        connection,
+        "SELECT run_sql($$INSERT INTO slow_notes VALUES ('twice'), ('twice'); SET CONSTRAINTS ALL IMMEDIATE$$)",
+    )
+    assert (told.sqlstate, told.constraint_name) == ("23505", "slow_notes_note_key")
+
+
+# -- C++ exceptions
+
+
+@pytest.mark.parametrize(
+    ("kind", "sqlstate", "message", "detail", "hint"),
+    [
+        ("error", "55000", "the message", "The detail.", "The hint."),
+        ("plain_error", "55000", "100% of the message", None, None),
+        ("bad_alloc", "53200", "out of memory", None, None),
+        ("runtime_error", "XX000", "the text of the exception", None, None),
+        ("length_error", "XX000", "basic_string::_M_replace_aux", None, None),
+        ("number", "XX000", "unknown C++ exception", None, None),
+        ("object", "XX000", "unknown C++ exception", None, None),
+    ],
+)
+def test_a_cpp_exception_becomes_a_server_error(
+    connection: Connection, kind: str, sqlstate: str, message: str, detail: str | None, hint: str | None
+) -> None:
+    told = failure(connection, "SELECT throw_exception(%s)", kind)
+    assert (told.sqlstate, told.message_primary) == (sqlstate, message)
+    assert (told.message_detail, told.message_hint) == (detail, hint)
+
+
+def test_a_cpp_exception_shows_where_the_server_called(connection: Connection) -> None:
+    told = failure(connection, "SELECT run_sql($$SELECT throw_exception('error')$$)")
+    assert (told.sqlstate, told.message_detail, told.message_hint) == ("55000", "The detail.", "The hint.")
+    assert told.context == "SQL statement \"SELECT throw_exception('error')\""
+
+
+def test_a_long_text_is_cut_between_characters(connection: Connection) -> None:
+    told = failure(connection, "SELECT throw_exception('long_error')")
+    for text in (told.message_primary, told.message_detail, told.message_hint):
+        assert text == "x" + "é" * 511  # 1023 bytes
+
+
+# -- destructors
+
+
+def test_the_count_of_destructors_can_be_wrong(cluster: Cluster, database: str) -> None:
+    with cluster.connect(database) as session:
+        with pytest.raises(errors.InternalError_, match="not through call_pg"):
+            session.execute("SELECT raise_over_a_destructor()")
+        assert value(session, "SELECT canaries()") == 1
+
+
+# -- recovery
+
+
+FAILING = [
+    ("SELECT run_sql('SELECT 1 / 0')", "22012"),
+    ("SELECT run_sql('SELECT 1 FROM missing')", "42P01"),
+    ("SELECT throw_exception('error')", "55000"),
+    ("SELECT throw_exception('bad_alloc')", "53200"),
+    ("SELECT throw_exception('number')", "XX000"),
+]
+
+
+@pytest.mark.parametrize(("statement", "sqlstate"), FAILING)
+def test_a_savepoint_recovers(connection: Connection, statement: str, sqlstate: str) -> None:
+    with connection.transaction():
+        connection.execute("INSERT INTO notes VALUES ('before')")
+        with pytest.raises(psycopg.Error) as caught, connection.transaction():
+            connection.execute("INSERT INTO notes VALUES ('lost')")
+            connection.execute(statement)  # type: ignore[call-overload]
+        assert caught.value.sqlstate == sqlstate
+        connection.execute("INSERT INTO notes VALUES ('after')")
+    assert notes(connection) == ["after", "before"]
+
+
+@pytest.mark.parametrize(("statement", "sqlstate"), FAILING)
+def test_plpgsql_recovers(connection: Connection, statement: str, sqlstate: str) -> None:
+    assert value(connection, "SELECT recover(%s)", statement) == sqlstate
+    assert notes(connection) == []
+
+
+def notes(connection: Connection) -> list[str]:
+    return [note for (note,) in connection.execute("SELECT note FROM notes ORDER BY note")]
+
+
+# -- interrupts
+
+SLEEPING = ["SELECT run_sql('SELECT pg_sleep(60)')", "SELECT run_sql_in_subtransaction('SELECT pg_sleep(60)')"]
+
+
+@pytest.mark.parametrize("statement", SLEEPING)
+def test_statement_timeout_passes_through(connection: Connection, statement: str) -> None:
+    connection.execute("SET statement_timeout = '100ms'")
+    told = failure(connection, statement)
+    assert (told.sqlstate, told.message_primary) == ("57014", "canceling statement due to statement timeout")
+
+
+@pytest.mark.parametrize("statement", SLEEPING)
+def test_cancel_passes_through(cluster: Cluster, connection: Connection, statement: str) -> None:
+    canceller = threading.Thread(target=cancel_when_asleep, args=(cluster, connection.info.backend_pid))
+    canceller.start()
+    told = failure(connection, statement)
+    canceller.join()
+    assert (told.sqlstate, told.message_primary) == ("57014", "canceling statement due to user request")
+
+
+def cancel_when_asleep(cluster: Cluster, pid: int) -> None:
+    deadline = time.monotonic() + 20
+    with cluster.connect() as other:
+        while time.monotonic() < deadline:
+            if value(other, "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s", pid):
+                assert value(other, "SELECT pg_cancel_backend(%s)", pid)
+                return
+            time.sleep(0.01)
+
+
+def test_termination_ends_the_session_as_ever(cluster: Cluster, database: str) -> None:
+    with cluster.connect(database) as session:
+        pid = session.info.backend_pid
+        with pytest.raises(errors.AdminShutdown):
+            session.execute(
+                "SELECT run_sql_in_subtransaction(%s)", (f"SELECT pg_terminate_backend({pid}), pg_sleep(60)",)
+            )
+    cluster.check_log()
+
+
+# -- subtransactions
+
+
+def test_a_subtransaction_without_an_error_stays(connection: Connection) -> None:
+    kept = "SELECT run_sql_in_subtransaction($$INSERT INTO notes VALUES ('kept')$$)"
+    assert value(connection, kept) == "none"
+    assert notes(connection) == ["kept"]
+
+
+def test_a_subtransaction_swallows_an_error_and_its_work(connection: Connection) -> None:
+    with connection.transaction():
+        connection.execute("INSERT INTO notes VALUES ('taken')")
+        statement = "INSERT INTO notes VALUES ('lost'); INSERT INTO notes VALUES ('taken')"
+        assert value(connection, "SELECT run_sql_in_subtransaction(%s)", statement) == "23505"
+        connection.execute("INSERT INTO notes VALUES ('after')")
+    assert notes(connection) == ["after", "taken"]
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01", "57014", "57P01", "57P02", "53200"])
+def test_errors_that_the_client_must_see_leave_a_subtransaction(connection: Connection, sqlstate: str) -> None:
+    told = failure(connection, "SELECT run_sql_in_subtransaction(%s)", f"SELECT raise_it('{sqlstate}')")
+    assert (told.sqlstate, told.message_detail, told.message_hint) == (sqlstate, "a detail", "a hint")
+
+
+def test_a_serialization_failure_leaves_a_subtransaction(cluster: Cluster, connection: Connection) -> None:
+    connection.execute("INSERT INTO notes VALUES ('one')")
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    with pytest.raises(errors.SerializationFailure), connection.transaction():
+        assert notes(connection) == ["one"]
+        with cluster.connect(connection.info.dbname) as other:
+            other.execute("UPDATE notes SET note = 'two'")
+        connection.execute("SELECT run_sql_in_subtransaction($$UPDATE notes SET note = 'three'$$)")
+    assert notes(connection) == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "sqlstate"), [("error", "55000"), ("bad_alloc", "53200"), ("runtime_error", "XX000"), ("number", "XX000")]
+)
+def test_a_cpp_exception_leaves_a_subtransaction_rolled_back(
+    connection: Connection, kind: str, sqlstate: str
+) -> None:
+    statement = f"SELECT throw_in_subtransaction($$INSERT INTO notes VALUES ('lost')$$, '{kind}')"
+    told = failure(connection, statement)
+    assert told.sqlstate == sqlstate
+    # one level was opened and one must be closed, or the caller's block would roll back the wrong one
+    assert value(connection, "SELECT recover(%s)", statement) == sqlstate
+    assert notes(connection) == []
+
+
+# -- transaction callbacks
+
+
+@pytest.mark.parametrize(
+    ("kind", "sqlstate"),
+    [("server_error", "22012"), ("error", "55000"), ("bad_alloc", "53200"), ("runtime_error", "XX000"), ("number", "XX000")],
+)
+def test_an_exception_before_commit_aborts_the_transaction(
+    connection: Connection, kind: str, sqlstate: str
+) -> None:
+    with pytest.raises(psycopg.Error) as caught, connection.transaction():
+        connection.execute("INSERT INTO notes VALUES ('lost')")
+        connection.execute("SELECT throw_before_commit(%s)", (kind,))
+    assert caught.value.sqlstate == sqlstate
+    with connection.transaction():
+        connection.execute("INSERT INTO notes VALUES ('kept')")
+    assert notes(connection) == ["kept"]
+
+
+# -- thousands of errors
+
+MANY = 5000
+LEAK = 50 * MANY  # bytes; the smallest exception object takes more
+
+
+def test_thousands_of_caught_errors_in_one_call(connection: Connection) -> None:
+    assert grows_by(connection, f"SELECT catch_many({MANY})", MANY) < LEAK
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT run_sql('SELECT 1 / 0')", "SELECT throw_exception('error')", "SELECT throw_exception('number')"]
+)
+def test_thousands_of_raised_errors_in_one_session(connection: Connection, statement: str) -> None:
+    loop = sql.SQL("SELECT count(recover({})) FROM generate_series(1, {})").format(statement, MANY)
+    assert grows_by(connection, loop.as_string(connection), MANY) < LEAK
+
+
+def grows_by(connection: Connection, query: str, result: int) -> int:
+    """Bytes that the backend holds more after the second time: the first one fills its caches."""
+    before = 0
+    for _ in range(2):
+        before = value(connection, "SELECT heap_in_use()")
+        assert value(connection, query) == result
+    return int(value(connection, "SELECT heap_in_use()")) - before
