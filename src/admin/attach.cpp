@@ -25,12 +25,9 @@ constexpr int first_pause_milliseconds = 200;
 constexpr int longest_pause_milliseconds = 3000;
 
 // Without these there is no homeserver; the others may be missing in older schemas.
-constexpr std::array<BaseTable, 6> required_tables{BaseTable::events,
-                                                   BaseTable::event_json,
-                                                   BaseTable::rooms,
-                                                   BaseTable::room_memberships,
-                                                   BaseTable::current_state_events,
-                                                   BaseTable::local_current_membership};
+constexpr std::array<BaseTable, 6> required_tables{
+    BaseTable::events,           BaseTable::event_json,           BaseTable::rooms,
+    BaseTable::room_memberships, BaseTable::current_state_events, BaseTable::local_current_membership};
 
 struct RequiredColumn {
     BaseTable table;
@@ -80,13 +77,13 @@ struct TableEntry {
 };
 
 std::optional<TableEntry> find_relation(const std::string& schema, const char* name) {
-    const Rows rows = query_once(
-        "SELECT c.oid, r.rolname FROM pg_catalog.pg_class c "
-        "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
-        "JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) c.relowner "
-        "WHERE n.nspname OPERATOR(pg_catalog.=) " +
-        literal(schema) + " AND c.relname OPERATOR(pg_catalog.=) " + literal(name) +
-        " AND c.relkind OPERATOR(pg_catalog.=) 'r'");
+    const Rows rows =
+        query_once("SELECT c.oid, r.rolname FROM pg_catalog.pg_class c "
+                   "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
+                   "JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) c.relowner "
+                   "WHERE n.nspname OPERATOR(pg_catalog.=) " +
+                   literal(schema) + " AND c.relname OPERATOR(pg_catalog.=) " + literal(name) +
+                   " AND c.relkind OPERATOR(pg_catalog.=) 'r'");
     if (rows.count == 0) {
         return std::nullopt;
     }
@@ -123,8 +120,9 @@ std::vector<std::string> homeserver_schemas() {
         "SELECT n.nspname FROM pg_catalog.pg_class c "
         "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
         "WHERE c.relkind OPERATOR(pg_catalog.=) 'r' AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY[" +
-        names + "]::pg_catalog.name[]) AND c.relpersistence OPERATOR(pg_catalog.=) 'p' GROUP BY n.nspname "
-                "HAVING pg_catalog.count(*) OPERATOR(pg_catalog.=) " +
+        names +
+        "]::pg_catalog.name[]) AND c.relpersistence OPERATOR(pg_catalog.=) 'p' GROUP BY n.nspname "
+        "HAVING pg_catalog.count(*) OPERATOR(pg_catalog.=) " +
         std::to_string(required_tables.size()) + " ORDER BY n.nspname");
     std::vector<std::string> schemas;
     for (std::size_t i = 0; i < rows.count; ++i) {
@@ -134,14 +132,16 @@ std::vector<std::string> homeserver_schemas() {
 }
 
 std::string column_type(Oid relation, const char* column) {
-    const Rows rows = query_once(
-        "SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a "
-        "WHERE a.attrelid OPERATOR(pg_catalog.=) " +
-        std::to_string(relation) + " AND NOT a.attisdropped AND a.attname OPERATOR(pg_catalog.=) " + literal(column));
+    const Rows rows =
+        query_once("SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a "
+                   "WHERE a.attrelid OPERATOR(pg_catalog.=) " +
+                   std::to_string(relation) +
+                   " AND NOT a.attisdropped AND a.attname OPERATOR(pg_catalog.=) " + literal(column));
     return rows.count == 0 ? std::string() : std::string(rows[0][0].text());
 }
 
-void check_column(const std::string& schema, Oid relation, const char* table, const char* column, const char* type) {
+void check_column(const std::string& schema, Oid relation, const char* table, const char* column,
+                  const char* type) {
     const std::string found = column_type(relation, column);
     if (found == type) {
         return;
@@ -149,7 +149,8 @@ void check_column(const std::string& schema, Oid relation, const char* table, co
     throw Error(ERRCODE_INVALID_OBJECT_DEFINITION,
                 "table \"" + schema + "." + table + "\" does not have the shape of a homeserver's",
                 found.empty() ? std::string("Column \"") + column + "\" of type " + type + " is missing."
-                              : std::string("Column \"") + column + "\" has type " + found + " instead of " + type + ".",
+                              : std::string("Column \"") + column + "\" has type " + found + " instead of " +
+                                    type + ".",
                 "sliding_sync knows the tables of Synapse's database schemas 86 to 94.");
 }
 
@@ -163,8 +164,8 @@ void check_base_tables(const std::string& schema) {
 enum class Mode { check, make };
 
 template <std::size_t count>
-void check_or_make(const std::string& schema, const std::string& owner, const char* table, const char* definition,
-                   const std::array<ColumnDefinition, count>& columns, Mode mode) {
+void check_or_make(const std::string& schema, const std::string& owner, const char* table,
+                   const char* definition, const std::array<ColumnDefinition, count>& columns, Mode mode) {
     const auto relation = find_relation(schema, table);
     if (!relation && mode == Mode::check) {
         return;
@@ -175,11 +176,12 @@ void check_or_make(const std::string& schema, const std::string& owner, const ch
         return;
     }
     if (relation->owner != owner) {
-        throw Error(ERRCODE_INSUFFICIENT_PRIVILEGE,
-                    "table \"" + schema + "." + table + "\" does not belong to the owner of the homeserver's tables",
-                    "It belongs to \"" + relation->owner + "\", and \"" + schema + ".events\" to \"" + owner + "\".",
-                    "If the table is right, give it to the homeserver: ALTER TABLE ... OWNER TO " +
-                        identifier(owner) + ".");
+        throw Error(
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "table \"" + schema + "." + table + "\" does not belong to the owner of the homeserver's tables",
+            "It belongs to \"" + relation->owner + "\", and \"" + schema + ".events\" to \"" + owner + "\".",
+            "If the table is right, give it to the homeserver: ALTER TABLE ... OWNER TO " +
+                identifier(owner) + ".");
     }
     for (const ColumnDefinition& column : columns) {
         check_column(schema, relation->oid, table, column.name, column.type);
@@ -190,8 +192,12 @@ void check_or_make(const std::string& schema, const std::string& owner, const ch
 // homeserver.
 class OutsideExtension {
 public:
-    OutsideExtension() noexcept : creating_(creating_extension) { creating_extension = false; }
-    ~OutsideExtension() { creating_extension = creating_; }
+    OutsideExtension() noexcept : creating_(creating_extension) {
+        creating_extension = false;
+    }
+    ~OutsideExtension() {
+        creating_extension = creating_;
+    }
     OutsideExtension(const OutsideExtension&) = delete;
     OutsideExtension& operator=(const OutsideExtension&) = delete;
 
@@ -244,8 +250,12 @@ void pause(int milliseconds) {
 class LockTimeout {
 public:
     LockTimeout() : before_(query_once("SELECT pg_catalog.current_setting('lock_timeout')")[0][0].text()) {}
-    void set(long milliseconds) { run_once("SET LOCAL lock_timeout = " + std::to_string(milliseconds)); }
-    void restore() { run_once("SET LOCAL lock_timeout = " + literal(before_)); }
+    void set(long milliseconds) {
+        run_once("SET LOCAL lock_timeout = " + std::to_string(milliseconds));
+    }
+    void restore() {
+        run_once("SET LOCAL lock_timeout = " + literal(before_));
+    }
 
 private:
     std::string before_;
@@ -259,9 +269,11 @@ void lock_tables(const std::string& schema, const std::vector<BaseTable>& tables
     int wait = first_pause_milliseconds;
     for (int attempt = 1;; ++attempt) {
         const ErrorData* const failure = run_in_subtransaction([&] {
-            const TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), lock_wait_milliseconds);
+            const TimestampTz deadline =
+                TimestampTzPlusMilliseconds(GetCurrentTimestamp(), lock_wait_milliseconds);
             for (const BaseTable table : tables) {
-                lock_timeout.set(std::max(1L, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)));
+                lock_timeout.set(
+                    std::max(1L, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)));
                 run_once("LOCK TABLE " + identifier(schema) + "." + table_name(table) +
                          " IN ACCESS EXCLUSIVE MODE");
             }
@@ -271,12 +283,14 @@ void lock_tables(const std::string& schema, const std::vector<BaseTable>& tables
             return;
         }
         if (failure->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
-            throw Error(failure->sqlerrcode, failure->message, failure->detail != nullptr ? failure->detail : "",
+            throw Error(failure->sqlerrcode, failure->message,
+                        failure->detail != nullptr ? failure->detail : "",
                         failure->hint != nullptr ? failure->hint : "");
         }
         if (attempt == lock_attempts) {
             throw Error(ERRCODE_LOCK_NOT_AVAILABLE, "could not lock the homeserver's tables",
-                        "They were in use by long transactions every time; nobody was kept waiting longer than a second.",
+                        "They were in use by long transactions every time; nobody was kept waiting longer "
+                        "than a second.",
                         "Look for old transactions in pg_stat_activity, and try again.");
         }
         pause(wait);
@@ -331,7 +345,8 @@ std::string attach(const std::optional<std::string>& schema) {
     if (found.empty()) {
         throw Error(ERRCODE_UNDEFINED_TABLE, "no homeserver was found in this database",
                     "No schema holds the tables events, current_state_events and local_current_membership.",
-                    "Connect to the homeserver's database, or start the homeserver once so that it makes its tables.");
+                    "Connect to the homeserver's database, or start the homeserver once so that it makes its "
+                    "tables.");
     }
     if (found.size() > 1) {
         throw Error(ERRCODE_AMBIGUOUS_ALIAS, "more than one homeserver was found in this database",
@@ -350,9 +365,9 @@ void attach_at_creation() {
     }
     const std::string reason = found.empty() ? "sliding_sync found no homeserver's tables to attach to"
                                              : "sliding_sync found more than one homeserver to attach to";
-    const std::string hint = found.empty()
-                                 ? std::string("When the homeserver has made its tables, call sliding_sync.attach().")
-                                 : "Call sliding_sync.attach(schema) with one of: " + quoted_list(found) + ".";
+    const std::string hint =
+        found.empty() ? std::string("When the homeserver has made its tables, call sliding_sync.attach().")
+                      : "Call sliding_sync.attach(schema) with one of: " + quoted_list(found) + ".";
     // CREATE EXTENSION hides everything below WARNING.
     call_pg([&] { ereport(WARNING, errmsg("%s", reason.c_str()), errhint("%s", hint.c_str())); });
 }
@@ -362,14 +377,14 @@ std::int64_t detach(const std::optional<std::string>& schema) {
     if (schema) {
         check_schema(*schema);
     }
-    const Rows rows = query_once(
-        "SELECT n.nspname, c.relname, t.tgname FROM pg_catalog.pg_trigger t "
-        "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid "
-        "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
-        "WHERE t.tgname OPERATOR(pg_catalog.=) ANY (ARRAY[" +
-        literal(trigger_name) + "," + literal(truncate_trigger_name) + "]::pg_catalog.name[])" +
-        (schema ? " AND n.nspname OPERATOR(pg_catalog.=) " + literal(*schema) : std::string()) +
-        " ORDER BY n.nspname, c.relname, t.tgname");
+    const Rows rows =
+        query_once("SELECT n.nspname, c.relname, t.tgname FROM pg_catalog.pg_trigger t "
+                   "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid "
+                   "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
+                   "WHERE t.tgname OPERATOR(pg_catalog.=) ANY (ARRAY[" +
+                   literal(trigger_name) + "," + literal(truncate_trigger_name) + "]::pg_catalog.name[])" +
+                   (schema ? " AND n.nspname OPERATOR(pg_catalog.=) " + literal(*schema) : std::string()) +
+                   " ORDER BY n.nspname, c.relname, t.tgname");
     std::vector<std::string> schemas;
     for (std::size_t i = 0; i < rows.count; ++i) {
         const std::string name(rows[i][0].text());

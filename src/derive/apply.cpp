@@ -88,8 +88,8 @@ constexpr std::string_view joined_room_rows =
     "pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)) v(room_id, event_stream_ordering, "
     "bump_stamp, room_type, room_name, is_encrypted, tombstone_successor_room_id)";
 
-constexpr std::string_view joined_room_columns =
-    "room_id, event_stream_ordering, bump_stamp, room_type, room_name, is_encrypted, tombstone_successor_room_id";
+constexpr std::string_view joined_room_columns = "room_id, event_stream_ordering, bump_stamp, room_type, "
+                                                 "room_name, is_encrypted, tombstone_successor_room_id";
 
 constexpr std::string_view membership_rows =
     "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
@@ -148,8 +148,7 @@ void MembershipChanges::add(const MembershipKey& key, const std::optional<rules:
 }
 
 Apply::Apply(const HomeserverSchema& s)
-    : has_joined_rooms_(s.has_joined_rooms),
-      has_membership_snapshots_(s.has_membership_snapshots),
+    : has_joined_rooms_(s.has_joined_rooms), has_membership_snapshots_(s.has_membership_snapshots),
       has_recalculate_queue_(s.has_recalculate_queue),
       raise_one_(sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
                           "event_stream_ordering = GREATEST(j.event_stream_ordering, $2), "
@@ -158,37 +157,41 @@ Apply::Apply(const HomeserverSchema& s)
                           "(j.bump_stamp IS NULL AND $3 IS NOT NULL))",
                           s.name),
                  {TEXTOID, INT8OID, INT8OID}),
-      raise_many_(sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
-                           "event_stream_ordering = GREATEST(j.event_stream_ordering, v.latest), "
-                           "bump_stamp = GREATEST(j.bump_stamp, v.latest_bump) "
-                           "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
-                           "v(room_id, latest, latest_bump) WHERE j.room_id %= v.room_id AND "
-                           "(j.event_stream_ordering %< v.latest OR j.bump_stamp %< v.latest_bump OR "
-                           "(j.bump_stamp IS NULL AND v.latest_bump IS NOT NULL)) RETURNING v.room_id",
-                           s.name),
-                  {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID}),
-      insert_joined_rooms_(sql_text("INSERT INTO %S.sliding_sync_joined_rooms (" + std::string(joined_room_columns) +
-                                        ") SELECT " + std::string(joined_room_columns) + " FROM " +
-                                        std::string(joined_room_rows) +
-                                        " ON CONFLICT (room_id) DO NOTHING RETURNING room_id",
-                                    s.name),
-                           joined_room_types),
-      update_joined_rooms_(sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
-                                    "event_stream_ordering = v.event_stream_ordering, bump_stamp = v.bump_stamp, "
-                                    "room_type = v.room_type, room_name = v.room_name, "
-                                    "is_encrypted = v.is_encrypted, "
-                                    "tombstone_successor_room_id = v.tombstone_successor_room_id FROM " +
-                                        std::string(joined_room_rows) + " WHERE j.room_id %= v.room_id",
-                                    s.name),
-                           joined_room_types),
-      remove_joined_rooms_(sql_text("DELETE FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1)", s.name),
-                           {TEXTARRAYOID}),
-      insert_memberships_(sql_text("INSERT INTO %S.sliding_sync_membership_snapshots (" +
-                                       std::string(membership_columns) + ") SELECT " +
-                                       std::string(membership_columns) + " FROM " + std::string(membership_rows) +
-                                       " ON CONFLICT (room_id, user_id) DO NOTHING RETURNING room_id, user_id",
-                                   s.name),
-                          membership_types),
+      raise_many_(
+          sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
+                   "event_stream_ordering = GREATEST(j.event_stream_ordering, v.latest), "
+                   "bump_stamp = GREATEST(j.bump_stamp, v.latest_bump) "
+                   "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
+                   "v(room_id, latest, latest_bump) WHERE j.room_id %= v.room_id AND "
+                   "(j.event_stream_ordering %< v.latest OR j.bump_stamp %< v.latest_bump OR "
+                   "(j.bump_stamp IS NULL AND v.latest_bump IS NOT NULL)) RETURNING v.room_id",
+                   s.name),
+          {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID}),
+      insert_joined_rooms_(
+          sql_text("INSERT INTO %S.sliding_sync_joined_rooms (" + std::string(joined_room_columns) +
+                       ") SELECT " + std::string(joined_room_columns) + " FROM " +
+                       std::string(joined_room_rows) + " ON CONFLICT (room_id) DO NOTHING RETURNING room_id",
+                   s.name),
+          joined_room_types),
+      update_joined_rooms_(
+          sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
+                   "event_stream_ordering = v.event_stream_ordering, bump_stamp = v.bump_stamp, "
+                   "room_type = v.room_type, room_name = v.room_name, "
+                   "is_encrypted = v.is_encrypted, "
+                   "tombstone_successor_room_id = v.tombstone_successor_room_id FROM " +
+                       std::string(joined_room_rows) + " WHERE j.room_id %= v.room_id",
+                   s.name),
+          joined_room_types),
+      remove_joined_rooms_(
+          sql_text("DELETE FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1)", s.name),
+          {TEXTARRAYOID}),
+      insert_memberships_(
+          sql_text("INSERT INTO %S.sliding_sync_membership_snapshots (" + std::string(membership_columns) +
+                       ") SELECT " + std::string(membership_columns) + " FROM " +
+                       std::string(membership_rows) +
+                       " ON CONFLICT (room_id, user_id) DO NOTHING RETURNING room_id, user_id",
+                   s.name),
+          membership_types),
       update_memberships_(
           sql_text("UPDATE %S.sliding_sync_membership_snapshots m SET sender = v.sender, "
                    "membership_event_id = v.membership_event_id, membership = v.membership, "
@@ -196,7 +199,8 @@ Apply::Apply(const HomeserverSchema& s)
                    "event_instance_name = v.event_instance_name, has_known_state = v.has_known_state, "
                    "room_type = v.room_type, room_name = v.room_name, is_encrypted = v.is_encrypted, "
                    "tombstone_successor_room_id = v.tombstone_successor_room_id FROM " +
-                       std::string(membership_rows) + " WHERE m.room_id %= v.room_id AND m.user_id %= v.user_id",
+                       std::string(membership_rows) +
+                       " WHERE m.room_id %= v.room_id AND m.user_id %= v.user_id",
                    s.name),
           membership_types),
       remove_memberships_(
@@ -211,7 +215,8 @@ Apply::Apply(const HomeserverSchema& s)
                    s.name),
           {TEXTOID}),
       remove_memberships_of_room_(
-          sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1", s.name), {TEXTOID}),
+          sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1", s.name),
+          {TEXTOID}),
       remove_queue_of_room_(
           sql_text("DELETE FROM %S.sliding_sync_joined_rooms_to_recalculate q WHERE q.room_id %= $1", s.name),
           {TEXTOID}) {}
@@ -265,8 +270,10 @@ Applied<std::string_view> Apply::joined_rooms(const JoinedRoomChanges& changes) 
             inserted.insert(rows[i][0].text());
         }
         applied.written += rows.count;
-        applied.again = not_inserted<std::string_view>(
-            changes.insert, inserted, [](const rules::JoinedRoom& row) { return std::string_view(row.room_id); });
+        applied.again =
+            not_inserted<std::string_view>(changes.insert, inserted, [](const rules::JoinedRoom& row) {
+                return std::string_view(row.room_id);
+            });
     }
     return applied;
 }

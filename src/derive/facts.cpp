@@ -51,11 +51,13 @@ std::string state_event_columns(const HomeserverSchema& schema) {
 }
 
 constexpr std::string_view snapshot_columns =
-    "m.sender, m.membership_event_id, m.membership, m.forgotten, m.event_stream_ordering, m.event_instance_name, "
+    "m.sender, m.membership_event_id, m.membership, m.forgotten, m.event_stream_ordering, "
+    "m.event_instance_name, "
     "m.has_known_state, m.room_type, m.room_name, m.is_encrypted, m.tombstone_successor_room_id";
 
 // Reads snapshot_columns from `cells`, starting at its first column.
-std::optional<rules::MembershipSnapshot> read_snapshot(const MembershipKey& key, std::span<const Cell> cells) {
+std::optional<rules::MembershipSnapshot> read_snapshot(const MembershipKey& key,
+                                                       std::span<const Cell> cells) {
     if (cells[0].is_null) {
         return std::nullopt;
     }
@@ -69,7 +71,8 @@ std::optional<rules::MembershipSnapshot> read_snapshot(const MembershipKey& key,
     row.event_stream_ordering = cells[4].number;
     row.event_instance_name = cells[5].text();
     row.has_known_state = cells[6].boolean();
-    row.state = {cells[7].optional_text(), cells[8].optional_text(), cells[9].boolean(), cells[10].optional_text()};
+    row.state = {cells[7].optional_text(), cells[8].optional_text(), cells[9].boolean(),
+                 cells[10].optional_text()};
     return row;
 }
 
@@ -109,7 +112,8 @@ std::vector<MembershipKey> first_two_columns(const Rows& rows) {
     return keys;
 }
 
-constexpr std::string_view membership_keys = "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, user_id, n)";
+constexpr std::string_view membership_keys =
+    "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, user_id, n)";
 
 }  // namespace
 
@@ -121,54 +125,61 @@ struct Facts::Target {
 };
 
 Facts::Facts(const HomeserverSchema& s)
-    : has_ban_redactions_(s.has_ban_redactions),
-      has_joined_rooms_(s.has_joined_rooms),
+    : has_ban_redactions_(s.has_ban_redactions), has_joined_rooms_(s.has_joined_rooms),
       has_membership_snapshots_(s.has_membership_snapshots),
-      lock_joined_rooms_(sql_text("SELECT j.room_id FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1) "
-                                  "ORDER BY j.room_id FOR NO KEY UPDATE",
-                                  s.name),
-                         {TEXTARRAYOID}),
-      lock_memberships_(
-          sql_text("SELECT m.room_id FROM %S.sliding_sync_membership_snapshots m "
-                   "WHERE (m.room_id, m.user_id) %= ANY (SELECT k.room_id, k.user_id FROM ROWS FROM (pg_catalog.unnest($1), "
-                   "pg_catalog.unnest($2)) k(room_id, user_id)) ORDER BY m.room_id, m.user_id FOR NO KEY UPDATE",
+      lock_joined_rooms_(
+          sql_text("SELECT j.room_id FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1) "
+                   "ORDER BY j.room_id FOR NO KEY UPDATE",
                    s.name),
+          {TEXTARRAYOID}),
+      lock_memberships_(
+          sql_text(
+              "SELECT m.room_id FROM %S.sliding_sync_membership_snapshots m "
+              "WHERE (m.room_id, m.user_id) %= ANY (SELECT k.room_id, k.user_id FROM ROWS FROM "
+              "(pg_catalog.unnest($1), "
+              "pg_catalog.unnest($2)) k(room_id, user_id)) ORDER BY m.room_id, m.user_id FOR NO KEY UPDATE",
+              s.name),
           {TEXTARRAYOID, TEXTARRAYOID}),
-      joined_rooms_(sql_text("SELECT k.n, r.room_id IS NOT NULL, j.xmin, j.event_stream_ordering, j.bump_stamp, "
-                             "j.room_type, j.room_name, j.is_encrypted, j.tombstone_successor_room_id "
-                             "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
-                             "LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
-                             "LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= k.room_id",
-                             s.name),
-                    {TEXTARRAYOID}),
-      orderings_(sql_text("SELECT k.n, "
-                          "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= k.room_id AND NOT e.outlier "
-                          "AND e.stream_ordering IS NOT NULL AND NOT " +
-                              rejected(s, "e") +
-                              " ORDER BY e.stream_ordering DESC LIMIT 1), "
-                              "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= k.room_id AND NOT e.outlier "
-                              "AND e.stream_ordering %> 0 AND e.type %= ANY (" +
-                              bump_types + ") AND NOT " + rejected(s, "e") +
-                              " ORDER BY e.stream_ordering DESC LIMIT 1) "
-                              "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n)",
-                          s.name),
-                 {TEXTARRAYOID}),
-      current_state_(sql_text("SELECT " + state_event_columns(s) +
-                                  " FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
-                                  "JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.state_key %= '' "
-                                  "AND c.type %= ANY (" +
-                                  relevant_types +
-                                  ") JOIN %S.events e ON e.event_id %= c.event_id "
-                                  "JOIN %S.event_json j ON j.event_id %= c.event_id",
-                              s.name),
-                     {TEXTARRAYOID}),
-      current_state_ids_(sql_text("SELECT k.n, c.type, c.event_id "
-                                  "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
-                                  "JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.state_key %= '' "
-                                  "AND c.type %= ANY (" +
-                                      relevant_types + ")",
-                                  s.name),
-                         {TEXTARRAYOID}),
+      joined_rooms_(
+          sql_text("SELECT k.n, r.room_id IS NOT NULL, j.xmin, j.event_stream_ordering, j.bump_stamp, "
+                   "j.room_type, j.room_name, j.is_encrypted, j.tombstone_successor_room_id "
+                   "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
+                   "LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
+                   "LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= k.room_id",
+                   s.name),
+          {TEXTARRAYOID}),
+      orderings_(
+          sql_text(
+              "SELECT k.n, "
+              "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= k.room_id AND NOT e.outlier "
+              "AND e.stream_ordering IS NOT NULL AND NOT " +
+                  rejected(s, "e") +
+                  " ORDER BY e.stream_ordering DESC LIMIT 1), "
+                  "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= k.room_id AND NOT e.outlier "
+                  "AND e.stream_ordering %> 0 AND e.type %= ANY (" +
+                  bump_types + ") AND NOT " + rejected(s, "e") +
+                  " ORDER BY e.stream_ordering DESC LIMIT 1) "
+                  "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n)",
+              s.name),
+          {TEXTARRAYOID}),
+      current_state_(
+          sql_text("SELECT " + state_event_columns(s) +
+                       " FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
+                       "JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.state_key %= '' "
+                       "AND c.type %= ANY (" +
+                       relevant_types +
+                       ") JOIN %S.events e ON e.event_id %= c.event_id "
+                       "JOIN %S.event_json j ON j.event_id %= c.event_id",
+                   s.name),
+          {TEXTARRAYOID}),
+      current_state_ids_(
+          sql_text("SELECT k.n, c.type, c.event_id "
+                   "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
+                   "JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.state_key %= '' "
+                   "AND c.type %= ANY (" +
+                       relevant_types + ")",
+                   s.name),
+          {TEXTARRAYOID}),
       new_state_ids_(sql_text("SELECT k.n, e.type, e.event_id FROM ROWS FROM (pg_catalog.unnest($1), "
                               "pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, oldest, n) "
                               "JOIN %S.events e ON e.room_id %= k.room_id AND e.stream_ordering %>= k.oldest "
@@ -177,59 +188,71 @@ Facts::Facts(const HomeserverSchema& s)
                                   rejected(s, "e") + " ORDER BY e.stream_ordering",
                               s.name),
                      {TEXTARRAYOID, INT8ARRAYOID}),
-      visible_before_(
-          sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name), {TEXTARRAYOID}),
-      state_events_by_id_(sql_text("SELECT " + state_event_columns(s) +
-                                       " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) k(event_id, n) "
-                                       "JOIN %S.events e ON e.event_id %= k.event_id "
-                                       "JOIN %S.event_json j ON j.event_id %= k.event_id",
-                                   s.name),
-                          {TEXTARRAYOID, INT8ARRAYOID}),
+      visible_before_(sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name),
+                      {TEXTARRAYOID}),
+      state_events_by_id_(
+          sql_text("SELECT " + state_event_columns(s) +
+                       " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) k(event_id, n) "
+                       "JOIN %S.events e ON e.event_id %= k.event_id "
+                       "JOIN %S.event_json j ON j.event_id %= k.event_id",
+                   s.name),
+          {TEXTARRAYOID, INT8ARRAYOID}),
       redactions_(sql_text("SELECT k.n, " + std::string(s.has_redaction_recheck ? "x.recheck" : "true") +
                                ", (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " + rejected(s, "e") +
                                ", (e.room_id %= k.room_id), e.sender, j.json, j.internal_metadata "
-                               "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(event_id, room_id, n) "
+                               "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH "
+                               "ORDINALITY k(event_id, room_id, n) "
                                "JOIN %S.redactions x ON x.redacts %= k.event_id "
                                "LEFT JOIN %S.events e ON e.event_id %= x.event_id "
                                "LEFT JOIN %S.event_json j ON j.event_id %= x.event_id",
                            s.name),
                   {TEXTARRAYOID, TEXTARRAYOID}),
       ban_redactions_(
-          sql_text("SELECT k.n, x.redact_end_ordering, (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " +
-                       rejected(s, "e") +
-                       ", (e.room_id %= k.room_id), e.sender, j.json, j.internal_metadata "
-                       "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, user_id, n) "
-                       "JOIN %S.room_ban_redactions x ON x.room_id %= k.room_id AND x.user_id %= k.user_id "
-                       "LEFT JOIN %S.events e ON e.event_id %= x.redacting_event_id "
-                       "LEFT JOIN %S.event_json j ON j.event_id %= x.redacting_event_id",
-                   s.name),
+          sql_text(
+              "SELECT k.n, x.redact_end_ordering, (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " +
+                  rejected(s, "e") +
+                  ", (e.room_id %= k.room_id), e.sender, j.json, j.internal_metadata "
+                  "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, "
+                  "user_id, n) "
+                  "JOIN %S.room_ban_redactions x ON x.room_id %= k.room_id AND x.user_id %= k.user_id "
+                  "LEFT JOIN %S.events e ON e.event_id %= x.redacting_event_id "
+                  "LEFT JOIN %S.event_json j ON j.event_id %= x.redacting_event_id",
+              s.name),
           {TEXTARRAYOID, TEXTARRAYOID}),
-      memberships_(sql_text(
-          "SELECT k.n, r.room_id IS NOT NULL, l.event_id, l.membership, (e.room_id %= k.room_id), e.stream_ordering, "
-          "e.sender, rm.sender, e.instance_name, e.outlier, "
-          // the JSON is read for stripped state, and for a sender that stands nowhere else
-          "CASE WHEN e.outlier OR c.event_id IS NULL OR e.sender IS NULL OR l.membership %= 'invite' "
-          "OR l.membership %= 'knock' THEN j.json END, "
-          "j.internal_metadata, rm.forgotten, rm.event_id IS NOT NULL, c.event_id IS NOT NULL, "
-          "(c.event_id IS NOT NULL OR EXISTS (SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id)), " +
-              maybe_redacted(s, "e") + ", " + std::string(snapshot_columns) + " FROM " +
-              std::string(membership_keys) +
-              " LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
-              "LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= k.user_id "
-              "LEFT JOIN %S.events e ON e.event_id %= l.event_id "
-              "LEFT JOIN %S.event_json j ON j.event_id %= l.event_id "
-              "LEFT JOIN %S.room_memberships rm ON rm.event_id %= l.event_id "
-              "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= 'm.room.member' "
-              "AND c.state_key %= k.user_id AND c.event_id %= l.event_id "
-              "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id AND m.user_id %= k.user_id",
-          s.name),
-                   {TEXTARRAYOID, TEXTARRAYOID}),
+      memberships_(
+          sql_text(
+              "SELECT k.n, r.room_id IS NOT NULL, l.event_id, l.membership, (e.room_id %= k.room_id), "
+              "e.stream_ordering, "
+              "e.sender, rm.sender, e.instance_name, e.outlier, "
+              // the JSON is read for stripped state, and for a sender that stands nowhere else
+              "CASE WHEN e.outlier OR c.event_id IS NULL OR e.sender IS NULL OR l.membership %= 'invite' "
+              "OR l.membership %= 'knock' THEN j.json END, "
+              "j.internal_metadata, rm.forgotten, rm.event_id IS NOT NULL, c.event_id IS NOT NULL, "
+              "(c.event_id IS NOT NULL OR EXISTS (SELECT FROM %S.current_state_events a WHERE a.room_id %= "
+              "k.room_id)), " +
+                  maybe_redacted(s, "e") + ", " + std::string(snapshot_columns) + " FROM " +
+                  std::string(membership_keys) +
+                  " LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
+                  "LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= "
+                  "k.user_id "
+                  "LEFT JOIN %S.events e ON e.event_id %= l.event_id "
+                  "LEFT JOIN %S.event_json j ON j.event_id %= l.event_id "
+                  "LEFT JOIN %S.room_memberships rm ON rm.event_id %= l.event_id "
+                  "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= "
+                  "'m.room.member' "
+                  "AND c.state_key %= k.user_id AND c.event_id %= l.event_id "
+                  "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id AND m.user_id "
+                  "%= k.user_id",
+              s.name),
+          {TEXTARRAYOID, TEXTARRAYOID}),
       memberships_before_(
           sql_text("SELECT k.n, l.event_id, c.event_id, "
                    "EXISTS (SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id), " +
                        std::string(snapshot_columns) + " FROM " + std::string(membership_keys) +
-                       " LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= k.user_id "
-                       "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= 'm.room.member' "
+                       " LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= "
+                       "k.user_id "
+                       "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= "
+                       "'m.room.member' "
                        "AND c.state_key %= k.user_id "
                        "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id "
                        "AND m.user_id %= k.user_id",
@@ -237,8 +260,10 @@ Facts::Facts(const HomeserverSchema& s)
           {TEXTARRAYOID, TEXTARRAYOID}),
       earlier_invites_(
           sql_text("SELECT k.n, x.event_id, x.room_id, x.sender, x.stream_ordering, x.membership, x.json "
-                   "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) WITH ORDINALITY k(room_id, user_id, event_id, n) "
-                   "CROSS JOIN LATERAL (SELECT e.event_id, e.room_id, e.sender, e.stream_ordering, rm.membership, j.json "
+                   "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
+                   "WITH ORDINALITY k(room_id, user_id, event_id, n) "
+                   "CROSS JOIN LATERAL (SELECT e.event_id, e.room_id, e.sender, e.stream_ordering, "
+                   "rm.membership, j.json "
                    "FROM %S.room_memberships rm JOIN %S.events e ON e.event_id %= rm.event_id "
                    "JOIN %S.event_json j ON j.event_id %= rm.event_id "
                    "WHERE rm.room_id %= k.room_id AND rm.user_id %= k.user_id AND rm.event_id %<> k.event_id "
@@ -255,21 +280,24 @@ Facts::Facts(const HomeserverSchema& s)
       rooms_of_events_(
           sql_text("SELECT DISTINCT e.room_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name),
           {TEXTARRAYOID}),
-      memberships_of_events_(
-          sql_text("SELECT DISTINCT rm.room_id, rm.user_id FROM %S.room_memberships rm WHERE rm.event_id %= ANY ($1)",
-                   s.name),
-          {TEXTARRAYOID}),
+      memberships_of_events_(sql_text("SELECT DISTINCT rm.room_id, rm.user_id FROM %S.room_memberships rm "
+                                      "WHERE rm.event_id %= ANY ($1)",
+                                      s.name),
+                             {TEXTARRAYOID}),
       memberships_of_rooms_(
-          sql_text("SELECT l.room_id, l.user_id FROM %S.local_current_membership l WHERE l.room_id %= ANY ($1)",
-                   s.name),
+          sql_text(
+              "SELECT l.room_id, l.user_id FROM %S.local_current_membership l WHERE l.room_id %= ANY ($1)",
+              s.name),
           {TEXTARRAYOID}),
       joined_room_reference_(
-          sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= $1 AND NOT EXISTS "
+          sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= $1 AND NOT "
+                   "EXISTS "
                    "(SELECT FROM %S.events e WHERE e.stream_ordering %= j.event_stream_ordering))",
                    s.name),
           {TEXTOID}),
       snapshot_reference_(
-          sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1)", s.name),
+          sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1)",
+                   s.name),
           {TEXTOID}),
       rooms_after_(sql_text("SELECT x.room_id FROM (SELECT j.room_id FROM %S.sliding_sync_joined_rooms j "
                             "WHERE j.room_id %> $1 UNION SELECT c.room_id FROM %S.current_state_events c "
@@ -305,7 +333,8 @@ std::vector<StoredRoom> Facts::joined_rooms(std::span<const std::string_view> ro
         if (row[2].is_null) {
             continue;
         }
-        room.written_by_this_transaction = written_by_this_transaction(static_cast<std::uint32_t>(row[2].number));
+        room.written_by_this_transaction =
+            written_by_this_transaction(static_cast<std::uint32_t>(row[2].number));
         room.row = rules::JoinedRoom{
             std::string(room_ids[n]),
             row[3].number,
@@ -339,7 +368,8 @@ std::vector<rules::StateEvents> Facts::state_events(Rows rows, std::size_t room_
         const std::size_t slot = static_cast<std::size_t>(*kind);
         result[position(row[0])][slot] = rules::StateEvent{row[7].text(), false, row[6].boolean()};
         if (row[8].boolean()) {
-            targets.push_back({row[2].text(), row[3].text(), row[4].is_null ? std::string_view() : row[4].text(),
+            targets.push_back({row[2].text(), row[3].text(),
+                               row[4].is_null ? std::string_view() : row[4].text(),
                                row[5].optional_number()});
             places.emplace_back(position(row[0]), slot);
         }
@@ -372,7 +402,8 @@ std::vector<rules::StateEvents> Facts::wiped_state(std::span<const std::string_v
     for (std::size_t i = 0; i < newer.count; ++i) {
         newer_ids.push_back(newer[i][2].text());
     }
-    const auto old_ids = first_column(visible_before_.run(Arguments().texts(newer_ids), View::before_transaction));
+    const auto old_ids =
+        first_column(visible_before_.run(Arguments().texts(newer_ids), View::before_transaction));
     const std::unordered_set<std::string_view> old(old_ids.begin(), old_ids.end());
     for (std::size_t i = 0; i < newer.count; ++i) {
         if (!old.contains(newer_ids[i])) {
@@ -390,7 +421,8 @@ std::vector<rules::StateEvents> Facts::wiped_state(std::span<const std::string_v
         }
     }
     // The events are read as a reader sees them now, redactions of this very transaction included.
-    return state_events(state_events_by_id_.run(Arguments().texts(event_ids).numbers(positions)), room_ids.size());
+    return state_events(state_events_by_id_.run(Arguments().texts(event_ids).numbers(positions)),
+                        room_ids.size());
 }
 
 std::vector<bool> Facts::redacted(std::span<const Target> targets) {
@@ -408,8 +440,8 @@ std::vector<bool> Facts::redacted(std::span<const Target> targets) {
     }
     // columns 2.. are the same in both statements: stored, rejected, same room, sender, json, internal_metadata
     const auto redaction_event = [](std::span<const Cell> row) {
-        return rules::RedactionEvent{row[2].boolean(), row[3].boolean(), row[4].boolean(), row[5].text(),
-                                     row[6].text(),    row[7].text()};
+        return rules::RedactionEvent{row[2].boolean(), row[3].boolean(), row[4].boolean(),
+                                     row[5].text(),    row[6].text(),    row[7].text()};
     };
     std::vector<std::vector<rules::Redaction>> redactions(targets.size());
     const Rows rows = redactions_.run(Arguments().texts(event_ids).texts(room_ids));
@@ -420,11 +452,13 @@ std::vector<bool> Facts::redacted(std::span<const Target> targets) {
     if (has_ban_redactions_) {
         const Rows ban_rows = ban_redactions_.run(Arguments().texts(room_ids).texts(senders));
         for (std::size_t i = 0; i < ban_rows.count; ++i) {
-            bans[position(ban_rows[i][0])].push_back({ban_rows[i][1].optional_number(), redaction_event(ban_rows[i])});
+            bans[position(ban_rows[i][0])].push_back(
+                {ban_rows[i][1].optional_number(), redaction_event(ban_rows[i])});
         }
     }
     for (std::size_t i = 0; i < targets.size(); ++i) {
-        result[i] = rules::is_redacted({targets[i].sender, targets[i].stream_ordering}, redactions[i], bans[i]);
+        result[i] =
+            rules::is_redacted({targets[i].sender, targets[i].stream_ordering}, redactions[i], bans[i]);
     }
     return result;
 }
@@ -458,7 +492,8 @@ std::vector<StoredMembership> Facts::memberships(std::span<const MembershipKey> 
         facts.in_current_state = row[14].boolean();
         facts.room_has_current_state = row[15].boolean();
         if (row[16].boolean()) {
-            targets.push_back({row[2].text(), keys[n].room_id, row[6].is_null ? std::string_view() : row[6].text(),
+            targets.push_back({row[2].text(), keys[n].room_id,
+                               row[6].is_null ? std::string_view() : row[6].text(),
                                row[5].optional_number()});
             places.push_back(n);
         }

@@ -2,7 +2,7 @@
 
 #include <map>
 
-#include "server/settings.hpp"
+#include "derive/failure.hpp"
 #include "server/transaction.hpp"
 
 namespace sliding_sync {
@@ -46,7 +46,9 @@ public:
         }
     }
 
-    [[nodiscard]] const rules::StateEvents& of(std::string_view room_id) const { return states_.at(room_id); }
+    [[nodiscard]] const rules::StateEvents& of(std::string_view room_id) const {
+        return states_.at(room_id);
+    }
 
 private:
     Facts& facts_;
@@ -126,10 +128,10 @@ JoinedRoomChanges compare_joined_rooms(Facts& facts, StateReader& state, std::sp
 }
 
 // Fetches the state that each membership's way (spec 3.5) asks for.
-std::vector<rules::SnapshotInput> snapshot_inputs(Facts& facts, StateReader& state,
-                                                  std::span<const MembershipKey> keys,
-                                                  std::span<StoredMembership> stored,
-                                                  const std::map<std::string_view, std::int64_t>& oldest_new) {
+std::vector<rules::SnapshotInput>
+snapshot_inputs(Facts& facts, StateReader& state, std::span<const MembershipKey> keys,
+                std::span<StoredMembership> stored,
+                const std::map<std::string_view, std::int64_t>& oldest_new) {
     std::vector<rules::SnapshotInput> inputs(keys.size());
 
     std::map<std::string_view, rules::StateEvents> wiped;
@@ -277,28 +279,6 @@ std::uint64_t raise_orderings(Homeserver& homeserver, std::vector<RoomChange>& r
     return written;
 }
 
-// Runs one pass; what fails, and could not be handled by the homeserver, costs the rows of the pass and not the
-// transaction: an absent row is filled by the next change or by backfill, a wrong one would be believed.
-template <typename Work, typename Remove>
-std::uint64_t guarded(Work work, Remove remove) {
-    if (on_failure == static_cast<int>(OnFailure::error)) {
-        return work();
-    }
-    std::uint64_t written = 0;
-    ErrorData* const failure = run_in_subtransaction([&] { written = work(); });
-    if (failure == nullptr) {
-        return written;
-    }
-    ErrorData* const second = run_in_subtransaction([&] { written = remove(); });
-    call_pg([&] {
-        ereport(WARNING, errcode(failure->sqlerrcode),
-                errmsg("sliding_sync could not refresh derived rows: %s", failure->message),
-                second == nullptr ? errdetail("The rows concerned were removed; the transaction goes on.")
-                                  : errdetail("Removing the rows concerned failed too: %s", second->message));
-    });
-    return written;
-}
-
 template <typename Item, typename Pass>
 void in_passes(const std::vector<Item>& items, Pass pass) {
     for (std::size_t begin = 0; begin < items.size(); begin += keys_per_pass) {
@@ -332,24 +312,24 @@ Refreshed refresh(Homeserver& homeserver, Changes changes) {
     if (homeserver.schema.has_joined_rooms) {
         refreshed.joined_rooms = changes.rooms.size();
         refreshed.rows_written += raise_orderings(homeserver, changes.rooms);
-        std::erase_if(changes.rooms, [](const RoomChange& room) { return only_raises(room) && !room.latest; });
+        std::erase_if(changes.rooms,
+                      [](const RoomChange& room) { return only_raises(room) && !room.latest; });
         in_passes(changes.rooms, [&](std::span<const RoomChange> pass) {
-            refreshed.rows_written += guarded([&] { return refresh_joined_rooms(homeserver, pass); },
-                                              [&] {
-                                                  const SpiConnection connection;
-                                                  return homeserver.apply->remove_joined_rooms(room_ids_of(pass));
-                                              });
+            or_remove([&] { refreshed.rows_written += refresh_joined_rooms(homeserver, pass); },
+                      [&] {
+                          const SpiConnection connection;
+                          homeserver.apply->remove_joined_rooms(room_ids_of(pass));
+                      });
         });
     }
     if (homeserver.schema.has_membership_snapshots) {
         refreshed.memberships = changes.memberships.size();
         in_passes(changes.memberships, [&](std::span<const MembershipKey> pass) {
-            refreshed.rows_written +=
-                guarded([&] { return refresh_memberships(homeserver, pass, oldest_new); },
-                        [&] {
-                            const SpiConnection connection;
-                            return homeserver.apply->remove_memberships(pass);
-                        });
+            or_remove([&] { refreshed.rows_written += refresh_memberships(homeserver, pass, oldest_new); },
+                      [&] {
+                          const SpiConnection connection;
+                          homeserver.apply->remove_memberships(pass);
+                      });
         });
     }
     return refreshed;

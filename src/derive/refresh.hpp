@@ -11,7 +11,8 @@ struct RoomChange {
     std::string_view room_id;
     bool orderings = false;  ///< eligible events may have gone: look for the newest again
     bool state = false;      ///< relevant current state may have changed
-    bool touched = false;    ///< nothing of the row changed, but another writer may have written the row just now
+    bool touched =
+        false;  ///< nothing of the row changed, but another writer may have written the row just now
     std::optional<std::int64_t> latest;       ///< newest eligible event that was inserted
     std::optional<std::int64_t> latest_bump;  ///< the same among the bump types
     std::optional<std::int64_t> oldest_new;   ///< no event that was inserted has a smaller ordering

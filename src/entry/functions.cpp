@@ -20,7 +20,9 @@ std::optional<std::string> text_argument(FunctionCallInfo fcinfo, int number) {
 }
 
 Datum text_result(const std::string& text) {
-    return call_pg([&] { return PointerGetDatum(cstring_to_text_with_len(text.data(), static_cast<int>(text.size()))); });
+    return call_pg([&] {
+        return PointerGetDatum(cstring_to_text_with_len(text.data(), static_cast<int>(text.size())));
+    });
 }
 
 template <std::size_t count>
@@ -28,7 +30,8 @@ Datum row_result(FunctionCallInfo fcinfo, std::array<Datum, count> values, std::
     return call_pg([&]() -> Datum {
         TupleDesc description = nullptr;
         if (get_call_result_type(fcinfo, nullptr, &description) != TYPEFUNC_COMPOSITE) {
-            raise_pg_error(ERRCODE_FEATURE_NOT_SUPPORTED, "the function must be called where a row is expected");
+            raise_pg_error(ERRCODE_FEATURE_NOT_SUPPORTED,
+                           "the function must be called where a row is expected");
         }
         return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(description), values.data(), nulls.data()));
     });
@@ -38,11 +41,11 @@ Datum row_result(FunctionCallInfo fcinfo, std::array<Datum, count> values, std::
 
 }  // namespace sliding_sync
 
-#define SLIDING_SYNC_FUNCTION(name)       \
-    extern "C" {                          \
-    PG_FUNCTION_INFO_V1(name);            \
-    PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
-    }                                     \
+#define SLIDING_SYNC_FUNCTION(name)                                                                          \
+    extern "C" {                                                                                             \
+    PG_FUNCTION_INFO_V1(name);                                                                               \
+    PGDLLEXPORT Datum name(PG_FUNCTION_ARGS);                                                                \
+    }                                                                                                        \
     Datum name(PG_FUNCTION_ARGS)
 
 SLIDING_SYNC_FUNCTION(sliding_sync_attach) {

@@ -20,7 +20,8 @@ Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
     const auto& trigger = *reinterpret_cast<const TriggerData*>(fcinfo->context);
     if (sliding_sync::enabled) {
         sliding_sync::collect(trigger, table);
-        if (TRIGGER_FIRED_BY_DELETE(trigger.tg_event) && (table == BaseTable::events || table == BaseTable::rooms)) {
+        if (TRIGGER_FIRED_BY_DELETE(trigger.tg_event) &&
+            (table == BaseTable::events || table == BaseTable::rooms)) {
             sliding_sync::enter_cpp(
                 [&] { sliding_sync::release_deleted_row(trigger, table, fcinfo->flinfo); });
         }
@@ -30,12 +31,12 @@ Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
 
 }  // namespace
 
-#define SLIDING_SYNC_TRIGGER(table)                                       \
-    extern "C" {                                                          \
-    PG_FUNCTION_INFO_V1(sliding_sync_collect_##table);                    \
-    PGDLLEXPORT Datum sliding_sync_collect_##table(PG_FUNCTION_ARGS) { \
-        return changed_row(fcinfo, BaseTable::table);                     \
-    }                                                                     \
+#define SLIDING_SYNC_TRIGGER(table)                                                                          \
+    extern "C" {                                                                                             \
+    PG_FUNCTION_INFO_V1(sliding_sync_collect_##table);                                                       \
+    PGDLLEXPORT Datum sliding_sync_collect_##table(PG_FUNCTION_ARGS) {                                       \
+        return changed_row(fcinfo, BaseTable::table);                                                        \
+    }                                                                                                        \
     }
 
 SLIDING_SYNC_TRIGGER(events)

@@ -69,7 +69,8 @@ auto call_pg(Body&& body) -> std::invoke_result_t<Body> {
 }
 
 /// Raises a server error from plain C code: inside a `call_pg` body, or where no C++ frame is open at all.
-[[noreturn]] void raise_pg_error(int sqlstate, const char* message, const char* detail = "", const char* hint = "");
+[[noreturn]] void raise_pg_error(int sqlstate, const char* message, const char* detail = "",
+                                 const char* hint = "");
 
 /// The door of every SQL-callable symbol and server callback: runs C++ code and turns whatever escapes into a
 /// server error, after the handler has been left so that the exception object is destroyed.

@@ -13,7 +13,9 @@ class PgError final : public std::exception {
 public:
     explicit PgError(ErrorData* data) noexcept : data_(data) {}
 
-    [[nodiscard]] ErrorData* data() const noexcept { return data_; }
+    [[nodiscard]] ErrorData* data() const noexcept {
+        return data_;
+    }
     [[nodiscard]] const char* what() const noexcept override {
         return data_->message != nullptr ? data_->message : "server error";
     }
@@ -27,12 +29,21 @@ class Error final : public std::exception {
 public:
     /// `sqlstate` is one of the ERRCODE_* values; DETAIL and HINT are whole sentences, empty when there is none.
     Error(int sqlstate, std::string message, std::string detail = {}, std::string hint = {})
-        : sqlstate_(sqlstate), message_(std::move(message)), detail_(std::move(detail)), hint_(std::move(hint)) {}
+        : sqlstate_(sqlstate), message_(std::move(message)), detail_(std::move(detail)),
+          hint_(std::move(hint)) {}
 
-    [[nodiscard]] int sqlstate() const noexcept { return sqlstate_; }
-    [[nodiscard]] const std::string& detail() const noexcept { return detail_; }
-    [[nodiscard]] const std::string& hint() const noexcept { return hint_; }
-    [[nodiscard]] const char* what() const noexcept override { return message_.c_str(); }
+    [[nodiscard]] int sqlstate() const noexcept {
+        return sqlstate_;
+    }
+    [[nodiscard]] const std::string& detail() const noexcept {
+        return detail_;
+    }
+    [[nodiscard]] const std::string& hint() const noexcept {
+        return hint_;
+    }
+    [[nodiscard]] const char* what() const noexcept override {
+        return message_.c_str();
+    }
 
 private:
     int sqlstate_;

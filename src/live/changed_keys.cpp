@@ -25,7 +25,8 @@ bool same(const TextKey& a, const TextKey& b) noexcept {
 // A copy that lives as long as the transaction. Made before the key enters a table: a table must never point
 // into memory that an error on the way has taken back.
 TextKey owned(TextKey key) {
-    char* const copy = static_cast<char*>(MemoryContextAlloc(noted_context, std::max<std::uint32_t>(1, key.size)));
+    char* const copy =
+        static_cast<char*>(MemoryContextAlloc(noted_context, std::max<std::uint32_t>(1, key.size)));
     memcpy(copy, key.data, key.size);
     key.data = copy;
     return key;
@@ -60,7 +61,8 @@ int compare_text_pair(const void* a, const void* b, Size) {
     return same(left[0], right[0]) && same(left[1], right[1]) ? 0 : 1;
 }
 
-HTAB* make_table(const char* name, Size key_size, Size entry_size, HashValueFunc hash, HashCompareFunc compare) {
+HTAB* make_table(const char* name, Size key_size, Size entry_size, HashValueFunc hash,
+                 HashCompareFunc compare) {
     HASHCTL control{};
     control.keysize = key_size;
     control.entrysize = entry_size;
@@ -90,8 +92,8 @@ NotedKeys& noted_keys(Oid namespace_oid) {
     keys->namespace_oid = namespace_oid;
     keys->rooms =
         make_table("sliding_sync rooms", sizeof(TextKey), sizeof(NotedRoom), hash_text, compare_text);
-    keys->memberships = make_table("sliding_sync memberships", sizeof(NotedMembership), sizeof(NotedMembership),
-                                   hash_text_pair, compare_text_pair);
+    keys->memberships = make_table("sliding_sync memberships", sizeof(NotedMembership),
+                                   sizeof(NotedMembership), hash_text_pair, compare_text_pair);
     keys->events =
         make_table("sliding_sync events", sizeof(TextKey), sizeof(NotedEvent), hash_text, compare_text);
     keys->next = noted;

@@ -24,14 +24,15 @@ struct NotedRoom {
     bool orderings;
     bool state;
     bool touched;
-    bool memberships;       ///< look at all memberships of the room
+    bool memberships;          ///< look at all memberships of the room
     std::int64_t latest;       ///< PG_INT64_MIN: none
     std::int64_t latest_bump;  ///< PG_INT64_MIN: none
     std::int64_t oldest_new;   ///< PG_INT64_MAX: none
     std::int32_t events_inserted;
     std::int32_t jsons_inserted;
-    std::uint32_t released_in;  ///< the last DELETE statement whose foreign keys were looked after (release.hpp)
-    bool has_snapshots;         ///< that look found membership snapshots of the room
+    std::uint32_t
+        released_in;     ///< the last DELETE statement whose foreign keys were looked after (release.hpp)
+    bool has_snapshots;  ///< that look found membership snapshots of the room
 };
 
 struct NotedMembership {

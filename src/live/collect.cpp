@@ -26,9 +26,19 @@ constexpr std::string_view redaction_type = "m.room.redaction";
 
 namespace events {
 
-enum Column : std::size_t { event_id, room_id, type, sender, outlier, instance_name, stream_ordering, rejection_reason };
-constexpr std::array<const char*, 8> names{"event_id",      "room_id",         "type",            "sender",
-                                           "outlier", "instance_name", "stream_ordering", "rejection_reason"};
+enum Column : std::size_t {
+    event_id,
+    room_id,
+    type,
+    sender,
+    outlier,
+    instance_name,
+    stream_ordering,
+    rejection_reason
+};
+constexpr std::array<const char*, 8> names{"event_id",        "room_id",         "type",
+                                           "sender",          "outlier",         "instance_name",
+                                           "stream_ordering", "rejection_reason"};
 ColumnNumbers<names.size()> columns;
 
 void inserted(NotedKeys& keys, const Row<names.size()>& row) {
@@ -208,8 +218,9 @@ void collect(const TriggerData& trigger, NotedKeys& keys) {
         return;  // what was forgotten stays known: a purge removes the membership as well
     }
     const auto& row = *change.after;
-    const bool matters = change.before ? row.differs(*change.before, forgotten)
-                                       : !row.is_null(forgotten) && DatumGetInt32(row.value(forgotten).value) != 0;
+    const bool matters = change.before
+                             ? row.differs(*change.before, forgotten)
+                             : !row.is_null(forgotten) && DatumGetInt32(row.value(forgotten).value) != 0;
     if (matters) {
         note_membership(keys, row.text(room_id), row.text(user_id));
     }
@@ -268,19 +279,19 @@ void collect(const TriggerData& trigger, NotedKeys& keys) {
 
 void truncated(NotedKeys& keys, BaseTable table) {
     switch (table) {
-        case BaseTable::local_current_membership:
-            keys.all_memberships = true;
-            break;
-        case BaseTable::room_memberships:
-            break;  // what was forgotten stays known
-        case BaseTable::events:
-        case BaseTable::rooms:
-            keys.all_memberships = true;
-            keys.all_rooms = true;
-            break;
-        default:
-            keys.all_rooms = true;
-            break;
+    case BaseTable::local_current_membership:
+        keys.all_memberships = true;
+        break;
+    case BaseTable::room_memberships:
+        break;  // what was forgotten stays known
+    case BaseTable::events:
+    case BaseTable::rooms:
+        keys.all_memberships = true;
+        keys.all_rooms = true;
+        break;
+    default:
+        keys.all_rooms = true;
+        break;
     }
 }
 
@@ -293,24 +304,24 @@ void collect(const TriggerData& trigger, BaseTable table) {
         return;
     }
     switch (table) {
-        case BaseTable::events:
-            return events::collect(trigger, keys);
-        case BaseTable::event_json:
-            return event_json::collect(trigger, keys);
-        case BaseTable::rejections:
-            return rejections::collect(trigger, keys);
-        case BaseTable::redactions:
-            return redactions::collect(trigger, keys);
-        case BaseTable::room_ban_redactions:
-            return room_ban_redactions::collect(trigger, keys);
-        case BaseTable::rooms:
-            return rooms::collect(trigger, keys);
-        case BaseTable::room_memberships:
-            return room_memberships::collect(trigger, keys);
-        case BaseTable::current_state_events:
-            return current_state_events::collect(trigger, keys);
-        case BaseTable::local_current_membership:
-            return local_current_membership::collect(trigger, keys);
+    case BaseTable::events:
+        return events::collect(trigger, keys);
+    case BaseTable::event_json:
+        return event_json::collect(trigger, keys);
+    case BaseTable::rejections:
+        return rejections::collect(trigger, keys);
+    case BaseTable::redactions:
+        return redactions::collect(trigger, keys);
+    case BaseTable::room_ban_redactions:
+        return room_ban_redactions::collect(trigger, keys);
+    case BaseTable::rooms:
+        return rooms::collect(trigger, keys);
+    case BaseTable::room_memberships:
+        return room_memberships::collect(trigger, keys);
+    case BaseTable::current_state_events:
+        return current_state_events::collect(trigger, keys);
+    case BaseTable::local_current_membership:
+        return local_current_membership::collect(trigger, keys);
     }
 }
 

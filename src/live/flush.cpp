@@ -1,5 +1,6 @@
 #include "live/flush.hpp"
 
+#include "derive/failure.hpp"
 #include "server/transaction.hpp"
 
 extern "C" {
@@ -61,44 +62,42 @@ RoomChange room_change(const NotedRoom& room, bool distrust) {
 // all memberships of a room. Answers live as long as the connection, so they are copied into `texts`.
 class KeyResolver {
 public:
-    explicit KeyResolver(Homeserver& homeserver) : facts_(*homeserver.facts) {}
-
-    void resolve(const NotedKeys& keys, Changes& changes) {
-        std::vector<std::string_view> redactions;
-        std::vector<std::string_view> rejections;
-        std::vector<std::string_view> memberships;
+    KeyResolver(Homeserver& homeserver, const NotedKeys& keys) : facts_(*homeserver.facts) {
         for_each<NotedEvent>(keys.events, [&](const NotedEvent& event) {
             if (event.redaction) {
-                redactions.push_back(view(event.event_id));
+                redactions_.push_back(view(event.event_id));
             }
             if (event.rejection) {
-                rejections.push_back(view(event.event_id));
+                rejections_.push_back(view(event.event_id));
             }
             if (event.membership) {
-                memberships.push_back(view(event.event_id));
+                memberships_.push_back(view(event.event_id));
             }
         });
-        std::vector<std::string_view> rooms;
         for_each<NotedRoom>(keys.rooms, [&](const NotedRoom& room) {
             if (room.memberships) {
-                rooms.push_back(view(room.room_id));
+                rooms_.push_back(view(room.room_id));
             }
         });
-        if (redactions.empty() && rejections.empty() && memberships.empty() && rooms.empty()) {
-            return;
-        }
+    }
+
+    [[nodiscard]] bool has_work() const noexcept {
+        return !redactions_.empty() || !rejections_.empty() || !memberships_.empty() || !rooms_.empty();
+    }
+
+    void resolve(Changes& changes) {
         const SpiConnection connection;
-        if (!redactions.empty()) {
-            add_rooms(facts_.rooms_of_state_events(redactions), changes, false);
+        if (!redactions_.empty()) {
+            add_rooms(facts_.rooms_of_state_events(redactions_), changes, false);
         }
-        if (!rejections.empty()) {
-            add_rooms(facts_.rooms_of_events(rejections), changes, true);
+        if (!rejections_.empty()) {
+            add_rooms(facts_.rooms_of_events(rejections_), changes, true);
         }
-        if (!memberships.empty()) {
-            add_memberships(facts_.memberships_of_events(memberships), changes);
+        if (!memberships_.empty()) {
+            add_memberships(facts_.memberships_of_events(memberships_), changes);
         }
-        if (!rooms.empty()) {
-            add_memberships(facts_.memberships_of_rooms(rooms), changes);
+        if (!rooms_.empty()) {
+            add_memberships(facts_.memberships_of_rooms(rooms_), changes);
         }
     }
 
@@ -124,6 +123,10 @@ private:
     }
 
     Facts& facts_;
+    std::vector<std::string_view> redactions_;
+    std::vector<std::string_view> rejections_;
+    std::vector<std::string_view> memberships_;
+    std::vector<std::string_view> rooms_;
     std::vector<std::unique_ptr<std::string>> texts_;
 };
 
@@ -223,24 +226,27 @@ Refreshed refresh_noted(const NotedKeys& keys) {
         changes.memberships.push_back({view(membership.room_id), view(membership.user_id)});
     });
     Refreshed refreshed = refresh_everything(homeserver, keys);
-    KeyResolver resolver(homeserver);  // owns the texts it adds, until the refresh is done
-    resolver.resolve(keys, changes);
-    merge(changes);
+    KeyResolver resolver(homeserver, keys);  // owns the texts it adds, until the refresh is done
+    if (resolver.has_work()) {
+        or_remove([&] { resolver.resolve(changes); },
+                  [] { /* which rows it concerns could not be found out */ });
+        merge(changes);
+    }
     refreshed += refresh(homeserver, std::move(changes));
     return refreshed;
 }
 
 void forget_at_end(XactEvent event) {
     switch (event) {
-        case XACT_EVENT_COMMIT:
-        case XACT_EVENT_ABORT:
-        case XACT_EVENT_PREPARE:
-        case XACT_EVENT_PARALLEL_COMMIT:
-        case XACT_EVENT_PARALLEL_ABORT:
-            forget_noted_keys();
-            break;
-        default:
-            break;
+    case XACT_EVENT_COMMIT:
+    case XACT_EVENT_ABORT:
+    case XACT_EVENT_PREPARE:
+    case XACT_EVENT_PARALLEL_COMMIT:
+    case XACT_EVENT_PARALLEL_ABORT:
+        forget_noted_keys();
+        break;
+    default:
+        break;
     }
 }
 
@@ -276,7 +282,8 @@ void flush_before_commit() {
             refreshed += refresh_noted(*keys);
             // Deferred constraints and triggers that our own writes have queued would be lost from here on
             // (mechanism, trap 1). They run as the tables' owner, not as whoever commits.
-            if (const Homeserver& homeserver = homeserver_in(keys->namespace_oid); has_derived_tables(homeserver)) {
+            if (const Homeserver& homeserver = homeserver_in(keys->namespace_oid);
+                has_derived_tables(homeserver)) {
                 const WriteAs owner(homeserver.schema.derived_owner);
                 call_pg([] { AfterTriggerFireDeferred(); });
             }

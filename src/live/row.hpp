@@ -19,7 +19,9 @@ public:
     Row(TupleTableSlot* slot, const std::array<AttrNumber, count>& columns) noexcept
         : slot_(slot), columns_(columns) {}
 
-    [[nodiscard]] bool has(std::size_t column) const noexcept { return columns_[column] != InvalidAttrNumber; }
+    [[nodiscard]] bool has(std::size_t column) const noexcept {
+        return columns_[column] != InvalidAttrNumber;
+    }
 
     // A column that does not exist reads as NULL.
     [[nodiscard]] NullableDatum value(std::size_t column) const {
@@ -29,7 +31,9 @@ public:
         }
         return result;
     }
-    [[nodiscard]] bool is_null(std::size_t column) const { return value(column).isnull; }
+    [[nodiscard]] bool is_null(std::size_t column) const {
+        return value(column).isnull;
+    }
     [[nodiscard]] std::string_view text(std::size_t column) const {
         const NullableDatum datum = value(column);
         if (datum.isnull) {
@@ -42,7 +46,9 @@ public:
         const NullableDatum datum = value(column);
         return !datum.isnull && DatumGetBool(datum.value);
     }
-    [[nodiscard]] std::int64_t number(std::size_t column) const { return DatumGetInt64(value(column).value); }
+    [[nodiscard]] std::int64_t number(std::size_t column) const {
+        return DatumGetInt64(value(column).value);
+    }
 
     [[nodiscard]] bool differs(const Row& other, std::size_t column) const {
         if (!has(column)) {

@@ -43,13 +43,20 @@ Oid owner_of(Oid relation) {
     return owner;
 }
 
+// A table whose columns a migration has renamed or dropped is not written any more than one that is missing.
+bool has_columns(Oid relation, std::span<const char* const> columns) {
+    return OidIsValid(relation) && std::all_of(columns.begin(), columns.end(), [&](const char* column) {
+               return get_attnum(relation, column) != InvalidAttrNumber;
+           });
+}
+
 }  // namespace
 
 HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
     struct Found {
         const char* name;
         Oid joined_rooms, membership_snapshots, queue, rejections, redactions, ban_redactions, owner;
-        bool recheck;
+        bool joined_rooms_shape, membership_snapshots_shape, recheck;
     };
     const Found found = call_pg([&]() -> Found {
         Found look{};
@@ -57,6 +64,9 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         look.name = name != nullptr ? quote_identifier(name) : "";
         look.joined_rooms = find_table(joined_rooms_table, namespace_oid);
         look.membership_snapshots = find_table(membership_snapshots_table, namespace_oid);
+        look.joined_rooms_shape = has_columns(look.joined_rooms, joined_rooms_column_names);
+        look.membership_snapshots_shape =
+            has_columns(look.membership_snapshots, membership_snapshots_column_names);
         look.queue = find_table(recalculate_queue_table, namespace_oid);
         look.rejections = find_table(table_name(BaseTable::rejections), namespace_oid);
         look.redactions = find_table(table_name(BaseTable::redactions), namespace_oid);
@@ -71,8 +81,8 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
     schema.namespace_oid = namespace_oid;
     schema.name = found.name;
     schema.derived_owner = found.owner;
-    schema.has_joined_rooms = OidIsValid(found.joined_rooms);
-    schema.has_membership_snapshots = OidIsValid(found.membership_snapshots);
+    schema.has_joined_rooms = found.joined_rooms_shape;
+    schema.has_membership_snapshots = found.membership_snapshots_shape;
     schema.has_recalculate_queue = OidIsValid(found.queue);
     schema.has_rejections = OidIsValid(found.rejections);
     schema.has_redaction_recheck = found.recheck;

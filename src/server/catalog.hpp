@@ -25,8 +25,9 @@ enum class BaseTable : std::uint8_t {
 inline constexpr std::size_t base_table_count = 9;
 
 inline constexpr std::array<const char*, base_table_count> base_table_names{
-    "events", "event_json",       "rejections",           "redactions",              "room_ban_redactions",
-    "rooms",  "room_memberships", "current_state_events", "local_current_membership"};
+    "events",           "event_json",           "rejections",
+    "redactions",       "room_ban_redactions",  "rooms",
+    "room_memberships", "current_state_events", "local_current_membership"};
 
 [[nodiscard]] constexpr const char* table_name(BaseTable table) noexcept {
     return base_table_names[static_cast<std::size_t>(table)];
@@ -36,17 +37,34 @@ inline constexpr const char* joined_rooms_table = "sliding_sync_joined_rooms";
 inline constexpr const char* membership_snapshots_table = "sliding_sync_membership_snapshots";
 inline constexpr const char* recalculate_queue_table = "sliding_sync_joined_rooms_to_recalculate";
 
+inline constexpr std::array<const char*, 7> joined_rooms_column_names{
+    "room_id",      "event_stream_ordering",      "bump_stamp", "room_type", "room_name",
+    "is_encrypted", "tombstone_successor_room_id"};
+inline constexpr std::array<const char*, 13> membership_snapshots_column_names{"room_id",
+                                                                               "user_id",
+                                                                               "sender",
+                                                                               "membership_event_id",
+                                                                               "membership",
+                                                                               "forgotten",
+                                                                               "event_stream_ordering",
+                                                                               "event_instance_name",
+                                                                               "has_known_state",
+                                                                               "room_type",
+                                                                               "room_name",
+                                                                               "is_encrypted",
+                                                                               "tombstone_successor_room_id"};
+
 /// What the schema of one homeserver looks like now.
 struct HomeserverSchema {
     Oid namespace_oid = InvalidOid;
-    std::string name;         ///< quoted as an identifier
+    std::string name;                ///< quoted as an identifier
     Oid derived_owner = InvalidOid;  ///< owner of the derived tables
-    bool has_joined_rooms = false;
+    bool has_joined_rooms = false;   ///< with all its columns, here and in the next one
     bool has_membership_snapshots = false;
     bool has_recalculate_queue = false;
     bool has_rejections = false;
-    bool has_redaction_recheck = false;   ///< redactions.recheck, from schema 94
-    bool has_ban_redactions = false;      ///< room_ban_redactions, from schema 92
+    bool has_redaction_recheck = false;  ///< redactions.recheck, from schema 94
+    bool has_ban_redactions = false;     ///< room_ban_redactions, from schema 92
 
     friend bool operator==(const HomeserverSchema&, const HomeserverSchema&) = default;
 };

@@ -22,14 +22,16 @@ const config_enum_entry on_failure_options[] = {
 }  // namespace
 
 void define_settings() {
-    DefineCustomBoolVariable("sliding_sync.enabled", "Lets the triggers of sliding_sync keep the derived tables.",
-                             "Turn it off in sessions that copy whole tables, and run verify afterwards.", &enabled,
-                             true, PGC_USERSET, 0, nullptr, nullptr, nullptr);
-    DefineCustomEnumVariable(
-        "sliding_sync.on_failure", "What a failing refresh does to the transaction it belongs to.",
-        "remove: the derived rows concerned are removed and the transaction commits. error: the error is raised.",
-        &on_failure, static_cast<int>(OnFailure::remove), on_failure_options, PGC_USERSET, 0, nullptr, nullptr,
-        nullptr);
+    DefineCustomBoolVariable("sliding_sync.enabled",
+                             "Lets the triggers of sliding_sync keep the derived tables.",
+                             "Turn it off in sessions that copy whole tables, and run verify afterwards.",
+                             &enabled, true, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomEnumVariable("sliding_sync.on_failure",
+                             "What a failing refresh does to the transaction it belongs to.",
+                             "remove: the derived rows concerned are removed and the transaction commits. "
+                             "error: the error is raised.",
+                             &on_failure, static_cast<int>(OnFailure::remove), on_failure_options,
+                             PGC_USERSET, 0, nullptr, nullptr, nullptr);
     MarkGUCPrefixReserved("sliding_sync");
 }
 

@@ -26,37 +26,37 @@ Cell read_cell(HeapTuple tuple, TupleDesc description, int column) {
         return cell;
     }
     switch (TupleDescAttr(description, column)->atttypid) {
-        case TEXTOID:
-        case VARCHAROID: {
-            auto* text = reinterpret_cast<struct varlena*>(PG_DETOAST_DATUM_PACKED(value));
-            cell.data = VARDATA_ANY(text);
-            cell.size = VARSIZE_ANY_EXHDR(text);
-            break;
-        }
-        case NAMEOID:
-            cell.data = NameStr(*DatumGetName(value));
-            cell.size = strlen(cell.data);
-            break;
-        case INT8OID:
-            cell.number = DatumGetInt64(value);
-            break;
-        case INT4OID:
-            cell.number = DatumGetInt32(value);
-            break;
-        case INT2OID:
-            cell.number = DatumGetInt16(value);
-            break;
-        case BOOLOID:
-            cell.number = DatumGetBool(value) ? 1 : 0;
-            break;
-        case OIDOID:
-        case XIDOID:
-            cell.number = DatumGetUInt32(value);
-            break;
-        default:
-            raise_pg_error(ERRCODE_INTERNAL_ERROR, "sliding_sync: a result column has an unexpected type",
-                           psprintf("Column %d has type %s.", column + 1,
-                                    format_type_be(TupleDescAttr(description, column)->atttypid)));
+    case TEXTOID:
+    case VARCHAROID: {
+        auto* text = reinterpret_cast<struct varlena*>(PG_DETOAST_DATUM_PACKED(value));
+        cell.data = VARDATA_ANY(text);
+        cell.size = VARSIZE_ANY_EXHDR(text);
+        break;
+    }
+    case NAMEOID:
+        cell.data = NameStr(*DatumGetName(value));
+        cell.size = strlen(cell.data);
+        break;
+    case INT8OID:
+        cell.number = DatumGetInt64(value);
+        break;
+    case INT4OID:
+        cell.number = DatumGetInt32(value);
+        break;
+    case INT2OID:
+        cell.number = DatumGetInt16(value);
+        break;
+    case BOOLOID:
+        cell.number = DatumGetBool(value) ? 1 : 0;
+        break;
+    case OIDOID:
+    case XIDOID:
+        cell.number = DatumGetUInt32(value);
+        break;
+    default:
+        raise_pg_error(ERRCODE_INTERNAL_ERROR, "sliding_sync: a result column has an unexpected type",
+                       psprintf("Column %d has type %s.", column + 1,
+                                format_type_be(TupleDescAttr(description, column)->atttypid)));
     }
     return cell;
 }
@@ -92,34 +92,37 @@ ArrayType* array_of(Datum* elements, bool* nulls, std::size_t count, Oid type) {
     bool by_value = false;
     char alignment = 0;
     switch (type) {
-        case TEXTOID:
-            length = -1;
-            alignment = TYPALIGN_INT;
-            break;
-        case INT8OID:
-            length = sizeof(int64);
-            by_value = FLOAT8PASSBYVAL;
-            alignment = TYPALIGN_DOUBLE;
-            break;
-        default:  // BOOLOID
-            length = 1;
-            by_value = true;
-            alignment = TYPALIGN_CHAR;
-            break;
+    case TEXTOID:
+        length = -1;
+        alignment = TYPALIGN_INT;
+        break;
+    case INT8OID:
+        length = sizeof(int64);
+        by_value = FLOAT8PASSBYVAL;
+        alignment = TYPALIGN_DOUBLE;
+        break;
+    default:  // BOOLOID
+        length = 1;
+        by_value = true;
+        alignment = TYPALIGN_CHAR;
+        break;
     }
     int dimensions[1] = {static_cast<int>(count)};
     int lower_bounds[1] = {1};
-    return construct_md_array(elements, nulls, 1, dimensions, lower_bounds, type, length, by_value, alignment);
+    return construct_md_array(elements, nulls, 1, dimensions, lower_bounds, type, length, by_value,
+                              alignment);
 }
 
 template <typename Value>
-Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(const Value&), bool (*is_null)(const Value&)) {
+Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(const Value&),
+                  bool (*is_null)(const Value&)) {
     return call_pg([&]() -> Datum {
         const std::size_t count = values.size();
         if (count == 0) {
             return PointerGetDatum(construct_empty_array(type));
         }
-        auto* elements = static_cast<Datum*>(MemoryContextAllocHuge(CurrentMemoryContext, count * sizeof(Datum)));
+        auto* elements =
+            static_cast<Datum*>(MemoryContextAllocHuge(CurrentMemoryContext, count * sizeof(Datum)));
         auto* nulls = static_cast<bool*>(MemoryContextAllocHuge(CurrentMemoryContext, count * sizeof(bool)));
         for (std::size_t i = 0; i < count; ++i) {
             nulls[i] = is_null(values[i]);
@@ -185,7 +188,8 @@ Arguments& Arguments::numbers(std::span<const std::optional<std::int64_t>> value
 
 Arguments& Arguments::booleans(std::span<const bool> values) {
     values_.push_back(array_datum<bool>(
-        values, BOOLOID, [](const bool& value) { return BoolGetDatum(value); }, [](const bool&) { return false; }));
+        values, BOOLOID, [](const bool& value) { return BoolGetDatum(value); },
+        [](const bool&) { return false; }));
     nulls_.push_back(' ');
     return *this;
 }
@@ -196,8 +200,8 @@ Rows Statement::run(const Arguments& arguments, View view) {
     return call_pg([&]() -> Rows {
         if (plan_ == nullptr) {
             // one generic plan: the shapes of our statements do not depend on the values
-            SPIPlanPtr const fresh = SPI_prepare_cursor(sql_.c_str(), static_cast<int>(types_.size()), types_.data(),
-                                                        CURSOR_OPT_GENERIC_PLAN);
+            SPIPlanPtr const fresh = SPI_prepare_cursor(sql_.c_str(), static_cast<int>(types_.size()),
+                                                        types_.data(), CURSOR_OPT_GENERIC_PLAN);
             if (fresh == nullptr) {
                 check_result(SPI_result, sql_.c_str());
             }

@@ -16,14 +16,18 @@ struct Cell {
     std::int64_t number;  ///< int8, int4, bool (0, 1), xid
     bool is_null;
 
-    [[nodiscard]] std::string_view text() const noexcept { return {data, size}; }
+    [[nodiscard]] std::string_view text() const noexcept {
+        return {data, size};
+    }
     [[nodiscard]] std::optional<std::string> optional_text() const {
         return is_null ? std::nullopt : std::optional<std::string>(std::in_place, data, size);
     }
     [[nodiscard]] std::optional<std::int64_t> optional_number() const noexcept {
         return is_null ? std::nullopt : std::optional<std::int64_t>(number);
     }
-    [[nodiscard]] bool boolean() const noexcept { return !is_null && number != 0; }
+    [[nodiscard]] bool boolean() const noexcept {
+        return !is_null && number != 0;
+    }
 };
 
 /// The rows a statement returned; valid while its SpiConnection is open.
@@ -67,8 +71,8 @@ private:
 
 /// Which rows a statement sees.
 enum class View {
-    current,            ///< everything committed for this transaction plus its own changes
-    before_transaction, ///< the same without this transaction's own changes: read-only
+    current,             ///< everything committed for this transaction plus its own changes
+    before_transaction,  ///< the same without this transaction's own changes: read-only
 };
 
 /// A statement whose plan is kept for the life of the backend and planned once for all parameter values.
@@ -84,7 +88,9 @@ public:
     Rows run(const Arguments& arguments, View view = View::current);
 
     /// How many rows the last run touched or returned.
-    [[nodiscard]] std::uint64_t processed() const noexcept { return processed_; }
+    [[nodiscard]] std::uint64_t processed() const noexcept {
+        return processed_;
+    }
 
 private:
     std::string sql_;

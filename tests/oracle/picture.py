@@ -168,6 +168,7 @@ _DECISIVE_EVENTS: LiteralString = """
     UNION SELECT event_id FROM {local_current_membership}
     UNION SELECT r.event_id FROM {room_memberships} r JOIN {local_current_membership} USING (room_id, user_id)
         WHERE r.membership IN ('invite', 'knock')
+    UNION SELECT event_id FROM {events} WHERE type = 'm.room.member' AND outlier AND stream_ordering > 0
     UNION SELECT r.event_id FROM {redactions} r JOIN {events} e ON e.event_id = r.redacts
         WHERE e.type = ANY(%(relevant)s) OR e.type = 'm.room.member'
 """
