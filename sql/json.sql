@@ -60,9 +60,10 @@ SELECT * FROM row_with('"name"');
 SELECT * FROM row_with('[{"name": "n"}]');
 -- an event that cannot be read says nothing: cut off, garbage behind it, not JSON at all
 SELECT * FROM row_with('{"name": "n", "type": "t"');
-SELECT * FROM row_with('{"name": "n", "type": "t"}, "x": {]');
 SELECT * FROM row_with('{"name": "n", "type": "t"}}');
 SELECT * FROM row_with('nonsense');
+-- but the inside of what nobody wants is not checked
+SELECT * FROM row_with('{"name": "n", "type": "t"}, "x": {]');
 
 -- whole documents: empty, an array, a byte order mark in front, white space around
 SELECT rename('!odd', '@anna:hs.test', 'Odd') AS name_event \gset

@@ -59,7 +59,7 @@ struct NotAnException {};
         throw Error(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "100% of the message");
     }
     if (kind == "long_error") {
-        std::string long_text = "x";
+        std::string long_text;
         while (long_text.size() < 5000) {
             long_text += "é";
         }
@@ -68,11 +68,12 @@ struct NotAnException {};
     throw std::invalid_argument("no such kind");
 }
 
-// C++ -> C -> server, with an object in the frame above the C calls.
+// C++ -> C -> server, with an object in the frame above the C calls. An error comes up in the memory of the
+// connection, which is gone when somebody reads it.
 void run_sql(const char* sql) {
     const Canary canary;
+    call_pg([] { SPI_connect(); });
     call_pg([&] {
-        SPI_connect();
         const int code = SPI_execute(sql, false, 0);
         if (code < 0) {
             raise_pg_error(ERRCODE_INTERNAL_ERROR, SPI_result_code_string(code));
@@ -85,9 +86,13 @@ const char* text_argument(FunctionCallInfo fcinfo, int number) {
     return call_pg([&]() -> const char* { return text_to_cstring(PG_GETARG_TEXT_PP(number)); });
 }
 
-Datum sqlstate_result(const ErrorData* error) {
-    return call_pg(
-        [&] { return CStringGetTextDatum(error == nullptr ? "none" : unpack_sql_state(error->sqlerrcode)); });
+// What became of a subtransaction, told after other statements had a chance to overwrite it.
+Datum told_later(const ErrorData* error) {
+    run_sql("SELECT repeat('something else', 100)");
+    return call_pg([&] {
+        return CStringGetTextDatum(
+            error == nullptr ? "none" : psprintf("%s %s", unpack_sql_state(error->sqlerrcode), error->message));
+    });
 }
 
 // What the next commit of this session throws; empty: nothing.
@@ -154,7 +159,7 @@ BOUNDARY_TEST(run_sql_in_subtransaction) {
     return enter_cpp([&] {
         const Canary canary;
         const char* const sql = text_argument(fcinfo, 0);
-        return sqlstate_result(run_in_subtransaction([&] { run_sql(sql); }));
+        return told_later(run_in_subtransaction([&] { run_sql(sql); }));
     });
 }
 
@@ -165,7 +170,7 @@ BOUNDARY_TEST(throw_in_subtransaction) {
         const Canary canary;
         const char* const sql = text_argument(fcinfo, 0);
         const char* const kind = text_argument(fcinfo, 1);
-        return sqlstate_result(run_in_subtransaction([&] {
+        return told_later(run_in_subtransaction([&] {
             run_sql(sql);
             throw_a(kind);
         }));

@@ -1,0 +1,99 @@
+"""Random operations: after each transaction both tables are what the oracle says they must be.
+
+Failures print the seed and the transaction. More of it: SLIDING_SYNC_SEEDS=100-200 SLIDING_SYNC_TRANSACTIONS=1000.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from pathlib import Path
+from typing import Any, Iterator
+
+import psycopg
+import pytest
+
+from harness.cluster import Cluster
+from oracle import Watcher
+from property.random_homeserver import RandomHomeserver, Statement, describe
+
+TESTS = Path(__file__).parent
+SCHEMA, OPERATIONS = "homeserver", "operations"
+LEVELS = ["READ COMMITTED", "REPEATABLE READ", "REPEATABLE READ", "SERIALIZABLE"]
+
+_FIRST, _LAST = (int(part) for part in os.environ.get("SLIDING_SYNC_SEEDS", "1-16").split("-"))
+_TRANSACTIONS = int(os.environ.get("SLIDING_SYNC_TRANSACTIONS", "130"))
+
+# What a homeserver's or a script's own statements run into, with and without us.
+_OWN_FAULTS = (
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.ForeignKeyViolation,
+    psycopg.errors.InvalidTextRepresentation,
+    psycopg.errors.UntranslatableCharacter,
+)
+
+
+@pytest.fixture(scope="module")
+def template(cluster: Cluster) -> str:
+    """A database with an empty homeserver, its operations, and the triggers."""
+    name = "random_template"
+    cluster.create_database(name)
+    for schema, file in ((SCHEMA, "base_schema.sql"), (OPERATIONS, "homeserver_ops.sql")):
+        cluster.execute(f"CREATE SCHEMA {schema}", name)
+        info = cluster.conninfo(name)
+        path = SCHEMA if schema == SCHEMA else f"{OPERATIONS},{SCHEMA}"
+        subprocess.run(
+            [cluster.bin / "psql", "-q", "-X", "-v", "ON_ERROR_STOP=1", "-h", info["host"], "-p", str(info["port"])]
+            + ["-U", info["user"], "-d", name, "-f", str(TESTS / file)],
+            env=os.environ | {"PGOPTIONS": f"-c client_min_messages=warning -c search_path={path}"},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+    cluster.execute("CREATE EXTENSION sliding_sync", name)
+    return name
+
+
+@pytest.fixture
+def connection(cluster: Cluster, template: str, seed: int) -> Iterator[psycopg.Connection[Any]]:
+    name = f"random_{seed}"
+    cluster.create_database(name, template=template)
+    with cluster.connect(name) as connection:
+        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
+        connection.execute("SET sliding_sync.on_failure = error")  # a failure of ours must not hide
+        yield connection
+    cluster.execute(f"DROP DATABASE {name}")
+
+
+def run(connection: psycopg.Connection[Any], level: str, statements: list[Statement]) -> None:
+    """One transaction. Only the homeserver's own faults may end it, and none of them at COMMIT."""
+    connection.execute(f"BEGIN ISOLATION LEVEL {level}")
+    try:
+        for statement in statements:
+            connection.execute(statement.sql, statement.arguments or None)
+    except _OWN_FAULTS as fault:
+        assert "sliding_sync" not in str(fault)
+        connection.execute("ROLLBACK")
+        return
+    try:
+        connection.execute("COMMIT")
+    except psycopg.errors.ForeignKeyViolation as fault:
+        assert "event_forward_extremities" in str(fault)  # the homeserver's own deferred constraint
+
+
+@pytest.mark.parametrize("seed", range(_FIRST, _LAST + 1))
+def test_every_commit_is_right(connection: psycopg.Connection[Any], seed: int) -> None:
+    homeserver = RandomHomeserver(random.Random(seed), both_writers=0.4 if seed % 2 else 0.0)
+    watcher = Watcher(connection, SCHEMA)
+    for number in range(_TRANSACTIONS):
+        statements = homeserver.transaction()
+        level = homeserver.random.choice(LEVELS)
+        run(connection, level, statements)
+        findings = watcher.check_step()
+        assert not findings, "\n".join(
+            [f"seed {seed}, transaction {number}, {level}:"]
+            + [f"    {describe(statement)}" for statement in statements]
+            + [str(finding) for finding in findings]
+        )
+    rows = connection.execute(f"SELECT count(*) FROM {SCHEMA}.sliding_sync_membership_snapshots").fetchone()
+    assert rows and rows[0] > 0, "a run that writes nothing proves nothing"
