@@ -29,7 +29,8 @@ CREATE TABLE schema_version (
 );
 
 CREATE TABLE schema_compat_version (
-    lock           character(1) NOT NULL DEFAULT 'X' CONSTRAINT schema_compat_version_lock_key UNIQUE CHECK (lock = 'X'),
+    lock           character(1) NOT NULL DEFAULT 'X'
+                   CONSTRAINT schema_compat_version_lock_key UNIQUE CHECK (lock = 'X'),
     compat_version integer NOT NULL
 );
 

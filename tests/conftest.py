@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """The session's private cluster, with the extension installed. Its log is searched for crashes at the end."""
+    """The session's private cluster, with the extension installed. Its log is searched for crashes."""
     with Cluster(extension=not request.config.getoption("--without-extension")) as running:
         yield running
 

@@ -73,7 +73,8 @@ BEGIN
     e.outlier := outlier;
     e.rejected := rejected;
     e.metadata := metadata;
-    e.json := coalesce(json, format('{"type": %s, "room_id": %s, "sender": %s%s%s, "content": %s, "depth": %s, "unsigned": %s}',
+    e.json := coalesce(json, format(
+        '{"type": %s, "room_id": %s, "sender": %s%s%s, "content": %s, "depth": %s, "unsigned": %s}',
         to_json(type), to_json(room), to_json(sender),
         ', "state_key": ' || to_json(state_key), ', "redacts": ' || to_json(redacts), content, e.depth, unsigned));
     RETURN e;
@@ -263,7 +264,8 @@ BEGIN
     PERFORM set_state(room, creator, 'm.room.create', '', format('{"room_version": %s%s}', to_json(version),
                       ', "type": ' || to_json(room_type)));
     PERFORM change_membership(room, creator, 'join');
-    rest := ARRAY[make_event(room, creator, 'm.room.power_levels', '', format('{"users": {%s: 100}}', to_json(creator))),
+    rest := ARRAY[make_event(room, creator, 'm.room.power_levels', '',
+                             format('{"users": {%s: 100}}', to_json(creator))),
                   make_event(room, creator, 'm.room.join_rules', '', '{"join_rule": "public"}')];
     IF encrypted THEN
         rest := rest || make_event(room, creator, 'm.room.encryption', '', '{"algorithm": "m.megolm.v1.aes-sha2"}');
@@ -486,7 +488,8 @@ CREATE FUNCTION censor(target text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     e events := (SELECT ev FROM events ev WHERE ev.event_id = target);
 BEGIN
-    UPDATE event_json SET json = format('{"type": %s, "room_id": %s, "sender": %s%s, "content": {}, "depth": %s, "unsigned": {}}',
+    UPDATE event_json SET json = format(
+        '{"type": %s, "room_id": %s, "sender": %s%s, "content": {}, "depth": %s, "unsigned": {}}',
         to_json(e.type), to_json(e.room_id), to_json(e.sender), ', "state_key": ' || to_json(e.state_key), e.depth)
         WHERE event_id = target;
     UPDATE redactions SET have_censored = true WHERE redacts = target;
@@ -681,7 +684,8 @@ BEGIN
                     state.room_name, state.is_encrypted, state.tombstone_successor_room_id)
             ON CONFLICT (room_id) DO UPDATE SET room_type = excluded.room_type, room_name = excluded.room_name,
                 is_encrypted = excluded.is_encrypted,
-                tombstone_successor_room_id = coalesce(excluded.tombstone_successor_room_id, j.tombstone_successor_room_id);
+                tombstone_successor_room_id =
+                    coalesce(excluded.tombstone_successor_room_id, j.tombstone_successor_room_id);
     END IF;
 END
 $$;

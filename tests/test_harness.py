@@ -33,6 +33,9 @@ def test_a_difference_that_nobody_chose_is_reported() -> None:
     # too early, not there, with another value, and one more than chosen
     assert deliberate.unexplained("messages", {chosen}) != []
     assert deliberate.unexplained("redact_name", set()) != []
-    assert deliberate.unexplained("redact_name", {Difference(JOINED, "named", None, "room_name", "", "Named")}) != []
+    assert (
+        deliberate.unexplained("redact_name", {Difference(JOINED, "named", None, "room_name", "", "Named")})
+        != []
+    )
     other = Difference(JOINED, "plain", None, "room_name", None, "Named")
     assert deliberate.unexplained("redact_name", {chosen, other}) == [str(other)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterator
+from typing import Any
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -30,7 +31,8 @@ def blank(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[tuple[st
         with cluster.connect(database) as connection:
             connection.execute("CREATE EXTENSION sliding_sync")
             attached = connection.execute(
-                "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = 'public.events'::regclass"
+                "SELECT count(*) FROM pg_trigger"
+                " WHERE NOT tgisinternal AND tgrelid = 'public.events'::regclass"
             ).fetchone()
             assert attached and attached[0] > 0, "CREATE EXTENSION found the tables but attached nothing"
     yield version, database
@@ -97,7 +99,10 @@ def test_triggers_write_what_synapse_writes(blank: tuple[str, str], database: st
     with cluster.connect(database, ROLE) as connection:
         writers.make_copies(connection)
 
-    with cluster.connect(database) as connection, Synapse(blank[0], cluster, database, writers.SEARCH_PATH) as synapse:
+    with (
+        cluster.connect(database) as connection,
+        Synapse(blank[0], cluster, database, writers.SEARCH_PATH) as synapse,
+    ):
 
         def look(step: str, world: World) -> list[str]:
             found = comparison.differences(connection, world.names)
@@ -106,12 +111,14 @@ def test_triggers_write_what_synapse_writes(blank: tuple[str, str], database: st
         world = play_and_check(synapse, cluster.has_extension, look)
         assert not comparison.is_empty(connection, writers.COPY), "the homeserver did not write the copies"
         if cluster.has_extension:
-            assert not comparison.is_empty(connection, writers.REAL), "the triggers did not write the real tables"
+            assert not comparison.is_empty(connection, writers.REAL), (
+                "the triggers did not write the real tables"
+            )
             check_adoption(world, connection)
 
 
 def check_adoption(world: World, connection: Connection) -> None:
-    """Only the triggers have written the real tables. The homeserver must find nothing to do, and list every room."""
+    """Only triggers have written the real tables: the homeserver finds nothing to do and lists every room."""
     before = row_versions(connection)
     world.synapse.restart(search_path=None)
     world.synapse.wait_for_background_updates()
@@ -126,7 +133,7 @@ def check_adoption(world: World, connection: Connection) -> None:
 
 
 def test_both_write_the_same_tables(blank: tuple[str, str], database: str, cluster: Cluster) -> None:
-    """The ordinary installation: the homeserver and the triggers write the same rows in the same transactions."""
+    """The ordinary installation: homeserver and triggers write the same rows in the same transactions."""
     with cluster.connect(database) as connection, Synapse(blank[0], cluster, database) as synapse:
         world = play_and_check(
             synapse, cluster.has_extension, lambda _step, world: drift(connection, world.names)
@@ -148,7 +155,7 @@ def check_queued_room_can_be_deleted(world: World, connection: Connection) -> No
 
 
 def row_versions(connection: Connection) -> dict[str, list[Any]]:
-    """Which version of each row stands: equal lists mean that nothing was written, not even the same values."""
+    """Which version of each row stands: equal lists mean that nothing was written, not even equal values."""
     return {
         table: connection.execute(f"SELECT ctid::text, xmin::text FROM public.{table} ORDER BY 1").fetchall()
         for table in writers.TABLES
@@ -156,7 +163,7 @@ def row_versions(connection: Connection) -> dict[str, list[Any]]:
 
 
 def check_room_lists(world: World, connection: Connection) -> None:
-    """Each user's list over sliding sync holds the rooms that the membership tables, not ours, say it should."""
+    """Each user's list over sliding sync holds the rooms that the homeserver's own membership tables name."""
     for name in NAMES:
         user = world.users[name]
         expected = connection.execute(

@@ -23,8 +23,10 @@ ROOM = "!r:hs.test"
 REMOTE = "!x:remote.test"
 ANNA, BOB, CARL, BOSS = "@anna:hs.test", "@bob:hs.test", "@carl:hs.test", "@boss:remote.test"
 
-STRIPPED = """[{"type": "m.room.create", "state_key": "", "sender": "@boss:remote.test", "content": {"type": "m.space"}},
-               {"type": "m.room.name", "state_key": "", "sender": "@boss:remote.test", "content": {"name": "Far"}}]"""
+STRIPPED = """[
+    {"type": "m.room.create", "state_key": "", "sender": "@boss:remote.test", "content": {"type": "m.space"}},
+    {"type": "m.room.name", "state_key": "", "sender": "@boss:remote.test", "content": {"name": "Far"}}
+]"""
 
 
 class Database:
@@ -44,8 +46,12 @@ class Database:
         """Puts rows in the place of those of the same key."""
         for row in rows:
             keys = ["room_id", "user_id"] if table == SNAPSHOTS else ["room_id"]
-            condition = sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier(k), row[k]) for k in keys)
-            self.connection.execute(sql.SQL("DELETE FROM {} WHERE {}").format(sql.Identifier(table), condition))
+            condition = sql.SQL(" AND ").join(
+                sql.SQL("{} = {}").format(sql.Identifier(k), row[k]) for k in keys
+            )
+            self.connection.execute(
+                sql.SQL("DELETE FROM {} WHERE {}").format(sql.Identifier(table), condition)
+            )
             self.connection.execute(
                 sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
                     sql.Identifier(table),
@@ -55,7 +61,9 @@ class Database:
             )
 
     def ordering(self, event_id: str) -> int:
-        row = self.connection.execute("SELECT stream_ordering FROM events WHERE event_id = %s", [event_id]).fetchone()
+        row = self.connection.execute(
+            "SELECT stream_ordering FROM events WHERE event_id = %s", [event_id]
+        ).fetchone()
         assert row is not None
         return row[0]
 
@@ -70,9 +78,11 @@ class Database:
 def database(cluster: Cluster) -> Iterator[Database]:
     name = cluster.create_database("oracle_test")
     psql = [
-        "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(cluster.port), "-U", "postgres",
-        "-d", name, "-c", f"CREATE SCHEMA {SCHEMA}", "-c", f"SET search_path = {SCHEMA}",
-        "-f", str(TESTS / "base_schema.sql"), "-c", "CREATE SCHEMA ops", "-c", f"SET search_path = ops, {SCHEMA}",
+        cluster.bin / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1",
+        "-h", "127.0.0.1", "-p", str(cluster.port), "-U", "postgres", "-d", name,
+        "-c", f"CREATE SCHEMA {SCHEMA}", "-c", f"SET search_path = {SCHEMA}",
+        "-f", str(TESTS / "base_schema.sql"),
+        "-c", "CREATE SCHEMA ops", "-c", f"SET search_path = ops, {SCHEMA}",
         "-f", str(TESTS / "homeserver_ops.sql"),
     ]  # fmt: skip
     subprocess.run(psql, check=True, stdin=subprocess.DEVNULL)
@@ -133,7 +143,14 @@ def test_encryption_is_any_algorithm(content: dict[str, Any], encrypted: bool) -
 
 
 def test_text_that_postgresql_can_not_store_is_unusable() -> None:
-    assert [usable(value) for value in ("a", "", "\0", "\udfff", None, 1)] == ["a", "", None, None, None, None]
+    assert [usable(value) for value in ("a", "", "\0", "\udfff", None, 1)] == [
+        "a",
+        "",
+        None,
+        None,
+        None,
+        None,
+    ]
 
 
 def test_stripped_state() -> None:
@@ -143,9 +160,9 @@ def test_stripped_state() -> None:
     assert read(STRIPPED) == History(True, "m.space", "Far")
     assert read(STRIPPED, "knock") == UNKNOWN
     assert read(STRIPPED.replace("m.room.create", "m.room.topic")) == UNKNOWN
-    assert read(STRIPPED.replace('"sender": "@boss:remote.test", "content": {"name"', '"content": {"name"')) == History(
-        True, "m.space"
-    )
+    assert read(
+        STRIPPED.replace('"sender": "@boss:remote.test", "content": {"name"', '"content": {"name"')
+    ) == History(True, "m.space")
     assert read("{}") == read("[]") == read("null") == read("[1, null]") == UNKNOWN
 
 
@@ -154,7 +171,7 @@ def test_stripped_state() -> None:
 
 @pytest.fixture
 def tea_room(database: Database) -> Database:
-    """Anna's encrypted room: $e1 create, $e2 join, $e3 $e4, $e5 encryption, $e6 name, $e7 message, $e8 Bob's ban."""
+    """Anna's room: $e1 create, $e2 join, $e3, $e4, $e5 encryption, $e6 name, $e7 message, $e8 Bob's ban."""
     database.do("create_room", ROOM, ANNA, "10", "m.space", "Tea", True)
     database.do("send_message", ROOM, ANNA)
     database.do("ban", ROOM, BOB, ANNA)
@@ -199,7 +216,10 @@ def test_each_wrong_column_is_found(tea_room: Database, table: str, column: str,
     only = sql.SQL("WHERE user_id = {}").format(BOB) if table == SNAPSHOTS else sql.SQL("")
     tea_room.connection.execute(
         sql.SQL("UPDATE {} SET {} = {} {}").format(
-            sql.Identifier(table), sql.Identifier(column), sql.SQL(value), only  # type: ignore[arg-type]
+            sql.Identifier(table),
+            sql.Identifier(column),
+            sql.SQL(value),
+            only,  # type: ignore[arg-type]
         )
     )
     assert tea_room.wrong_columns() == {(table, column)}
@@ -235,7 +255,9 @@ def test_outliers_rejected_and_unordered_events_do_not_count(tea_room: Database)
 
 def test_redaction_empties_the_room_and_not_the_history(tea_room: Database) -> None:
     redaction = tea_room.ordering(tea_room.do("redact", ROOM, ANNA, "$e6:hs.test"))
-    tea_room.connection.execute("UPDATE sliding_sync_joined_rooms SET event_stream_ordering = %s", [redaction])
+    tea_room.connection.execute(
+        "UPDATE sliding_sync_joined_rooms SET event_stream_ordering = %s", [redaction]
+    )
     assert tea_room.wrong_columns() == {(JOINED_ROOMS, "room_name")}
     tea_room.connection.execute("UPDATE sliding_sync_joined_rooms SET room_name = NULL")
     assert tea_room.check() == []
@@ -248,7 +270,10 @@ def test_redaction_empties_the_room_and_not_the_history(tea_room: Database) -> N
         ("INSERT INTO rejections VALUES (%(r)s, 'x', '0')", False),
         ("DELETE FROM event_json WHERE event_id = %(r)s", False),
         ("UPDATE event_json SET json = 'no json' WHERE event_id = %(r)s", False),
-        ("UPDATE event_json SET internal_metadata = '{\"recheck_redaction\": true}' WHERE event_id = %(r)s", False),
+        (
+            "UPDATE event_json SET internal_metadata = '{\"recheck_redaction\": true}' WHERE event_id = %(r)s",
+            False,
+        ),
         ("DELETE FROM event_json WHERE event_id = %(r)s; UPDATE redactions SET recheck = false", True),
         ("DELETE FROM redactions; SELECT redact_all_of(%(room)s, %(anna)s, %(r)s)", True),
         ("DELETE FROM redactions; SELECT redact_all_of(%(room)s, %(anna)s, %(r)s, 6)", False),
@@ -271,7 +296,9 @@ def test_history_is_that_of_the_membership(tea_room: Database) -> None:
                                 [name])  # fmt: skip
     assert tea_room.check() == []
     tea_room.connection.execute("UPDATE sliding_sync_membership_snapshots SET room_name = 'Coffee'")
-    assert [f.key for f in tea_room.check()] == [(ROOM, BOB)]  # Anna's join may be written later, by a backfill
+    assert [f.key for f in tea_room.check()] == [
+        (ROOM, BOB)
+    ]  # Anna's join may be written later, by a backfill
 
 
 def test_history_survives_a_purge_of_the_room_s_past(tea_room: Database) -> None:
@@ -279,7 +306,8 @@ def test_history_survives_a_purge_of_the_room_s_past(tea_room: Database) -> None
     tea_room.do("purge_history", ROOM, message)
     ordering = tea_room.ordering(message)
     tea_room.connection.execute(
-        "UPDATE sliding_sync_joined_rooms SET event_stream_ordering = %s, bump_stamp = %s", [ordering, ordering]
+        "UPDATE sliding_sync_joined_rooms SET event_stream_ordering = %s, bump_stamp = %s",
+        [ordering, ordering],
     )
     assert tea_room.check() == []
     tea_room.connection.execute("UPDATE sliding_sync_membership_snapshots SET room_name = 'Coffee'")
@@ -315,13 +343,16 @@ def test_delta_chain_of_state_groups(tea_room: Database) -> None:
     """Without the delta stream the groups decide: the newest group of the chain wins."""
     tea_room.connection.execute("DELETE FROM current_state_delta_stream")
     assert tea_room.check() == []
-    tea_room.connection.execute("UPDATE sliding_sync_membership_snapshots SET room_name = NULL WHERE user_id = %s", [BOB])
+    tea_room.connection.execute(
+        "UPDATE sliding_sync_membership_snapshots SET room_name = NULL WHERE user_id = %s", [BOB]
+    )
     assert tea_room.wrong_columns() == {(SNAPSHOTS, "room_name")}
 
 
 def test_membership_row_whose_event_is_missing_or_elsewhere(tea_room: Database) -> None:
     tea_room.connection.execute(
-        "INSERT INTO local_current_membership VALUES (%s, %s, '$missing', 'join'), ('!none', %s, '$e2:hs.test', 'join')",
+        "INSERT INTO local_current_membership"
+        " VALUES (%s, %s, '$missing', 'join'), ('!none', %s, '$e2:hs.test', 'join')",
         [ROOM, CARL, CARL],
     )
     assert tea_room.check() == []
@@ -401,7 +432,11 @@ def test_step_of_a_rejected_remote_invite_inherits(tea_room: Database, watcher: 
     assert watcher.check_step() == []
 
     leave = tea_room.do("reject_remote_invite", REMOTE, BOB)
-    row |= {"membership_event_id": leave, "event_stream_ordering": tea_room.ordering(leave), "membership": "leave"}
+    row |= {
+        "membership_event_id": leave,
+        "event_stream_ordering": tea_room.ordering(leave),
+        "membership": "leave",
+    }
     tea_room.write(SNAPSHOTS, row | {"sender": BOB, "room_name": None})
     assert columns(watcher.check_step()) == [(BOB, "room_name")]
 
@@ -428,7 +463,9 @@ def test_step_of_an_invite_that_enters_current_state(tea_room: Database, watcher
         "SELECT event_id FROM local_current_membership WHERE user_id = %s AND room_id = %s", [ANNA, REMOTE]
     ).fetchone()  # type: ignore[misc]
     ordering = tea_room.ordering(join)
-    tea_room.write(JOINED_ROOMS, joined_room(ordering, None, room_id=REMOTE, room_name="Near") | {"room_id": REMOTE})
+    tea_room.write(
+        JOINED_ROOMS, joined_room(ordering, None, room_id=REMOTE, room_name="Near") | {"room_id": REMOTE}
+    )
     tea_room.write(SNAPSHOTS, snapshot(ANNA, join, ordering, "join", room_id=REMOTE, room_name="Near"))
     assert columns(watcher.check_step()) == [(BOB, "room_type"), (BOB, "room_name")]
 

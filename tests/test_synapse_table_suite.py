@@ -16,7 +16,7 @@ from harness.environment import PROJECT, synapse_python, synapse_suite
 MODULE = "tests.storage.test_sliding_sync_tables"
 RUNNER = PROJECT / "tests/harness/table_suite_runner.py"
 
-# It asserts that a message does not create a missing row of a joined room. Ours is complete after any event (H89).
+# It asserts that a message does not create a missing row of a joined room. Ours is made by any event (H89).
 DELIBERATE = "SlidingSyncTablesTestCase.test_joined_room_nothing_if_not_in_table_when_bumped"
 
 
@@ -49,7 +49,9 @@ def reasons(output: str) -> str:
 
 
 @pytest.mark.parametrize(("version", "tests"), [("1.163.2", 44), ("1.118.0", 41)])
-def test_synapse_passes_its_own_suite(version: str, tests: int, cluster: Cluster, server_directory: Path) -> None:
+def test_synapse_passes_its_own_suite(
+    version: str, tests: int, cluster: Cluster, server_directory: Path
+) -> None:
     outcome = run_suite(version, cluster, server_directory)
     expected = [DELIBERATE] if cluster.has_extension else []
     assert outcome.failed == expected, reasons(outcome.output)

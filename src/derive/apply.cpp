@@ -167,6 +167,15 @@ Apply::Apply(const HomeserverSchema& s)
                    "(j.bump_stamp IS NULL AND v.latest_bump IS NOT NULL)) RETURNING v.room_id",
                    s.name),
           {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID}),
+      existing_joined_rooms_(
+          sql_text("SELECT j.room_id FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1)",
+                   s.name),
+          {TEXTARRAYOID}),
+      is_raised_(sql_text("SELECT j.event_stream_ordering %>= $2 AND "
+                          "($3 IS NULL OR COALESCE(j.bump_stamp %>= $3, false)) "
+                          "FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= $1",
+                          s.name),
+                 {TEXTOID, INT8OID, INT8OID}),
       insert_joined_rooms_(
           sql_text("INSERT INTO %S.sliding_sync_joined_rooms (" + std::string(joined_room_columns) +
                        ") SELECT " + std::string(joined_room_columns) + " FROM " +
@@ -221,17 +230,35 @@ Apply::Apply(const HomeserverSchema& s)
           sql_text("DELETE FROM %S.sliding_sync_joined_rooms_to_recalculate q WHERE q.room_id %= $1", s.name),
           {TEXTOID}) {}
 
-Applied<std::string_view> Apply::raise_orderings(std::span<const RaisedOrderings> rooms) {
+Apply::Raised Apply::look_at(const RaisedOrderings& room) {
+    const Rows rows =
+        is_raised_.run(Arguments().text(room.room_id).number(room.latest).number(room.latest_bump));
+    if (rows.count == 0) {
+        return Raised::no_row;
+    }
+    return rows[0][0].boolean() ? Raised::yes : Raised::not_yet;
+}
+
+Applied<std::string_view> Apply::raise_one(const RaisedOrderings& room) {
     Applied<std::string_view> applied;
-    if (rooms.size() == 1) {
-        const RaisedOrderings& room = rooms.front();
+    Raised raised = look_first_ ? look_at(room) : Raised::not_yet;
+    if (raised == Raised::not_yet) {
         raise_one_.run(Arguments().text(room.room_id).number(room.latest).number(room.latest_bump));
         applied.written = raise_one_.processed();
-        if (applied.written == 0) {
-            applied.again.push_back(room.room_id);
-        }
-        return applied;
+        look_first_ = applied.written == 0;
+        raised = look_first_ ? look_at(room) : Raised::yes;
     }
+    if (raised == Raised::no_row) {
+        applied.again.push_back(room.room_id);
+    }
+    return applied;
+}
+
+Applied<std::string_view> Apply::raise_orderings(std::span<const RaisedOrderings> rooms) {
+    if (rooms.size() == 1) {
+        return raise_one(rooms.front());
+    }
+    Applied<std::string_view> applied;
     std::vector<std::string_view> room_ids;
     std::vector<OptionalNumber> latest;
     std::vector<OptionalNumber> bumps;
@@ -241,16 +268,19 @@ Applied<std::string_view> Apply::raise_orderings(std::span<const RaisedOrderings
         bumps.push_back(room.latest_bump);
     }
     const Rows rows = raise_many_.run(Arguments().texts(room_ids).numbers(latest).numbers(bumps));
+    applied.written = rows.count;
     std::set<std::string_view> raised;
     for (std::size_t i = 0; i < rows.count; ++i) {
         raised.insert(rows[i][0].text());
     }
-    applied.written = rows.count;
-    for (const std::string_view room_id : room_ids) {
-        if (!raised.contains(room_id)) {
-            applied.again.push_back(room_id);
+    if (raised.size() < rooms.size()) {
+        const Rows there = existing_joined_rooms_.run(Arguments().texts(room_ids));
+        for (std::size_t i = 0; i < there.count; ++i) {
+            raised.insert(there[i][0].text());
         }
     }
+    std::copy_if(room_ids.begin(), room_ids.end(), std::back_inserter(applied.again),
+                 [&](std::string_view room_id) { return !raised.contains(room_id); });
     return applied;
 }
 

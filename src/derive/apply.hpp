@@ -43,8 +43,8 @@ class Apply {
 public:
     explicit Apply(const HomeserverSchema& schema);
 
-    /// The fast path: raises the two numbers of existing rows, never lowers them. Answers the rooms that were not
-    /// touched: their row is missing or holds these numbers already.
+    /// The fast path: raises the two numbers of existing rows, never lowers them. Answers (in `again`) the rooms
+    /// that have no row.
     Applied<std::string_view> raise_orderings(std::span<const RaisedOrderings> rooms);
 
     Applied<std::string_view> joined_rooms(const JoinedRoomChanges& changes);
@@ -61,11 +61,20 @@ public:
     void remove_room(std::string_view room_id);
 
 private:
+    Applied<std::string_view> raise_one(const RaisedOrderings& room);
+    enum class Raised { yes, not_yet, no_row };
+    Raised look_at(const RaisedOrderings& room);
+
+    // A homeserver that keeps the row itself has raised it before us: then a look is cheaper than an UPDATE that finds
+    // nothing to do. Whatever was right last time is tried first.
+    bool look_first_ = false;
     bool has_joined_rooms_;
     bool has_membership_snapshots_;
     bool has_recalculate_queue_;
     Statement raise_one_;
     Statement raise_many_;
+    Statement existing_joined_rooms_;
+    Statement is_raised_;
     Statement insert_joined_rooms_;
     Statement update_joined_rooms_;
     Statement remove_joined_rooms_;

@@ -245,8 +245,7 @@ bool only_raises(const RoomChange& room) noexcept {
     return !room.orderings && !room.state && !room.touched;
 }
 
-// A plain message raises two numbers: no facts are needed. Rooms whose row did not move are looked at closer, since
-// it may be missing (H89).
+// A plain message raises two numbers: no facts are needed. Rooms without a row are left for a closer look (H89).
 std::uint64_t raise_orderings(Homeserver& homeserver, std::vector<RoomChange>& rooms) {
     std::vector<RaisedOrderings> raised;
     for (const RoomChange& room : rooms) {
@@ -257,24 +256,16 @@ std::uint64_t raise_orderings(Homeserver& homeserver, std::vector<RoomChange>& r
     if (raised.empty()) {
         return 0;
     }
-    std::vector<std::string> unmoved;
     std::uint64_t written = 0;
+    std::vector<std::string_view> missing;
     {
         const SpiConnection connection;
         const auto applied = homeserver.apply->raise_orderings(raised);
         written = applied.written;
-        std::vector<std::string_view> unmoved_ids(applied.again.begin(), applied.again.end());
-        if (!unmoved_ids.empty()) {
-            const auto stored = homeserver.facts->joined_rooms(unmoved_ids);
-            for (std::size_t i = 0; i < unmoved_ids.size(); ++i) {
-                if (!stored[i].row) {
-                    unmoved.emplace_back(unmoved_ids[i]);
-                }
-            }
-        }
+        missing = applied.again;  // views on the caller's keys
     }
     std::erase_if(rooms, [&](const RoomChange& room) {
-        return only_raises(room) && std::find(unmoved.begin(), unmoved.end(), room.room_id) == unmoved.end();
+        return only_raises(room) && std::find(missing.begin(), missing.end(), room.room_id) == missing.end();
     });
     return written;
 }

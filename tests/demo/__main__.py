@@ -91,7 +91,10 @@ def live(homeserver: Homeserver) -> None:
         screen.remark(str(flush))
         before = after
 
-    step("A message: the room moves to the top of the list", lambda: homeserver.do("send_message", room, member))
+    step(
+        "A message: the room moves to the top of the list",
+        lambda: homeserver.do("send_message", room, member),
+    )
     step("The room gets a name", lambda: homeserver.do("rename", room, member, "Demo room"))
     step(f"{newcomer} joins", lambda: homeserver.do("join", room, newcomer))
     joined = homeserver.snapshot(room, newcomer)
@@ -105,7 +108,9 @@ def live(homeserver: Homeserver) -> None:
     screen.row("sliding_sync_membership_snapshots", left, joined)
     before = homeserver.room(room)
     assert before is not None and left is not None
-    screen.fact(f"room_name in the room's own row: {before['room_name']}, in the leaver's: {left['room_name']}")
+    screen.fact(
+        f"room_name in the room's own row: {before['room_name']}, in the leaver's: {left['room_name']}"
+    )
 
     step(
         "The room is purged by a homeserver version that does not know these tables",
@@ -128,14 +133,15 @@ def keep(cluster: Cluster) -> None:
     """The server would end with its parent; this one is started again without any."""
     cluster.stop()
     options = f"-p {cluster.port} -c unix_socket_directories={cluster.socket_directory}"
-    pg_ctl = [cluster.bin / "pg_ctl", "-D", cluster.data, "-w"]
-    processes.run([*pg_ctl, "-l", cluster.log, "-o", options, "start"], cwd=cluster.root)
+    pg_ctl = str(cluster.bin / "pg_ctl")
+    start = [pg_ctl, "-D", str(cluster.data), "-w", "-l", str(cluster.log), "-o", options, "start"]
+    processes.run(start, cwd=cluster.root)
     atexit.unregister(cluster.destroy)
     screen.heading("Left running")
     screen.fact(f"psql -h 127.0.0.1 -p {cluster.port} -U {OWNER} {DATABASE}")
-    user = processes.server_account().pw_name
-    stop = f"{cluster.bin / 'pg_ctl'} -D {cluster.data} stop"
-    screen.fact(f"stop: runuser -u {user} -- {stop} && rm -r {cluster.root}")
+    as_server = f"runuser -u {processes.server_account().pw_name} -- " if os.geteuid() == 0 else ""
+    stop = f"{as_server}{pg_ctl} -D {cluster.data} stop"
+    screen.fact(f"to end it: {stop} && rm -rf {cluster.data} {cluster.root}")
     sys.stdout.flush()
     os._exit(0)  # past the context manager, which would remove everything
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, LiteralString
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row, namedtuple_row
+from psycopg.rows import class_row, dict_row
 
 from demo.screen import Row
 from generator.world import SERVER
@@ -30,15 +30,29 @@ class Flush:
     microseconds: float
 
     def __str__(self) -> str:
-        time = f"{self.microseconds:.0f} µs" if self.microseconds < 10_000 else f"{self.microseconds / 1000:.0f} ms"
-        return f"{self.rows_written} rows written in {time}"
+        time = (
+            f"{self.microseconds:.0f} µs"
+            if self.microseconds < 10_000
+            else f"{self.microseconds / 1000:.0f} ms"
+        )
+        return f"{self.rows_written} row{'' if self.rows_written == 1 else 's'} written in {time}"
 
 
 def create_database(cluster: Cluster) -> None:
     """The database, its owner, and the tables as the homeserver makes them."""
     cluster.create_role(OWNER)
     cluster.create_database(DATABASE, OWNER)
-    psql = [str(cluster.bin / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(cluster.port)]
+    psql = [
+        str(cluster.bin / "psql"),
+        "-X",
+        "-q",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(cluster.port),
+    ]
     psql += ["-U", OWNER, "-d", DATABASE, "-f", str(TESTS / "base_schema.sql")]
     psql += ["-c", f"CREATE SCHEMA {OPERATIONS}", "-c", f"SET search_path = {OPERATIONS}, public"]
     psql += ["-f", str(TESTS / "homeserver_ops.sql")]
@@ -60,10 +74,10 @@ class Homeserver:
         return found and found[0]
 
     def last_flush(self) -> Flush:
-        cursor = self.connection.cursor(row_factory=namedtuple_row)
-        found = cursor.execute("SELECT * FROM sliding_sync.last_flush()").fetchone()
-        assert found is not None and found.microseconds is not None, "nothing was flushed"
-        return Flush(found.joined_rooms, found.memberships, found.rows_written, found.microseconds)
+        cursor = self.connection.cursor(row_factory=class_row(Flush))
+        flush = cursor.execute("SELECT * FROM sliding_sync.last_flush()").fetchone()
+        assert flush is not None and flush.microseconds is not None, "nothing was flushed"
+        return flush
 
     def counts(self, query: LiteralString) -> list[tuple[str, int]]:
         return self.connection.execute(query).fetchall()

@@ -38,7 +38,9 @@ def row(title: str, after: Row | None, before: Row | None) -> None:
     for column, value in (after or {}).items():
         old = before.get(column) if before else None
         if before is not None and value != old:
-            print(f"  * {_paint(f'{column:<28} {_text(value)}', _CHANGED)}  {_paint(f'was {_text(old)}', _DIM)}")
+            print(
+                f"  * {_paint(f'{column:<28} {_text(value)}', _CHANGED)}  {_paint(f'was {_text(old)}', _DIM)}"
+            )
         elif before is None:
             print(f"  + {_paint(f'{column:<28} {_text(value)}', _CHANGED)}")
         else:

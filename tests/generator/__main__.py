@@ -13,7 +13,9 @@ from generator.world import Chapter
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="generator", description="Fills a homeserver's tables with rooms.")
-    parser.add_argument("--dsn", default="", help="connection string; PG* environment variables fill the gaps")
+    parser.add_argument(
+        "--dsn", default="", help="connection string; PG* environment variables fill the gaps"
+    )
     parser.add_argument("--schema", default="public", help="schema of the homeserver's tables")
     parser.add_argument("--rooms", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)

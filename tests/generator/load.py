@@ -21,15 +21,16 @@ _STAGE: LiteralString = """
 _EVENTS: tuple[LiteralString, ...] = (
     "INSERT INTO rooms (room_id, creator, is_public, room_version, has_auth_chain_index)"
     " SELECT DISTINCT ON (room_id) room_id, sender, false, '10', true FROM chunk ON CONFLICT DO NOTHING",
-    "INSERT INTO state_groups (id, room_id, event_id) SELECT state_group, room_id, event_id FROM chunk WHERE starts_group",
+    "INSERT INTO state_groups (id, room_id, event_id)"
+    " SELECT state_group, room_id, event_id FROM chunk WHERE starts_group",
     "INSERT INTO state_group_edges (state_group, prev_state_group)"
     " SELECT state_group, prev_state_group FROM chunk WHERE starts_group AND prev_state_group IS NOT NULL",
     "INSERT INTO state_groups_state (state_group, room_id, type, state_key, event_id)"
     " SELECT state_group, room_id, type, state_key, event_id FROM chunk WHERE starts_group",
     "INSERT INTO event_json (event_id, room_id, internal_metadata, json, format_version)"
     " SELECT event_id, room_id, metadata, json, 3 FROM chunk",
-    "INSERT INTO events (instance_name, stream_ordering, topological_ordering, depth, event_id, room_id, type, processed,"
-    " outlier, origin_server_ts, received_ts, sender, contains_url, state_key, rejection_reason)"
+    "INSERT INTO events (instance_name, stream_ordering, topological_ordering, depth, event_id, room_id, type,"
+    " processed, outlier, origin_server_ts, received_ts, sender, contains_url, state_key, rejection_reason)"
     " SELECT 'master', stream_ordering, depth, depth, event_id, room_id, type, true,"
     " outlier, 0, 0, sender, false, state_key, rejected FROM chunk",
     "INSERT INTO state_events (event_id, room_id, type, state_key)"
@@ -41,7 +42,8 @@ _EVENTS: tuple[LiteralString, ...] = (
     "INSERT INTO redactions (event_id, redacts, received_ts)"
     " SELECT event_id, redacts, 0 FROM chunk WHERE redacts IS NOT NULL",
     "INSERT INTO room_memberships (event_id, event_stream_ordering, user_id, sender, room_id, membership)"
-    " SELECT event_id, stream_ordering, state_key, sender, room_id, membership FROM chunk WHERE type = 'm.room.member'",
+    " SELECT event_id, stream_ordering, state_key, sender, room_id, membership FROM chunk"
+    " WHERE type = 'm.room.member'",
     "INSERT INTO local_current_membership (room_id, user_id, event_id, membership, event_stream_ordering)"
     " SELECT room_id, state_key, event_id, membership, stream_ordering FROM chunk"
     " WHERE type = 'm.room.member' AND outlier AND state_key LIKE %(local)s"
@@ -52,14 +54,15 @@ _EVENTS: tuple[LiteralString, ...] = (
 # The keys of current state that change, then the memberships of the server's own users.
 _STATE: tuple[LiteralString, ...] = (
     "CREATE TEMP TABLE change ON COMMIT DROP AS"
-    " SELECT DISTINCT ON (room_id, type, state_key) room_id, type, state_key, event_id, membership, stream_ordering,"
-    " min(stream_ordering) OVER (PARTITION BY room_id) AS stream_id FROM chunk"
+    " SELECT DISTINCT ON (room_id, type, state_key) room_id, type, state_key, event_id, membership,"
+    " stream_ordering, min(stream_ordering) OVER (PARTITION BY room_id) AS stream_id FROM chunk"
     " WHERE starts_group ORDER BY room_id, type, state_key, stream_ordering DESC",
     "INSERT INTO current_state_delta_stream (stream_id, room_id, type, state_key, event_id, prev_event_id)"
     " SELECT n.stream_id, room_id, type, state_key, n.event_id, c.event_id FROM change n"
     " LEFT JOIN current_state_events c USING (room_id, type, state_key) WHERE room_id <> ALL (%(left)s)",
     "INSERT INTO current_state_delta_stream (stream_id, room_id, type, state_key, event_id, prev_event_id)"
-    " SELECT (SELECT min(stream_id) FROM change n WHERE n.room_id = c.room_id), room_id, type, state_key, NULL, event_id"
+    " SELECT (SELECT min(stream_id) FROM change n WHERE n.room_id = c.room_id),"
+    " room_id, type, state_key, NULL, event_id"
     " FROM current_state_events c WHERE room_id = ANY (%(left)s)",
     "DELETE FROM current_state_events WHERE room_id = ANY (%(left)s)",
     "DELETE FROM current_state_events c USING change n"
@@ -93,7 +96,8 @@ def generate(
                 _write(connection, chapter)
         report(chapter)
     connection.execute(
-        "SELECT setval('events_stream_seq', %s), setval('events_backfill_stream_seq', %s), setval('state_group_id_seq', %s)",
+        "SELECT setval('events_stream_seq', %s), setval('events_backfill_stream_seq', %s),"
+        " setval('state_group_id_seq', %s)",
         [world.last_ordering, world.last_backfill_ordering, world.last_group],
     )
     return world

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Iterator, NamedTuple
 
 SERVER = "hs.test"
-WORDS = "amber birch cedar delta ember fjord grove heath inlet juniper kelp lagoon meadow north ochre pine".split()
+WORDS = "amber birch cedar delta ember fjord grove heath inlet juniper kelp lagoon meadow north pine".split()
 MESSAGES = ["m.room.message"] * 8 + ["m.reaction", "m.sticker", "org.example.widget"]
 ENCRYPTED_MESSAGES = ["m.room.encrypted"] * 9 + ["m.reaction"]
 
@@ -129,8 +129,12 @@ class World:
 
     def _arrivals(self, chapter: Chapter) -> None:
         for room in self.rooms:
-            everyone = self._random.sample(self._local_users, min(len(self._local_users), int(room.size * 2) + 1))
-            everyone += self._random.sample(self._remote_users, min(len(self._remote_users), int(room.size * 6)))
+            everyone = self._random.sample(
+                self._local_users, min(len(self._local_users), int(room.size * 2) + 1)
+            )
+            everyone += self._random.sample(
+                self._remote_users, min(len(self._remote_users), int(room.size * 6))
+            )
             for user in everyone:
                 if user == room.creator:
                     continue
@@ -146,7 +150,13 @@ class World:
         for room in self.rooms:
             for _ in range(self._random.randrange(int(room.size * 14) + 3)):
                 kinds = ENCRYPTED_MESSAGES if room.encrypted else MESSAGES
-                self._add(chapter, room, self._random.choice(kinds), self._random.choice(room.members), {"body": "hi"})
+                self._add(
+                    chapter,
+                    room,
+                    self._random.choice(kinds),
+                    self._random.choice(room.members),
+                    {"body": "hi"},
+                )
             if self._happens(0.02):
                 self._add(chapter, room, "m.room.message", room.creator, {}, rejected="auth_error")
 
@@ -166,7 +176,14 @@ class World:
             if self._happens(0.15):
                 self._name(chapter, room)
             if room.named and self._happens(0.05):
-                self._add(chapter, room, "m.room.redaction", room.creator, {"redacts": room.named}, redacts=room.named)
+                self._add(
+                    chapter,
+                    room,
+                    "m.room.redaction",
+                    room.creator,
+                    {"redacts": room.named},
+                    redacts=room.named,
+                )
             if not room.encrypted and self._happens(0.05):
                 room.encrypted = True
                 self._state(chapter, room, "m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"})
@@ -178,7 +195,10 @@ class World:
         for number in range(len(self.rooms) // 20):
             inviter = self._random.choice(self._remote_users)
             room = Room(self.room_id(number, "afar.test"), inviter, False, [inviter], 1.0)
-            stripped = [self._stripped(inviter, "m.room.create", {}), self._stripped(inviter, "m.room.name", {"name": "Afar"})]
+            stripped = [
+                self._stripped(inviter, "m.room.create", {}),
+                self._stripped(inviter, "m.room.name", {"name": "Afar"}),
+            ]
             user = self._random.choice(self._local_users)
             if self._happens(0.2):
                 self._out_of_band(chapter, room, user, "knock", user, {"knock_room_state": stripped})
@@ -189,13 +209,17 @@ class World:
     def _answers_to_invitations(self, chapter: Chapter) -> None:
         for room, user in self._invited:
             if self._happens(0.4):
-                self._out_of_band(chapter, room, user, "leave", user if self._happens(0.8) else room.creator, {})
+                self._out_of_band(
+                    chapter, room, user, "leave", user if self._happens(0.8) else room.creator, {}
+                )
 
     def _old_messages(self, chapter: Chapter) -> None:
         for room in self.rooms:
             if self._happens(0.03):
                 for _ in range(10):
-                    self._add(chapter, room, "m.room.message", room.creator, {"body": "long ago"}, backfilled=True)
+                    self._add(
+                        chapter, room, "m.room.message", room.creator, {"body": "long ago"}, backfilled=True
+                    )
 
     def _last_leaves(self, chapter: Chapter) -> None:
         for room in self.rooms:
@@ -215,9 +239,13 @@ class World:
     def _state(self, chapter: Chapter, room: Room, event_type: str, content: dict[str, Any]) -> str:
         return self._add(chapter, room, event_type, room.creator, content, state_key="")
 
-    def _member(self, chapter: Chapter, room: Room, user: str, membership: str, sender: str | None = None) -> None:
+    def _member(
+        self, chapter: Chapter, room: Room, user: str, membership: str, sender: str | None = None
+    ) -> None:
         content = {"membership": membership}
-        self._add(chapter, room, "m.room.member", sender or user, content, state_key=user, membership=membership)
+        self._add(
+            chapter, room, "m.room.member", sender or user, content, state_key=user, membership=membership
+        )
 
     def _out_of_band(
         self, chapter: Chapter, room: Room, user: str, membership: str, sender: str, unsigned: dict[str, Any]
@@ -254,7 +282,12 @@ class World:
             self._ordering += 1
             ordering = self._ordering
             room.depth += 1
-        event: dict[str, Any] = {"type": event_type, "room_id": room.room_id, "sender": sender, "content": content}
+        event: dict[str, Any] = {
+            "type": event_type,
+            "room_id": room.room_id,
+            "sender": sender,
+            "content": content,
+        }
         event |= {"depth": room.depth, "unsigned": unsigned or {}}
         if state_key is not None:
             event["state_key"] = state_key
@@ -269,7 +302,23 @@ class World:
             room.state_group = self._group
         group = None if outlier else room.state_group
         chapter.events.append(
-            NewEvent(event_id, room.room_id, sender, event_type, state_key, membership, redacts, outlier, rejected,
-                     metadata, room.depth, ordering, json.dumps(event), group, before, starts_group)  # fmt: skip
+            NewEvent(
+                event_id,
+                room.room_id,
+                sender,
+                event_type,
+                state_key,
+                membership,
+                redacts,
+                outlier,
+                rejected,
+                metadata,
+                room.depth,
+                ordering,
+                json.dumps(event),
+                group,
+                before,
+                starts_group,
+            )  # fmt: skip
         )
         return event_id

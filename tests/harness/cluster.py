@@ -12,7 +12,8 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, LiteralString, Mapping
+from typing import Any, LiteralString
+from collections.abc import Mapping
 
 import psycopg
 from psycopg import sql
@@ -26,7 +27,8 @@ SUPERUSER = "postgres"
 # Crashes that a client may not have noticed: the postmaster restarts and the tests go on.
 _CRASH = re.compile(
     r"PANIC:|TRAP: |terminated by signal|server process \(PID \d+\) was terminated"
-    r"|exited with exit code (?![01]\b)\d+|signal (?:6|11)\b|double free|corrupted size|AddressSanitizer|runtime error:"
+    r"|exited with exit code (?![01]\b)\d+|signal (?:6|11)\b"
+    r"|double free|corrupted size|AddressSanitizer|runtime error:"
 )
 
 _SETTINGS: dict[str, str] = {
@@ -49,7 +51,9 @@ _MEMORY_NEEDED = 4 << 30
 
 
 def _data_parent(otherwise: Path) -> Path:
-    roomy = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _MEMORY_NEEDED
+    roomy = (
+        _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _MEMORY_NEEDED
+    )
     return _MEMORY if roomy else otherwise
 
 
@@ -145,7 +149,7 @@ class Cluster:
                 time.sleep(0.05)
 
     def stop(self, mode: signal.Signals = signal.SIGINT) -> None:
-        """Stops the server (SIGINT: fast, SIGTERM: smart, SIGQUIT: as in a crash); fails on traces of a crash."""
+        """Stops the server (SIGINT: fast, SIGQUIT: as in a crash); fails if its log tells of a crash."""
         process, self._process = self._process, None
         if process is not None and not processes.end(process, mode, timeout=60):
             raise RuntimeError("the server did not stop and was killed")
@@ -183,7 +187,9 @@ class Cluster:
     ) -> psycopg.Connection[Any]:
         return psycopg.connect(**self.conninfo(database, user), autocommit=autocommit, **more)
 
-    def execute(self, query: LiteralString | sql.Composed, database: str = "postgres", user: str = SUPERUSER) -> list[Any]:
+    def execute(
+        self, query: LiteralString | sql.Composed, database: str = "postgres", user: str = SUPERUSER
+    ) -> list[Any]:
         """One statement in a connection of its own; its rows, if it returns any."""
         with self.connect(database, user) as connection:
             cursor = connection.execute(query)
@@ -207,5 +213,3 @@ class Cluster:
 
     def drop_database(self, name: str) -> None:
         self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-

@@ -55,9 +55,7 @@ class Api:
 
     def call(self, method: str, path: str, body: Json | None = None, token: str | None = None) -> Json:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        response = self._session.request(
-            method, self.base_url + path, json=body, headers=headers, timeout=60
-        )
+        response = self._session.request(method, self.base_url + path, json=body, headers=headers, timeout=60)
         exchange = Exchange(method, path, response.status_code, response.text)
         self.exchanges.append(exchange)
         if response.status_code >= 300:
@@ -82,7 +80,13 @@ class Api:
         password = f"password of {name}"
         words = (nonce, name, password, "admin" if admin else "notadmin")
         mac = hmac.new(secret.encode(), b"\0".join(word.encode() for word in words), hashlib.sha1)
-        body = {"nonce": nonce, "username": name, "password": password, "admin": admin, "mac": mac.hexdigest()}
+        body = {
+            "nonce": nonce,
+            "username": name,
+            "password": password,
+            "admin": admin,
+            "mac": mac.hexdigest(),
+        }
         answer = self.call("POST", path, body)
         return User(self, answer["user_id"], answer["access_token"])
 
@@ -192,7 +196,7 @@ class User:
         return self._poll(f"{ADMIN}/v1/purge_history_status/{answer['purge_id']}", ("active", "scheduled"))
 
     def delete_room(self, room: str, **options: Any) -> Json:
-        """Takes all local users out of a room, purges it, waits for the end of it, and tells what was done."""
+        """Takes all local users out of a room, purges it, waits for the end, and tells what was done."""
         body = {"block": False, "purge": True} | options
         answer = self._call("DELETE", f"{ADMIN}/v2/rooms/{quote(room)}", body)
         path = f"{ADMIN}/v2/rooms/delete_status/{answer['delete_id']}"

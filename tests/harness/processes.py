@@ -6,11 +6,13 @@ import ctypes
 import grp
 import os
 import pwd
+import random
 import signal
 import socket
 import subprocess
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
+from collections.abc import Sequence
 
 SERVER_USER = "postgres"  # neither PostgreSQL nor a homeserver may run as root
 _PR_SET_PDEATHSIG = 1
@@ -54,7 +56,7 @@ def server_environment(**extra: str) -> dict[str, str]:
     }
 
 
-def run(command: Sequence[str | Path], cwd: Path, timeout: float = 300, **extra: str) -> str:
+def run(command: Sequence[object], cwd: Path, timeout: float = 300, **extra: str) -> str:
     """Runs a command to its end as the server's user; its output, or an error that shows it."""
     done = subprocess.run(
         [str(word) for word in command],
@@ -73,7 +75,7 @@ def run(command: Sequence[str | Path], cwd: Path, timeout: float = 300, **extra:
 
 
 def spawn(
-    command: Sequence[str | Path], cwd: Path, log: Path, stop_signal: signal.Signals, **extra: str
+    command: Sequence[object], cwd: Path, log: Path, stop_signal: signal.Signals, **extra: str
 ) -> subprocess.Popen[bytes]:
     """Starts a server; its output is appended to `log`."""
     with log.open("ab") as output:
@@ -103,6 +105,12 @@ def end(process: subprocess.Popen[bytes], stop_signal: signal.Signals, timeout: 
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody uses, below those that the kernel gives to clients: it stays free over a restart."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

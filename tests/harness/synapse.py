@@ -41,7 +41,9 @@ class Synapse:
         self.api = Api(f"http://127.0.0.1:{self.port}")
         self._secret = secrets.token_hex(16)
         self._process: subprocess.Popen[bytes] | None = None
-        self._write("signing.key", f"ed25519 a_test {base64.b64encode(os.urandom(32)).decode().rstrip('=')}\n")
+        self._write(
+            "signing.key", f"ed25519 a_test {base64.b64encode(os.urandom(32)).decode().rstrip('=')}\n"
+        )
         atexit.register(self.destroy)
 
     # -- life cycle
@@ -76,7 +78,9 @@ class Synapse:
     def stop(self) -> None:
         process, self._process = self._process, None
         if process is not None and not processes.end(process, signal.SIGTERM, timeout=40):
-            raise RuntimeError(f"Synapse {self.version} did not stop and was killed:\n{self.read_log()[-3000:]}")
+            raise RuntimeError(
+                f"Synapse {self.version} did not stop and was killed:\n{self.read_log()[-3000:]}"
+            )
 
     def restart(self, search_path: str | None) -> None:
         """The same homeserver again, with other names in front of its own tables."""
@@ -101,7 +105,9 @@ class Synapse:
 
     def errors(self) -> list[str]:
         """Lines that the homeserver itself calls errors, with what background work met."""
-        return [line for line in self.read_log().splitlines() if " - ERROR - " in line or " - CRITICAL - " in line]
+        return [
+            line for line in self.read_log().splitlines() if " - ERROR - " in line or " - CRITICAL - " in line
+        ]
 
     def wait_for_background_updates(self, timeout: float = 90) -> None:
         deadline = time.monotonic() + timeout
@@ -124,7 +130,14 @@ class Synapse:
             arguments["options"] = f"-c search_path={self.search_path}"
         limits = {
             name: _NO_LIMIT
-            for name in ("rc_message", "rc_registration", "rc_admin_redaction", "rc_joins_per_room", "rc_room_creation", "rc_reports")
+            for name in (
+                "rc_message",
+                "rc_registration",
+                "rc_admin_redaction",
+                "rc_joins_per_room",
+                "rc_room_creation",
+                "rc_reports",
+            )
         }
         return limits | {
             "rc_login": {"address": _NO_LIMIT, "account": _NO_LIMIT, "failed_attempts": _NO_LIMIT},

@@ -1,8 +1,8 @@
 """Runs a homeserver's own test module, in that homeserver's environment, with our triggers in its databases.
 
-Not imported: its text is given to the homeserver's Python with `-c`, the folder of the homeserver's package `tests`
-being the working directory. Arguments: the module to run, and `attach` or `plain`. The last line printed is JSON.
-Nothing of the homeserver is changed: its test databases are clones of one base database, and that one gets the triggers.
+Not imported: its text is given to the homeserver's Python with `-c`; `tests` here is the homeserver's package.
+Arguments: the module to run, and `attach` or `plain`. The last line printed is JSON.
+Nothing of the homeserver is changed: its test databases are clones of one base, which gets the triggers.
 """
 
 from __future__ import annotations
@@ -21,12 +21,17 @@ from twisted.trial import reporter, runner  # noqa: E402
 
 if mode == "attach":
     connection = psycopg2.connect(
-        host=utils.POSTGRES_HOST, port=utils.POSTGRES_PORT, user=utils.POSTGRES_USER, dbname=utils.POSTGRES_BASE_DB
+        host=utils.POSTGRES_HOST,
+        port=utils.POSTGRES_PORT,
+        user=utils.POSTGRES_USER,
+        dbname=utils.POSTGRES_BASE_DB,
     )
     connection.autocommit = True
     cursor = connection.cursor()
     cursor.execute("CREATE EXTENSION sliding_sync")
-    cursor.execute("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = 'public.events'::regclass")
+    cursor.execute(
+        "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = 'public.events'::regclass"
+    )
     attached = cursor.fetchone()[0]
     assert attached > 0, "CREATE EXTENSION found the tables but attached nothing"
     connection.close()  # an open connection would stop the base database from being cloned

@@ -1,6 +1,6 @@
 """Where we choose not to write what Synapse writes: every place in the scenario, and nothing else.
 
-Each line must be seen after every step it covers, with just these values, and no other difference may be seen.
+Each line must be seen after every step it covers, with just these values, and nothing else may be seen.
 The cases are those of docs/differences.md.
 """
 
@@ -71,5 +71,7 @@ def unexplained(step: str, found: set[Difference]) -> list[str]:
     """What is wrong after a step: differences that nobody chose, and chosen ones that are not there."""
     due = [entry for entry in DELIBERATE if entry.is_due(step)]
     new = [str(difference) for difference in found if not any(entry.explains(difference) for entry in due)]
-    gone = [f"not seen: {entry}" for entry in due if not any(entry.explains(difference) for difference in found)]
+    gone = [
+        f"not seen: {entry}" for entry in due if not any(entry.explains(difference) for difference in found)
+    ]
     return sorted(new) + gone

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Callable
+from collections.abc import Callable
 
 from harness.matrix_client import MatrixError, User
 from harness.synapse import Synapse
@@ -44,7 +44,11 @@ def users(w: World) -> None:
 
 
 def create_rooms(w: World) -> None:
-    encryption = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}
+    encryption = {
+        "type": "m.room.encryption",
+        "state_key": "",
+        "content": {"algorithm": "m.megolm.v1.aes-sha2"},
+    }
     knocking = {"type": "m.room.join_rules", "state_key": "", "content": {"join_rule": "knock"}}
     create = w.alice.create_room
     w.rooms["plain"] = create(preset="private_chat")
@@ -54,7 +58,9 @@ def create_rooms(w: World) -> None:
     w.rooms["public"] = create(preset="public_chat", name="Public", topic="All are welcome")
     w.rooms["knocking"] = create(preset="public_chat", name="Knock first", initial_state=[knocking])
     w.rooms["direct"] = create(preset="trusted_private_chat", is_direct=True, invite=[w.bob.user_id])
-    w.rooms["odd type"] = create(preset="public_chat", creation_content={"type": "org.example.odd \U0001f600"})
+    w.rooms["odd type"] = create(
+        preset="public_chat", creation_content={"type": "org.example.odd \U0001f600"}
+    )
 
 
 def join_rooms(w: World) -> None:
@@ -90,7 +96,9 @@ def messages(w: World) -> None:
     for room in ("plain", "named", "public", "space", "direct", "odd type"):
         w.alice.say(w.rooms[room], "hello")
     w.events["message"] = w.bob.say(w.rooms["named"], "something to regret")
-    w.bob.send(w.rooms["encrypted"], "m.room.encrypted", {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x"})
+    w.bob.send(
+        w.rooms["encrypted"], "m.room.encrypted", {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x"}
+    )
 
 
 def events_that_do_not_bump(w: World) -> None:
@@ -301,7 +309,11 @@ def purged_room_goes_on(w: World) -> None:
 
 def last_leaves(w: World) -> None:
     for name in ("abandoned", "abandoned encrypted"):
-        encryption = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}
+        encryption = {
+            "type": "m.room.encryption",
+            "state_key": "",
+            "content": {"algorithm": "m.megolm.v1.aes-sha2"},
+        }
         state = [encryption] if "encrypted" in name else []
         room = w.rooms[name] = w.alice.create_room(preset="private_chat", name=name, initial_state=state)
         w.alice.invite(room, w.bob)
@@ -324,7 +336,7 @@ def forget_abandoned(w: World) -> None:
 
 
 def all_at_once(w: World) -> None:
-    """Many writers in the same rooms: serialisation failures and retries, several events in one transaction."""
+    """Many writers in the same rooms: serialisation failures, retries, several events in one transaction."""
     rooms = [w.alice.create_room(preset="public_chat", name=f"busy {number}") for number in range(3)]
     w.rooms |= {f"busy {number}": room for number, room in enumerate(rooms)}
 
@@ -352,9 +364,17 @@ def all_at_once(w: World) -> None:
 def join_through_space(w: World) -> None:
     """A restricted room: the homeserver signs the join for its member of the space."""
     allow = [{"type": "m.room_membership", "room_id": w.rooms["space"]}]
-    rules = {"type": "m.room.join_rules", "state_key": "", "content": {"join_rule": "restricted", "allow": allow}}
-    w.rooms["restricted"] = w.alice.create_room(preset="private_chat", name="Restricted", initial_state=[rules])
-    w.alice.set_state(w.rooms["space"], "m.space.child", {"via": ["hs.test"]}, state_key=w.rooms["restricted"])
+    rules = {
+        "type": "m.room.join_rules",
+        "state_key": "",
+        "content": {"join_rule": "restricted", "allow": allow},
+    }
+    w.rooms["restricted"] = w.alice.create_room(
+        preset="private_chat", name="Restricted", initial_state=[rules]
+    )
+    w.alice.set_state(
+        w.rooms["space"], "m.space.child", {"via": ["hs.test"]}, state_key=w.rooms["restricted"]
+    )
     w.bob.join(w.rooms["restricted"])
 
 
@@ -369,7 +389,9 @@ def deactivate(w: World) -> None:
 
 def delete_rooms(w: World) -> None:
     # joined, banned and invited members; those who were joined find themselves in a new room
-    w.rooms["instead"] = w.admin.delete_room(w.rooms["named"], new_room_user_id=w.admin.user_id)["new_room_id"]
+    w.rooms["instead"] = w.admin.delete_room(w.rooms["named"], new_room_user_id=w.admin.user_id)[
+        "new_room_id"
+    ]
     w.admin.delete_room(w.rooms["public"])  # a tombstone, kicked members
     w.admin.delete_room(w.rooms["knocking"])  # an open knock
 

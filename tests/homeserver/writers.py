@@ -18,8 +18,8 @@ JOINED_ROOMS = "sliding_sync_joined_rooms"
 SNAPSHOTS = "sliding_sync_membership_snapshots"
 TABLES = (JOINED_ROOMS, SNAPSHOTS)
 
-# A starting homeserver makes these in the first schema of its path if they are not there, and then takes the database
-# for a new one. So that schema has them too.
+# A starting homeserver makes these in the first schema of its path if they are not there, and then takes the
+# database for a new one. So that schema has them too.
 _BOOKKEEPING = ("schema_version", "schema_compat_version", "applied_schema_deltas", "applied_module_schemas")
 
 

@@ -14,8 +14,12 @@ NO_DRIFT, DRIFT = 0, 3
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="oracle", description="Checks the room list tables of a homeserver.")
-    parser.add_argument("--dsn", default="", help="connection string; PG* environment variables fill the gaps")
+    parser = argparse.ArgumentParser(
+        prog="oracle", description="Checks the room list tables of a homeserver."
+    )
+    parser.add_argument(
+        "--dsn", default="", help="connection string; PG* environment variables fill the gaps"
+    )
     parser.add_argument("--schema", default="public", help="schema of the homeserver's tables")
     options = parser.parse_args()
 

@@ -25,7 +25,8 @@ class Finding:
 
     def __str__(self) -> str:
         key = ", ".join(self.key)
-        return f"{self.table} [{key}] {self.column}: expected {self.expected}, found {self.actual} ({self.reason})"
+        difference = f"expected {self.expected}, found {self.actual}"
+        return f"{self.table} [{key}] {self.column}: {difference} ({self.reason})"
 
 
 def row_findings(

@@ -1,14 +1,15 @@
 """Which history a snapshot may hold, as far as today's tables tell.
 
-A snapshot says what the room was like when the membership was written, and stays like that. Nothing stores that moment,
-so several values can be right. `alternatives` lists the sources that the row may come from; a row is right when one
-source explains all its columns. Sources:
+A snapshot says what the room was like when the membership was written, and stays like that. Nothing stores that
+moment, so several values can be right. `alternatives` lists the sources that the row may come from; a row is right
+when one source explains all its columns. Sources:
 
 * *state group*: the state after the membership event (a backfill of a leave or a ban reads it);
-* *current state then*: as the delta stream tells it for the chunk in which the event entered current state. That is
-  the state after the whole chunk; an event that left current state and came back has a source for each time;
+* *current state then*: as the delta stream tells it for the chunk in which the event entered current state. That
+  is the state after the whole chunk; an event that left current state and came back has a source for each time;
 * *before the wipe*: the last local user's leave is not in the delta stream, the wipe of its chunk is;
-* *stripped state*: of an invite or a knock, the only source of an out-of-band one that never entered current state;
+* *stripped state*: of an invite or a knock, the only source of one that came out of band and never entered
+  current state;
 * *later*: a join may have been written by a backfill at any time since: any value that a later event gave.
 
 How an event reads in a source:
@@ -19,8 +20,11 @@ How an event reads in a source:
 * an outlier in a room whose history was purged, which may have taken the redaction away: either;
 * censored: its content is gone, anything is right.
 
-Not recomputable, hence not checked: an out-of-band leave, and a leave without any source or from a room whose current
-state was gone already: both inherit the row that was there before.
+Not recomputable, hence not checked: an out-of-band leave, and a leave without any source or from a room whose
+current state was gone already: both inherit the row that was there before.
+
+All this holds for what homeservers do: a chunk of events a transaction. Where a test puts several chunks into one
+transaction the row has the state after the last of them, which only `Watcher` can know.
 """
 
 from __future__ import annotations
@@ -60,7 +64,9 @@ class Alternative:
     def wrong_columns(self, history: History) -> list[str]:
         columns = history.columns()
         return [
-            name for name in HISTORY_COLUMNS if (ok := self.accepted[name]) is not None and columns[name] not in ok
+            name
+            for name in HISTORY_COLUMNS
+            if (ok := self.accepted[name]) is not None and columns[name] not in ok
         ]
 
 
@@ -84,7 +90,10 @@ class _Sources:
         ]
 
     def find(self) -> Iterator[Alternative]:
-        in_state = self._entered or self._picture.current_member((self._room_id, self._user_id)) == self._event.event_id
+        in_state = (
+            self._entered
+            or self._picture.current_member((self._room_id, self._user_id)) == self._event.event_id
+        )
         if self._membership.membership in ("invite", "knock"):
             yield from self._stripped()
         if is_out_of_band(self._picture, self._event.event_id) and not in_state:
@@ -106,7 +115,11 @@ class _Sources:
         stored = self._picture.json.get(event_id)
         if any(redaction.have_censored for redaction in self._picture.redactions.get(event_id, [])):
             return
-        if stored is None or self._picture.redactions.get(event_id) or applied_redactions(self._picture, event_id):
+        if (
+            stored is None
+            or self._picture.redactions.get(event_id)
+            or applied_redactions(self._picture, event_id)
+        ):
             yield Alternative.exactly("redacted stripped state", UNKNOWN)
         if stored is not None:
             history = stripped_history(stored.document, self._membership.membership)
@@ -128,7 +141,7 @@ class _Sources:
             yield self._of_state("state group", state, self._ordering)
 
     def _state_at(self, stream_id: int) -> State:
-        """Current state after the chunk. Where the delta stream begins later than the room, keys stay unknown."""
+        """Current state after the chunk. Keys from before the beginning of the delta stream stay unknown."""
         changes = [delta for delta in self._deltas if delta.stream_id <= stream_id and delta.type != MEMBER]
         state: State = {delta.type: delta.event_id for delta in changes}
         return dict.fromkeys(RELEVANT) | state if CREATE in state else state
@@ -157,7 +170,9 @@ class _Sources:
         today = current_relevant_state(self._picture, self._room_id)
         for kind in RELEVANT:
             candidates: set[str | None] = {today.get(kind)}
-            candidates |= {d.event_id for d in self._deltas if d.type == kind and d.stream_id >= self._ordering}
+            candidates |= {
+                d.event_id for d in self._deltas if d.type == kind and d.stream_id >= self._ordering
+            }
             candidates |= {event_id for of, event_id in self._state_at(self._ordering).items() if of == kind}
             accepted[COLUMN[kind]] = self._any_of(kind, candidates, self._ordering)
         if not today:
@@ -168,10 +183,13 @@ class _Sources:
 
     def _of_state(self, source: str, state: State, since: int) -> Alternative:
         accepted: dict[str, Accepted] = {
-            COLUMN[kind]: self._any_of(kind, [state[kind]], since) if kind in state else None for kind in RELEVANT
+            COLUMN[kind]: self._any_of(kind, [state[kind]], since) if kind in state else None
+            for kind in RELEVANT
         }
         known = [event_id for event_id in state.values() if event_id is not None]
-        if all(kind in state for kind in RELEVANT) and all(self._picture.is_stored(event_id) for event_id in known):
+        if all(kind in state for kind in RELEVANT) and all(
+            self._picture.is_stored(event_id) for event_id in known
+        ):
             accepted["has_known_state"] = frozenset([bool(known)])
         else:
             accepted["has_known_state"] = None
@@ -197,11 +215,10 @@ class _Sources:
             return None
         applied = applied_redactions(picture, event_id)
         if any(
-            (redaction := picture.events.get(redaction_id)) is not None and (redaction.stream_ordering or 0) <= since
+            (redaction := picture.events.get(redaction_id)) is not None
+            and (redaction.stream_ordering or 0) <= since
             for redaction_id in applied
         ):
             return frozenset([empty])
         in_doubt = applied or redactions or event.rejected or (purged and kind != CREATE)
         return frozenset([value, empty] if in_doubt else [value])
-
-

@@ -1,4 +1,4 @@
-"""Rows of sliding_sync_joined_rooms (spec 3.4; where the homeserver's own paths disagree: docs/differences.md)."""
+"""Rows of sliding_sync_joined_rooms. Where the homeserver's own paths disagree: docs/differences.md."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class Picture:
 
     @cached_property
     def purged_rooms(self) -> set[str]:
-        """Rooms with the mark of a history purge: it turns state events into outliers that no federation brought."""
+        """Rooms with the mark of a history purge: state events as outliers that no federation brought."""
         return {
             event.room_id
             for event in self.events.values()
@@ -200,7 +200,8 @@ class _Reader:
         self._read_redactions(picture)
         self._read_state_groups(picture)
         for room_id, *delta in self._rows(
-            "SELECT room_id, stream_id, type, state_key, event_id, prev_event_id FROM {current_state_delta_stream}"
+            "SELECT room_id, stream_id, type, state_key, event_id, prev_event_id"
+            " FROM {current_state_delta_stream}"
             " WHERE type = ANY(%(relevant)s) AND state_key = '' OR type = 'm.room.member' ORDER BY stream_id"
         ):
             picture.deltas.setdefault(room_id, []).append(Delta(*delta))
@@ -209,8 +210,8 @@ class _Reader:
 
     def _read_events(self, picture: Picture) -> None:
         for row in self._rows(
-            "SELECT e.event_id, e.room_id, e.type, coalesce(s.state_key, e.state_key), e.sender, e.stream_ordering,"
-            " e.topological_ordering, e.outlier, e.rejection_reason IS NOT NULL OR r.event_id IS NOT NULL,"
+            "SELECT e.event_id, e.room_id, e.type, coalesce(s.state_key, e.state_key), e.sender,"
+            " e.stream_ordering, e.topological_ordering, e.outlier, e.rejection_reason IS NOT NULL OR r.event_id IS NOT NULL,"
             " e.instance_name FROM {events} e LEFT JOIN {state_events} s USING (event_id)"
             " LEFT JOIN {rejections} r USING (event_id)"
         ):
@@ -240,7 +241,9 @@ class _Reader:
 
     def _read_redactions(self, picture: Picture) -> None:
         recheck = "recheck" if "recheck" in self._columns("redactions") else "true"
-        for target, *rest in self._rows("SELECT redacts, event_id, " + recheck + ", have_censored FROM {redactions}"):
+        for target, *rest in self._rows(
+            "SELECT redacts, event_id, " + recheck + ", have_censored FROM {redactions}"
+        ):
             picture.redactions.setdefault(target, []).append(Redaction(*rest))
         if self._columns("room_ban_redactions"):
             for room_id, user_id, *rest in self._rows(
@@ -257,7 +260,9 @@ class _Reader:
         )
         # A group with several predecessors has them in the order of their age.
         picture.previous_group = dict(
-            self._rows("SELECT state_group, prev_state_group FROM {state_group_edges} ORDER BY prev_state_group")
+            self._rows(
+                "SELECT state_group, prev_state_group FROM {state_group_edges} ORDER BY prev_state_group"
+            )
         )
         for group, event_type, event_id in self._rows(
             "SELECT state_group, type, event_id FROM {state_groups_state}"

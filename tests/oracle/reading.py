@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from oracle.picture import Event, Picture
-from oracle.values import COLUMN, CREATE, EMPTY, RELEVANT, UNKNOWN, ColumnValue, History, column_value, stripped_history
+from oracle.values import (
+    COLUMN,
+    CREATE,
+    EMPTY,
+    RELEVANT,
+    UNKNOWN,
+    ColumnValue,
+    History,
+    column_value,
+    stripped_history,
+)
 
 
 def sender_of(picture: Picture, event_id: str) -> str | None:
@@ -67,7 +77,8 @@ def history_of(picture: Picture, state: dict[str, str]) -> History:
     """The columns of a state: type -> event. Events that are not stored do not count."""
     stored = {kind: event_id for kind, event_id in state.items() if picture.is_stored(event_id)}
     values = {
-        COLUMN[kind]: value_today(picture, kind, stored[kind]) if kind in stored else EMPTY[kind] for kind in RELEVANT
+        COLUMN[kind]: value_today(picture, kind, stored[kind]) if kind in stored else EMPTY[kind]
+        for kind in RELEVANT
     }
     return History(bool(stored), **values)
 

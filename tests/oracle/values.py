@@ -17,7 +17,15 @@ MEMBER = "m.room.member"
 
 RELEVANT = (CREATE, ENCRYPTION, NAME, TOMBSTONE)
 BUMP_TYPES = frozenset(
-    [CREATE, "m.room.message", "m.room.encrypted", "m.sticker", "m.call.invite", "m.poll.start", "m.beacon_info"]
+    [
+        CREATE,
+        "m.room.message",
+        "m.room.encrypted",
+        "m.sticker",
+        "m.call.invite",
+        "m.poll.start",
+        "m.beacon_info",
+    ]
 )
 
 COLUMN = {

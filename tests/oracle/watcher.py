@@ -1,4 +1,4 @@
-"""Was this one transaction carried over rightly? Every column is told exactly, from the tables before and after.
+"""Was this one transaction carried over rightly? Told exactly, from the tables before and after it.
 
 For small databases and one committed transaction a step:
 
@@ -6,8 +6,8 @@ For small databases and one committed transaction a step:
     ...                                  # a transaction
     assert watcher.check_step() == []
 
-A row that no table gave a reason to touch must stay as it is, even a wrong one: whoever writes the derived tables by
-hand may, until the room changes (docs/differences.md). After such a step call `accept_step`.
+A row that no table gave a reason to touch must stay as it is, even a wrong one: whoever writes the derived tables
+by hand may, until the room changes (docs/differences.md). After such a step call `accept_step`.
 """
 
 from __future__ import annotations
@@ -139,7 +139,9 @@ class _Membership:
         invitations = [
             (self._new.events[row.event_id].topological_ordering, row)
             for row in self._new.memberships_of_pair.get(self._pair, [])
-            if row.membership in ("invite", "knock") and row.event_id != event_id and row.event_id in self._new.events
+            if row.membership in ("invite", "knock")
+            and row.event_id != event_id
+            and row.event_id in self._new.events
         ]
         if not invitations:
             return UNKNOWN
