@@ -145,11 +145,16 @@ ANALYZE bait;
 SELECT count(*) FROM events WHERE event_id LIKE '$hostile%';
 TABLE ran_as;
 
--- what a superuser writes himself is refreshed as the owner of the derived tables, deferred triggers too
+-- what a superuser writes himself is refreshed as the owner of the derived tables, deferred triggers too, and whatever
+-- row security says
+ALTER TABLE sliding_sync_joined_rooms ENABLE ROW LEVEL SECURITY;
+ALTER TABLE sliding_sync_joined_rooms FORCE ROW LEVEL SECURITY;
 INSERT INTO events (event_id, room_id, type, sender, stream_ordering, topological_ordering, processed, outlier)
     VALUES ('$ordinary', '!m', 'm.room.message', '@mallory:hs.test', 2000, 99, true, false);
 TABLE ran_as;
 SELECT event_stream_ordering FROM sliding_sync_joined_rooms;
+ALTER TABLE sliding_sync_joined_rooms NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE sliding_sync_joined_rooms DISABLE ROW LEVEL SECURITY;
 
 -- cleared away: no other test meets this role
 DROP INDEX hostile_index;

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from pathlib import Path
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from harness import processes
 from harness.cluster import Cluster
+from harness.folders import make_folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,7 +31,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 @pytest.fixture
 def server_directory() -> Iterator[Path]:
     """A temporary folder that belongs to the servers' user."""
-    directory = Path(tempfile.mkdtemp(prefix="sliding_sync_test_", dir="/tmp"))
+    directory = make_folder("test")
     processes.give_to_server(directory)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)

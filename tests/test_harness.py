@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from harness.cluster import Cluster
+from harness.environment import PROJECT
+from harness.folders import remove_abandoned
 from homeserver import deliberate
 from homeserver.comparison import JOINED, Difference
 
@@ -20,6 +26,27 @@ def test_a_crashed_backend_is_noticed() -> None:
             os.kill(connection.info.backend_pid, signal.SIGSEGV)
             connection.execute("SELECT pg_sleep(10)")
     assert not cluster.root.exists() and not cluster.data.exists()
+
+
+def test_a_killed_run_leaves_nothing_behind() -> None:
+    """Neither a server, which ends with its parent, nor a folder, which the next run removes."""
+    code = (
+        "import os, time\nfrom harness.cluster import Cluster\nwith Cluster(extension=False) as c:\n"
+        "    print(c.data, c.connect().info.backend_pid, flush=True)\n    time.sleep(60)\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=PROJECT / "tests", stdout=subprocess.PIPE, text=True
+    )
+    assert run.stdout
+    data, backend = run.stdout.readline().split()
+    run.kill()
+    run.wait()
+    deadline = time.monotonic() + 20
+    while Path(data, "postmaster.pid").exists() or Path("/proc", backend).exists():
+        assert time.monotonic() < deadline, "the server outlived the run that started it"
+        time.sleep(0.05)
+    remove_abandoned(Path(data).parent)
+    assert not Path(data).exists()
 
 
 def test_the_server_does_not_run_as_root() -> None:

@@ -1,28 +1,21 @@
 #include "admin/attach.hpp"
 
 #include "admin/derived_tables.hpp"
+#include "admin/table_locks.hpp"
 #include "derive/sql_text.hpp"
 #include "server/catalog.hpp"
 #include "server/spi.hpp"
-#include "server/transaction.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"
 #include "commands/extension.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/timestamp.h"
 }
 
 namespace sliding_sync {
 
 namespace {
-
-// A homeserver's writer waits behind our lock request as long as we wait for the locks: not longer than this.
-constexpr int lock_wait_milliseconds = 700;
-constexpr int lock_attempts = 15;
-constexpr int first_pause_milliseconds = 200;
-constexpr int longest_pause_milliseconds = 3000;
 
 // Without these there is no homeserver; the others may be missing in older schemas.
 constexpr std::array<BaseTable, 6> required_tables{
@@ -61,16 +54,6 @@ constexpr std::array<RequiredColumn, 22> required_columns{{
     {BaseTable::local_current_membership, "event_id", "text"},
 }};
 
-std::string literal(std::string_view text) {
-    const std::string owned(text);
-    return call_pg([&]() -> const char* { return quote_literal_cstr(owned.c_str()); });
-}
-
-std::string identifier(std::string_view text) {
-    const std::string owned(text);
-    return call_pg([&]() -> const char* { return quote_identifier(owned.c_str()); });
-}
-
 struct TableEntry {
     Oid oid = InvalidOid;
     std::string owner;
@@ -82,7 +65,7 @@ std::optional<TableEntry> find_relation(const std::string& schema, const char* n
                    "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
                    "JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) c.relowner "
                    "WHERE n.nspname OPERATOR(pg_catalog.=) " +
-                   literal(schema) + " AND c.relname OPERATOR(pg_catalog.=) " + literal(name) +
+                   quoted_literal(schema) + " AND c.relname OPERATOR(pg_catalog.=) " + quoted_literal(name) +
                    " AND c.relkind OPERATOR(pg_catalog.=) 'r'");
     if (rows.count == 0) {
         return std::nullopt;
@@ -136,7 +119,7 @@ std::string column_type(Oid relation, const char* column) {
         query_once("SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a "
                    "WHERE a.attrelid OPERATOR(pg_catalog.=) " +
                    std::to_string(relation) +
-                   " AND NOT a.attisdropped AND a.attname OPERATOR(pg_catalog.=) " + literal(column));
+                   " AND NOT a.attisdropped AND a.attname OPERATOR(pg_catalog.=) " + quoted_literal(column));
     return rows.count == 0 ? std::string() : std::string(rows[0][0].text());
 }
 
@@ -171,8 +154,9 @@ void check_or_make(const std::string& schema, const std::string& owner, const ch
         return;
     }
     if (!relation) {
-        run_once(sql_text(definition, identifier(schema)));
-        run_once("ALTER TABLE " + identifier(schema) + "." + table + " OWNER TO " + identifier(owner));
+        run_once(sql_text(definition, quoted_identifier(schema)));
+        run_once("ALTER TABLE " + quoted_identifier(schema) + "." + table + " OWNER TO " +
+                 quoted_identifier(owner));
         return;
     }
     if (relation->owner != owner) {
@@ -181,7 +165,7 @@ void check_or_make(const std::string& schema, const std::string& owner, const ch
             "table \"" + schema + "." + table + "\" does not belong to the owner of the homeserver's tables",
             "It belongs to \"" + relation->owner + "\", and \"" + schema + ".events\" to \"" + owner + "\".",
             "If the table is right, give it to the homeserver: ALTER TABLE ... OWNER TO " +
-                identifier(owner) + ".");
+                quoted_identifier(owner) + ".");
     }
     for (const ColumnDefinition& column : columns) {
         check_column(schema, relation->oid, table, column.name, column.type);
@@ -216,7 +200,8 @@ void make_derived_tables(const std::string& schema, Mode mode) {
 
 bool has_trigger(Oid relation, const char* name) {
     return query_once("SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid OPERATOR(pg_catalog.=) " +
-                      std::to_string(relation) + " AND t.tgname OPERATOR(pg_catalog.=) " + literal(name))
+                      std::to_string(relation) + " AND t.tgname OPERATOR(pg_catalog.=) " +
+                      quoted_literal(name))
                .count > 0;
 }
 
@@ -229,73 +214,26 @@ bool is_attached(const std::string& schema, const std::vector<BaseTable>& tables
 }
 
 void make_trigger(const std::string& schema, BaseTable table, const char* name, const std::string& events) {
-    const std::string relation = identifier(schema) + "." + table_name(table);
+    const std::string relation = quoted_identifier(schema) + "." + table_name(table);
     if (has_trigger(find_relation(schema, table_name(table))->oid, name)) {
         return;
     }
     // No WHEN and no column list: both would make columns a dependency, and a homeserver's migration that alters
     // one of them would fail.
-    run_once("CREATE TRIGGER " + identifier(name) + " AFTER " + events + " ON " + relation + " FOR EACH " +
-             (events == "TRUNCATE" ? "STATEMENT" : "ROW") + " EXECUTE FUNCTION sliding_sync.collect_" +
-             table_name(table) + "()");
+    run_once("CREATE TRIGGER " + quoted_identifier(name) + " AFTER " + events + " ON " + relation +
+             " FOR EACH " + (events == "TRUNCATE" ? "STATEMENT" : "ROW") +
+             " EXECUTE FUNCTION sliding_sync.collect_" + table_name(table) + "()");
     // DROP EXTENSION then takes the trigger along, without CASCADE.
-    run_once("ALTER TRIGGER " + identifier(name) + " ON " + relation + " DEPENDS ON EXTENSION sliding_sync");
+    run_once("ALTER TRIGGER " + quoted_identifier(name) + " ON " + relation +
+             " DEPENDS ON EXTENSION sliding_sync");
 }
 
-void pause(int milliseconds) {
-    run_once("SELECT pg_catalog.pg_sleep(" + std::to_string(milliseconds) + " / 1000.0)");
-}
-
-// The session's own lock_timeout comes back when the work is done; after an error the transaction brings it back.
-class LockTimeout {
-public:
-    LockTimeout() : before_(query_once("SELECT pg_catalog.current_setting('lock_timeout')")[0][0].text()) {}
-    void set(long milliseconds) {
-        run_once("SET LOCAL lock_timeout = " + std::to_string(milliseconds));
+std::vector<std::string> qualified(const std::string& schema, const std::vector<BaseTable>& tables) {
+    std::vector<std::string> names;
+    for (const BaseTable table : tables) {
+        names.push_back(quoted_identifier(schema) + "." + table_name(table));
     }
-    void restore() {
-        run_once("SET LOCAL lock_timeout = " + literal(before_));
-    }
-
-private:
-    std::string before_;
-};
-
-// Takes every lock within one short wait, or none: while we wait for one, the homeserver queues up behind us.
-// ALTER TRIGGER ... DEPENDS ON EXTENSION and DROP TRIGGER need the strongest one; taking it at once, nothing has to
-// be raised later.
-void lock_tables(const std::string& schema, const std::vector<BaseTable>& tables) {
-    LockTimeout lock_timeout;
-    int wait = first_pause_milliseconds;
-    for (int attempt = 1;; ++attempt) {
-        const ErrorData* const failure = run_in_subtransaction([&] {
-            const TimestampTz deadline =
-                TimestampTzPlusMilliseconds(GetCurrentTimestamp(), lock_wait_milliseconds);
-            for (const BaseTable table : tables) {
-                lock_timeout.set(
-                    std::max(1L, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)));
-                run_once("LOCK TABLE " + identifier(schema) + "." + table_name(table) +
-                         " IN ACCESS EXCLUSIVE MODE");
-            }
-        });
-        if (failure == nullptr) {
-            lock_timeout.restore();
-            return;
-        }
-        if (failure->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
-            throw Error(failure->sqlerrcode, failure->message,
-                        failure->detail != nullptr ? failure->detail : "",
-                        failure->hint != nullptr ? failure->hint : "");
-        }
-        if (attempt == lock_attempts) {
-            throw Error(ERRCODE_LOCK_NOT_AVAILABLE, "could not lock the homeserver's tables",
-                        "They were in use by long transactions every time; nobody was kept waiting longer "
-                        "than a second.",
-                        "Look for old transactions in pg_stat_activity, and try again.");
-        }
-        pause(wait);
-        wait = std::min(2 * wait, longest_pause_milliseconds);
-    }
+    return names;
 }
 
 void attach_to(const std::string& schema) {
@@ -310,7 +248,7 @@ void attach_to(const std::string& schema) {
     if (is_attached(schema, tables)) {
         return;
     }
-    lock_tables(schema, tables);
+    lock_tables(qualified(schema, tables));
     make_derived_tables(schema, Mode::make);
     for (const BaseTable table : tables) {
         make_trigger(schema, table, trigger_name, "INSERT OR UPDATE OR DELETE");
@@ -377,23 +315,23 @@ std::int64_t detach(const std::optional<std::string>& schema) {
     if (schema) {
         check_schema(*schema);
     }
-    const Rows rows =
-        query_once("SELECT n.nspname, c.relname, t.tgname FROM pg_catalog.pg_trigger t "
-                   "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid "
-                   "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
-                   "WHERE t.tgname OPERATOR(pg_catalog.=) ANY (ARRAY[" +
-                   literal(trigger_name) + "," + literal(truncate_trigger_name) + "]::pg_catalog.name[])" +
-                   (schema ? " AND n.nspname OPERATOR(pg_catalog.=) " + literal(*schema) : std::string()) +
-                   " ORDER BY n.nspname, c.relname, t.tgname");
+    const Rows rows = query_once(
+        "SELECT n.nspname, c.relname, t.tgname FROM pg_catalog.pg_trigger t "
+        "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid "
+        "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
+        "WHERE t.tgname OPERATOR(pg_catalog.=) ANY (ARRAY[" +
+        quoted_literal(trigger_name) + "," + quoted_literal(truncate_trigger_name) + "]::pg_catalog.name[])" +
+        (schema ? " AND n.nspname OPERATOR(pg_catalog.=) " + quoted_literal(*schema) : std::string()) +
+        " ORDER BY n.nspname, c.relname, t.tgname");
     std::vector<std::string> schemas;
     for (std::size_t i = 0; i < rows.count; ++i) {
         const std::string name(rows[i][0].text());
         if (schemas.empty() || schemas.back() != name) {
-            lock_tables(name, present_tables(name));
+            lock_tables(qualified(name, present_tables(name)));
             schemas.push_back(name);
         }
-        run_once("DROP TRIGGER " + identifier(rows[i][2].text()) + " ON " + identifier(name) + "." +
-                 identifier(rows[i][1].text()));
+        run_once("DROP TRIGGER " + quoted_identifier(rows[i][2].text()) + " ON " + quoted_identifier(name) +
+                 "." + quoted_identifier(rows[i][1].text()));
     }
     return static_cast<std::int64_t>(schemas.size());
 }

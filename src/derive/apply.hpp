@@ -1,7 +1,9 @@
 // Writes rows of the derived tables, and only those that differ: the end of the street.
 #pragma once
 
-#include "derive/facts.hpp"
+#include "derive/fact_sql.hpp"
+#include "rules/joined_room.hpp"
+#include "rules/membership_snapshot.hpp"
 
 namespace sliding_sync {
 

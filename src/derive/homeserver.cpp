@@ -2,6 +2,10 @@
 
 namespace sliding_sync {
 
+Street::Street(const HomeserverSchema& schema)
+    : redacted(schema), rooms(schema, redacted), memberships(schema, redacted), lookup(schema),
+      apply(schema) {}
+
 Homeserver& homeserver_in(Oid namespace_oid) {
     static std::unordered_map<Oid, Homeserver> homeservers;  // a backend meets one or two
     Homeserver& homeserver = homeservers[namespace_oid];
@@ -9,9 +13,8 @@ Homeserver& homeserver_in(Oid namespace_oid) {
         return homeserver;
     }
     HomeserverSchema schema = read_homeserver_schema(namespace_oid);
-    if (homeserver.facts == nullptr || schema != homeserver.schema) {
-        homeserver.facts = std::make_unique<Facts>(schema);
-        homeserver.apply = std::make_unique<Apply>(schema);
+    if (homeserver.street == nullptr || schema != homeserver.schema) {
+        homeserver.street = std::make_unique<Street>(schema);
         homeserver.schema = std::move(schema);
     }
     homeserver.generation = catalog_generation();

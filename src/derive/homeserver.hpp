@@ -2,15 +2,27 @@
 #pragma once
 
 #include "derive/apply.hpp"
-#include "derive/facts.hpp"
+#include "derive/key_lookup.hpp"
+#include "derive/membership_facts.hpp"
+#include "derive/room_facts.hpp"
 
 namespace sliding_sync {
+
+/// The statements for one shape of the schema.
+struct Street {
+    explicit Street(const HomeserverSchema& schema);
+
+    RedactionVerdicts redacted;
+    RoomFacts rooms;
+    MembershipFacts memberships;
+    KeyLookup lookup;
+    Apply apply;
+};
 
 struct Homeserver {
     HomeserverSchema schema;
     std::uint64_t generation = 0;
-    std::unique_ptr<Facts> facts;
-    std::unique_ptr<Apply> apply;
+    std::unique_ptr<Street> street;
 };
 
 /// The homeserver whose tables live in this schema; looks its shape up again when the catalog has changed.

@@ -28,7 +28,7 @@ std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms) {
 // Current state of rooms, read at most once in a pass.
 class StateReader {
 public:
-    explicit StateReader(Facts& facts) : facts_(facts) {}
+    explicit StateReader(RoomFacts& rooms) : rooms_(rooms) {}
 
     void read(const std::vector<std::string_view>& room_ids) {
         std::vector<std::string_view> missing;
@@ -40,7 +40,7 @@ public:
         if (missing.empty()) {
             return;
         }
-        const auto read = facts_.current_state(missing);
+        const auto read = rooms_.current_state(missing);
         for (std::size_t i = 0; i < missing.size(); ++i) {
             states_[missing[i]] = read[i];
         }
@@ -51,15 +51,16 @@ public:
     }
 
 private:
-    Facts& facts_;
+    RoomFacts& rooms_;
     std::map<std::string_view, rules::StateEvents> states_;
 };
 
 // What the rows of these rooms must be, compared with what they are.
-JoinedRoomChanges compare_joined_rooms(Facts& facts, StateReader& state, std::span<const RoomChange> rooms) {
+JoinedRoomChanges compare_joined_rooms(RoomFacts& facts, StateReader& state,
+                                       std::span<const RoomChange> rooms) {
     const std::vector<std::string_view> room_ids = room_ids_of(rooms);
     if (is_read_committed()) {
-        facts.lock_joined_rooms(room_ids);
+        facts.lock(room_ids);
     }
     const std::vector<StoredRoom> stored = facts.joined_rooms(room_ids);
 
@@ -129,7 +130,7 @@ JoinedRoomChanges compare_joined_rooms(Facts& facts, StateReader& state, std::sp
 
 // Fetches the state that each membership's way (spec 3.5) asks for.
 std::vector<rules::SnapshotInput>
-snapshot_inputs(Facts& facts, StateReader& state, std::span<const MembershipKey> keys,
+snapshot_inputs(Street& street, StateReader& state, std::span<const MembershipKey> keys,
                 std::span<StoredMembership> stored,
                 const std::map<std::string_view, std::int64_t>& oldest_new) {
     std::vector<rules::SnapshotInput> inputs(keys.size());
@@ -148,7 +149,7 @@ snapshot_inputs(Facts& facts, StateReader& state, std::span<const MembershipKey>
             room_ids.push_back(room_id);
             oldest.push_back(found != oldest_new.end() ? std::optional(found->second) : std::nullopt);
         }
-        const auto state_before = facts.wiped_state(room_ids, oldest);
+        const auto state_before = street.rooms.wiped_state(room_ids, oldest);
         for (std::size_t i = 0; i < room_ids.size(); ++i) {
             wiped[room_ids[i]] = state_before[i];
         }
@@ -183,7 +184,7 @@ snapshot_inputs(Facts& facts, StateReader& state, std::span<const MembershipKey>
         }
     }
     if (!invited.empty()) {
-        auto invites = facts.earlier_invites(invited, but_not);
+        auto invites = street.memberships.earlier_invites(invited, but_not);
         for (std::size_t i = 0; i < invited.size(); ++i) {
             rules::SnapshotInput& input = inputs[invited_places[i]];
             input.earlier_invite_json = std::move(invites[i].json);
@@ -194,13 +195,13 @@ snapshot_inputs(Facts& facts, StateReader& state, std::span<const MembershipKey>
     return inputs;
 }
 
-MembershipChanges compare_memberships(Facts& facts, StateReader& state, std::span<const MembershipKey> keys,
+MembershipChanges compare_memberships(Street& street, StateReader& state, std::span<const MembershipKey> keys,
                                       const std::map<std::string_view, std::int64_t>& oldest_new) {
     if (is_read_committed()) {
-        facts.lock_memberships(keys);
+        street.memberships.lock(keys);
     }
-    std::vector<StoredMembership> stored = facts.memberships(keys);
-    const std::vector<rules::SnapshotInput> inputs = snapshot_inputs(facts, state, keys, stored, oldest_new);
+    std::vector<StoredMembership> stored = street.memberships.memberships(keys);
+    const std::vector<rules::SnapshotInput> inputs = snapshot_inputs(street, state, keys, stored, oldest_new);
     MembershipChanges changes;
     for (std::size_t i = 0; i < keys.size(); ++i) {
         changes.add(keys[i], stored[i].row, rules::derive_membership_snapshot(stored[i].facts, inputs[i]));
@@ -213,9 +214,9 @@ std::uint64_t refresh_joined_rooms(Homeserver& homeserver, std::span<const RoomC
     std::uint64_t written = 0;
     for (int attempt = 0; attempt < attempts && !pass.empty(); ++attempt) {
         const SpiConnection connection;
-        StateReader state(*homeserver.facts);
-        const JoinedRoomChanges changes = compare_joined_rooms(*homeserver.facts, state, pass);
-        const auto applied = homeserver.apply->joined_rooms(changes);
+        StateReader state(homeserver.street->rooms);
+        const JoinedRoomChanges changes = compare_joined_rooms(homeserver.street->rooms, state, pass);
+        const auto applied = homeserver.street->apply.joined_rooms(changes);
         written += applied.written;
         std::erase_if(pass, [&](const RoomChange& room) {
             return std::find(applied.again.begin(), applied.again.end(), room.room_id) == applied.again.end();
@@ -230,9 +231,9 @@ std::uint64_t refresh_memberships(Homeserver& homeserver, std::span<const Member
     std::uint64_t written = 0;
     for (int attempt = 0; attempt < attempts && !pass.empty(); ++attempt) {
         const SpiConnection connection;
-        StateReader state(*homeserver.facts);
-        const MembershipChanges changes = compare_memberships(*homeserver.facts, state, pass, oldest_new);
-        const auto applied = homeserver.apply->memberships(changes);
+        StateReader state(homeserver.street->rooms);
+        const MembershipChanges changes = compare_memberships(*homeserver.street, state, pass, oldest_new);
+        const auto applied = homeserver.street->apply.memberships(changes);
         written += applied.written;
         std::erase_if(pass, [&](const MembershipKey& key) {
             return std::find(applied.again.begin(), applied.again.end(), key) == applied.again.end();
@@ -260,7 +261,7 @@ std::uint64_t raise_orderings(Homeserver& homeserver, std::vector<RoomChange>& r
     std::vector<std::string_view> missing;
     {
         const SpiConnection connection;
-        const auto applied = homeserver.apply->raise_orderings(raised);
+        const auto applied = homeserver.street->apply.raise_orderings(raised);
         written = applied.written;
         missing = applied.again;  // views on the caller's keys
     }
@@ -309,7 +310,7 @@ Refreshed refresh(Homeserver& homeserver, Changes changes) {
             or_remove([&] { refreshed.rows_written += refresh_joined_rooms(homeserver, pass); },
                       [&] {
                           const SpiConnection connection;
-                          homeserver.apply->remove_joined_rooms(room_ids_of(pass));
+                          homeserver.street->apply.remove_joined_rooms(room_ids_of(pass));
                       });
         });
     }
@@ -319,7 +320,7 @@ Refreshed refresh(Homeserver& homeserver, Changes changes) {
             or_remove([&] { refreshed.rows_written += refresh_memberships(homeserver, pass, oldest_new); },
                       [&] {
                           const SpiConnection connection;
-                          homeserver.apply->remove_memberships(pass);
+                          homeserver.street->apply.remove_memberships(pass);
                       });
         });
     }

@@ -1,6 +1,8 @@
 #include "live/flush.hpp"
 
 #include "derive/failure.hpp"
+#include "live/noted.hpp"
+#include "live/resolve.hpp"
 #include "server/transaction.hpp"
 
 extern "C" {
@@ -21,29 +23,8 @@ constexpr std::int64_t keys_per_page = 1000;
 
 LastFlush last;
 
-std::string_view view(const TextKey& key) noexcept {
-    return {key.data, key.size};
-}
-
 std::optional<std::int64_t> known(std::int64_t value, std::int64_t none) noexcept {
     return value == none ? std::nullopt : std::optional<std::int64_t>(value);
-}
-
-template <typename Entry, typename Visit>
-void for_each(HTAB* table, Visit visit) {
-    // A scan that an exception leaves would stay registered: take the entries out first.
-    std::vector<Entry*> entries(static_cast<std::size_t>(hash_get_num_entries(table)));
-    call_pg([&] {
-        HASH_SEQ_STATUS scan;
-        hash_seq_init(&scan, table);
-        std::size_t i = 0;
-        while (auto* const entry = static_cast<Entry*>(hash_seq_search(&scan))) {
-            entries[i++] = entry;
-        }
-    });
-    for (Entry* const entry : entries) {
-        visit(*entry);
-    }
 }
 
 RoomChange room_change(const NotedRoom& room, bool distrust) {
@@ -57,78 +38,6 @@ RoomChange room_change(const NotedRoom& room, bool distrust) {
     change.oldest_new = known(room.oldest_new, PG_INT64_MAX);
     return change;
 }
-
-// The keys that only a look into the tables can tell: rooms and memberships of events that were noted by id, and
-// all memberships of a room. Answers live as long as the connection, so they are copied into `texts`.
-class KeyResolver {
-public:
-    KeyResolver(Homeserver& homeserver, const NotedKeys& keys) : facts_(*homeserver.facts) {
-        for_each<NotedEvent>(keys.events, [&](const NotedEvent& event) {
-            if (event.redaction) {
-                redactions_.push_back(view(event.event_id));
-            }
-            if (event.rejection) {
-                rejections_.push_back(view(event.event_id));
-            }
-            if (event.membership) {
-                memberships_.push_back(view(event.event_id));
-            }
-        });
-        for_each<NotedRoom>(keys.rooms, [&](const NotedRoom& room) {
-            if (room.memberships) {
-                rooms_.push_back(view(room.room_id));
-            }
-        });
-    }
-
-    [[nodiscard]] bool has_work() const noexcept {
-        return !redactions_.empty() || !rejections_.empty() || !memberships_.empty() || !rooms_.empty();
-    }
-
-    void resolve(Changes& changes) {
-        const SpiConnection connection;
-        if (!redactions_.empty()) {
-            add_rooms(facts_.rooms_of_state_events(redactions_), changes, false);
-        }
-        if (!rejections_.empty()) {
-            add_rooms(facts_.rooms_of_events(rejections_), changes, true);
-        }
-        if (!memberships_.empty()) {
-            add_memberships(facts_.memberships_of_events(memberships_), changes);
-        }
-        if (!rooms_.empty()) {
-            add_memberships(facts_.memberships_of_rooms(rooms_), changes);
-        }
-    }
-
-private:
-    std::string_view keep(std::string_view text) {
-        return *texts_.emplace_back(std::make_unique<std::string>(text));
-    }
-
-    void add_rooms(const std::vector<std::string_view>& room_ids, Changes& changes, bool orderings) {
-        for (const std::string_view room_id : room_ids) {
-            RoomChange change;
-            change.room_id = keep(room_id);
-            change.state = true;
-            change.orderings = orderings;
-            changes.rooms.push_back(change);
-        }
-    }
-
-    void add_memberships(const std::vector<MembershipKey>& found, Changes& changes) {
-        for (const MembershipKey& key : found) {
-            changes.memberships.push_back({keep(key.room_id), keep(key.user_id)});
-        }
-    }
-
-    Facts& facts_;
-    std::vector<std::string_view> redactions_;
-    std::vector<std::string_view> rejections_;
-    std::vector<std::string_view> memberships_;
-    std::vector<std::string_view> rooms_;
-    std::vector<std::unique_ptr<std::string>> texts_;
-};
 
 // Each key once; what is known of a room from several sides is put together.
 void merge(Changes& changes) {
@@ -163,7 +72,8 @@ Refreshed refresh_everything(Homeserver& homeserver, const NotedKeys& keys) {
             std::vector<std::string> page;
             {
                 const SpiConnection connection;
-                for (const std::string_view room_id : homeserver.facts->rooms_after(after, keys_per_page)) {
+                for (const std::string_view room_id :
+                     homeserver.street->lookup.rooms_after(after, keys_per_page)) {
                     page.emplace_back(room_id);
                 }
             }
@@ -188,8 +98,8 @@ Refreshed refresh_everything(Homeserver& homeserver, const NotedKeys& keys) {
             std::vector<std::pair<std::string, std::string>> page;
             {
                 const SpiConnection connection;
-                for (const MembershipKey& key :
-                     homeserver.facts->stale_memberships_after({after.first, after.second}, keys_per_page)) {
+                for (const MembershipKey& key : homeserver.street->lookup.stale_memberships_after(
+                         {after.first, after.second}, keys_per_page)) {
                     page.emplace_back(key.room_id, key.user_id);
                 }
             }

@@ -55,9 +55,9 @@ void release_event(NotedKeys& keys, const DeletedRow& deleted, std::uint32_t sta
     if (first) {
         const auto references = [&] {
             const SpiConnection connection;
-            return homeserver.facts->references(deleted.room_id);
+            return homeserver.street->rooms.references(deleted.room_id);
         };
-        Facts::References found = references();
+        RoomFacts::References found = references();
         if (found.joined_room || found.snapshots) {
             flush_room_now(keys, room);
             found = references();
@@ -67,7 +67,8 @@ void release_event(NotedKeys& keys, const DeletedRow& deleted, std::uint32_t sta
     }
     if (deleted.is_membership && room.has_snapshots) {
         const SpiConnection connection;
-        for (const MembershipKey& key : homeserver.apply->remove_memberships_of_event(deleted.event_id)) {
+        for (const MembershipKey& key :
+             homeserver.street->apply.remove_memberships_of_event(deleted.event_id)) {
             call_pg([&] { note_membership(keys, key.room_id, key.user_id); });
         }
     }
@@ -80,7 +81,7 @@ void release_room(const NotedKeys& keys, const DeletedRow& deleted) {
     }
     const WriteAs owner(homeserver.schema.derived_owner);
     const SpiConnection connection;
-    homeserver.apply->remove_room(deleted.room_id);
+    homeserver.street->apply.remove_room(deleted.room_id);
 }
 
 }  // namespace

@@ -224,6 +224,16 @@ Rows Statement::run(const Arguments& arguments, View view) {
     });
 }
 
+std::string quoted_literal(std::string_view text) {
+    const std::string owned(text);
+    return call_pg([&]() -> const char* { return quote_literal_cstr(owned.c_str()); });
+}
+
+std::string quoted_identifier(std::string_view text) {
+    const std::string owned(text);
+    return call_pg([&]() -> const char* { return quote_identifier(owned.c_str()); });
+}
+
 void run_once(const std::string& sql) {
     call_pg([&] { check_result(SPI_execute(sql.c_str(), false, 0), sql.c_str()); });
 }

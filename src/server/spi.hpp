@@ -99,6 +99,10 @@ private:
     std::uint64_t processed_ = 0;
 };
 
+/// Text as an SQL literal, and as an identifier that is quoted where it must be.
+std::string quoted_literal(std::string_view text);
+std::string quoted_identifier(std::string_view text);
+
 /// Runs one statement without parameters, not kept; for DDL and settings.
 void run_once(const std::string& sql);
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, LiteralString
 
-import psycopg
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 

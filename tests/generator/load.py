@@ -29,8 +29,9 @@ _EVENTS: tuple[LiteralString, ...] = (
     " SELECT state_group, room_id, type, state_key, event_id FROM chunk WHERE starts_group",
     "INSERT INTO event_json (event_id, room_id, internal_metadata, json, format_version)"
     " SELECT event_id, room_id, metadata, json, 3 FROM chunk",
-    "INSERT INTO events (instance_name, stream_ordering, topological_ordering, depth, event_id, room_id, type,"
-    " processed, outlier, origin_server_ts, received_ts, sender, contains_url, state_key, rejection_reason)"
+    "INSERT INTO events (instance_name, stream_ordering, topological_ordering, depth, event_id, room_id,"
+    " type, processed, outlier, origin_server_ts, received_ts, sender, contains_url, state_key,"
+    " rejection_reason)"
     " SELECT 'master', stream_ordering, depth, depth, event_id, room_id, type, true,"
     " outlier, 0, 0, sender, false, state_key, rejected FROM chunk",
     "INSERT INTO state_events (event_id, room_id, type, state_key)"

@@ -9,17 +9,17 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, LiteralString
-from collections.abc import Mapping
 
 import psycopg
 from psycopg import sql
 
 from harness import processes
 from harness.environment import PROJECT
+from harness.folders import make_folder
 
 PG_VERSION = "15"
 SUPERUSER = "postgres"
@@ -63,10 +63,10 @@ class Cluster:
     def __init__(self, settings: Mapping[str, str] | None = None, extension: bool = True) -> None:
         self.settings = _SETTINGS | dict(settings or {})
         self.has_extension = extension
-        self.root = Path(tempfile.mkdtemp(prefix="sliding_sync_", dir="/tmp"))
+        self.root = make_folder("cluster")
         self.root.chmod(0o755)
         self.bin = self.root / "usr/lib/postgresql" / PG_VERSION / "bin"
-        self.data = Path(tempfile.mkdtemp(prefix="sliding_sync_data_", dir=_data_parent(self.root)))
+        self.data = make_folder("data", _data_parent(self.root))
         self.socket_directory = self.root / "run"
         self.log = self.root / "server.log"
         self.port = processes.free_port()

@@ -10,9 +10,9 @@ import random
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from collections.abc import Sequence
 
 SERVER_USER = "postgres"  # neither PostgreSQL nor a homeserver may run as root
 _PR_SET_PDEATHSIG = 1

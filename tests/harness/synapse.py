@@ -10,14 +10,13 @@ import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from harness import processes
 from harness.cluster import Cluster
 from harness.environment import synapse_python
+from harness.folders import make_folder
 from harness.matrix_client import Api, User
 
 SERVER_NAME = "hs.test"
@@ -34,7 +33,7 @@ class Synapse:
         self.cluster = cluster
         self.database = database
         self.search_path = search_path
-        self.directory = Path(tempfile.mkdtemp(prefix="sliding_sync_hs_", dir="/tmp"))
+        self.directory = make_folder("homeserver")
         processes.give_to_server(self.directory)
         self.log = self.directory / "homeserver.log"
         self.port = processes.free_port()

@@ -1,6 +1,6 @@
 """Runs a homeserver's own test module, in that homeserver's environment, with our triggers in its databases.
 
-Not imported: its text is given to the homeserver's Python with `-c`; `tests` here is the homeserver's package.
+Not imported: its text is given to the homeserver's Python with `-c`; `tests` is the homeserver's package.
 Arguments: the module to run, and `attach` or `plain`. The last line printed is JSON.
 Nothing of the homeserver is changed: its test databases are clones of one base, which gets the triggers.
 """

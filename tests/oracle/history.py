@@ -1,12 +1,12 @@
 """Which history a snapshot may hold, as far as today's tables tell.
 
-A snapshot says what the room was like when the membership was written, and stays like that. Nothing stores that
-moment, so several values can be right. `alternatives` lists the sources that the row may come from; a row is right
-when one source explains all its columns. Sources:
+A snapshot says what the room was like when the membership was written, and stays like that. Nothing stores
+that moment, so several values can be right. `alternatives` lists the sources that the row may come from; a
+row is right when one source explains all its columns. Sources:
 
 * *state group*: the state after the membership event (a backfill of a leave or a ban reads it);
-* *current state then*: as the delta stream tells it for the chunk in which the event entered current state. That
-  is the state after the whole chunk; an event that left current state and came back has a source for each time;
+* *current state then*: as the delta stream tells it for the chunk in which the event entered current state.
+  That is the state after the whole chunk; an event that left current state and came back has several;
 * *before the wipe*: the last local user's leave is not in the delta stream, the wipe of its chunk is;
 * *stripped state*: of an invite or a knock, the only source of one that came out of band and never entered
   current state;
@@ -23,8 +23,8 @@ How an event reads in a source:
 Not recomputable, hence not checked: an out-of-band leave, and a leave without any source or from a room whose
 current state was gone already: both inherit the row that was there before.
 
-All this holds for what homeservers do: a chunk of events a transaction. Where a test puts several chunks into one
-transaction the row has the state after the last of them, which only `Watcher` can know.
+All this holds for what homeservers do: a chunk of events a transaction. Where a test puts several chunks into
+one transaction the row has the state after the last of them, which only `Watcher` can know.
 """
 
 from __future__ import annotations

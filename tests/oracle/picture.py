@@ -211,7 +211,8 @@ class _Reader:
     def _read_events(self, picture: Picture) -> None:
         for row in self._rows(
             "SELECT e.event_id, e.room_id, e.type, coalesce(s.state_key, e.state_key), e.sender,"
-            " e.stream_ordering, e.topological_ordering, e.outlier, e.rejection_reason IS NOT NULL OR r.event_id IS NOT NULL,"
+            " e.stream_ordering, e.topological_ordering, e.outlier,"
+            " e.rejection_reason IS NOT NULL OR r.event_id IS NOT NULL,"
             " e.instance_name FROM {events} e LEFT JOIN {state_events} s USING (event_id)"
             " LEFT JOIN {rejections} r USING (event_id)"
         ):

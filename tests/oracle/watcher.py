@@ -6,8 +6,8 @@ For small databases and one committed transaction a step:
     ...                                  # a transaction
     assert watcher.check_step() == []
 
-A row that no table gave a reason to touch must stay as it is, even a wrong one: whoever writes the derived tables
-by hand may, until the room changes (docs/differences.md). After such a step call `accept_step`.
+A row that no table gave a reason to touch must stay as it is, even a wrong one: whoever writes the derived
+tables by hand may, until the room changes (docs/differences.md). After such a step call `accept_step`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,13 @@
+// Locks for DDL on a homeserver that is running.
+#pragma once
+
+#include "guard/boundary.hpp"
+
+namespace sliding_sync {
+
+/// Takes the strongest lock on every table (qualified, quoted names), all within one short wait, or none; tries again
+/// for a while. Writers that queue up behind a waiting request are kept less than a second each time. Inside an open
+/// SpiConnection. Raises 55P03 when the tables were in use every time.
+void lock_tables(const std::vector<std::string>& tables);
+
+}  // namespace sliding_sync

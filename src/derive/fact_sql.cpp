@@ -1,0 +1,76 @@
+#include "derive/fact_sql.hpp"
+
+namespace sliding_sync {
+
+namespace {
+
+template <std::size_t count>
+std::string sql_array(const std::array<std::string_view, count>& values) {
+    std::string array = "ARRAY[";
+    for (const std::string_view value : values) {
+        array += (array.back() == '[' ? "'" : ",'") + std::string(value) + "'";
+    }
+    return array + "]";
+}
+
+}  // namespace
+
+MembershipKeyColumns::MembershipKeyColumns(std::span<const MembershipKey> keys) {
+    room_ids.reserve(keys.size());
+    user_ids.reserve(keys.size());
+    for (const MembershipKey& key : keys) {
+        room_ids.push_back(key.room_id);
+        user_ids.push_back(key.user_id);
+    }
+}
+
+const std::string& relevant_types_array() {
+    static const std::string array = sql_array(rules::relevant_state_types);
+    return array;
+}
+
+const std::string& bump_types_array() {
+    static const std::string array = sql_array(rules::bump_types);
+    return array;
+}
+
+std::string is_rejected(const HomeserverSchema& schema, const std::string& event) {
+    std::string condition = "(" + event + ".rejection_reason IS NOT NULL";
+    if (schema.has_rejections) {
+        condition += " OR EXISTS (SELECT FROM %S.rejections x WHERE x.event_id %= " + event + ".event_id)";
+    }
+    return condition + ")";
+}
+
+std::string may_be_redacted(const HomeserverSchema& schema, const std::string& event) {
+    std::string condition = "(EXISTS (SELECT FROM %S.redactions x WHERE x.redacts %= " + event + ".event_id)";
+    if (schema.has_ban_redactions) {
+        condition += " OR EXISTS (SELECT FROM %S.room_ban_redactions b WHERE b.room_id %= " + event +
+                     ".room_id AND b.user_id %= " + event + ".sender)";
+    }
+    return condition + ")";
+}
+
+std::size_t position(const Cell& ordinality) noexcept {
+    return static_cast<std::size_t>(ordinality.number - 1);
+}
+
+std::vector<std::string_view> first_column(const Rows& rows) {
+    std::vector<std::string_view> values;
+    values.reserve(rows.count);
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        values.push_back(rows[i][0].text());
+    }
+    return values;
+}
+
+std::vector<MembershipKey> first_two_columns(const Rows& rows) {
+    std::vector<MembershipKey> keys;
+    keys.reserve(rows.count);
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        keys.push_back({rows[i][0].text(), rows[i][1].text()});
+    }
+    return keys;
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,41 @@
+// Pieces of SQL and of reading that the statements of several fact readers share.
+#pragma once
+
+#include "derive/sql_text.hpp"
+#include "rules/event_types.hpp"
+#include "server/catalog.hpp"
+#include "server/spi.hpp"
+
+namespace sliding_sync {
+
+struct MembershipKey {
+    std::string_view room_id;
+    std::string_view user_id;
+
+    friend auto operator<=>(const MembershipKey&, const MembershipKey&) = default;
+};
+
+/// The keys as the two array parameters of a statement.
+struct MembershipKeyColumns {
+    std::vector<std::string_view> room_ids;
+    std::vector<std::string_view> user_ids;
+
+    explicit MembershipKeyColumns(std::span<const MembershipKey> keys);
+};
+
+/// The relevant state types and the bump types as SQL arrays.
+[[nodiscard]] const std::string& relevant_types_array();
+[[nodiscard]] const std::string& bump_types_array();
+
+/// Conditions on the `events` row with the alias `event`; templates for `sql_text`.
+[[nodiscard]] std::string is_rejected(const HomeserverSchema& schema, const std::string& event);
+/// Whether looking for redactions is worth a second statement.
+[[nodiscard]] std::string may_be_redacted(const HomeserverSchema& schema, const std::string& event);
+
+/// The position (from 0) of a key by its ordinality column (from 1).
+[[nodiscard]] std::size_t position(const Cell& ordinality) noexcept;
+
+[[nodiscard]] std::vector<std::string_view> first_column(const Rows& rows);
+[[nodiscard]] std::vector<MembershipKey> first_two_columns(const Rows& rows);
+
+}  // namespace sliding_sync

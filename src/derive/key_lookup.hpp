@@ -1,0 +1,36 @@
+// Finds the keys that only a look into the tables can tell.
+#pragma once
+
+#include "derive/fact_sql.hpp"
+
+namespace sliding_sync {
+
+/// Answers live as long as the open SpiConnection they were read in.
+class KeyLookup {
+public:
+    explicit KeyLookup(const HomeserverSchema& schema);
+
+    /// Rooms whose current state holds one of these events, or an event redacted by one of them.
+    std::vector<std::string_view> rooms_of_state_events(std::span<const std::string_view> event_ids);
+    /// Rooms of these events.
+    std::vector<std::string_view> rooms_of_events(std::span<const std::string_view> event_ids);
+    /// Memberships whose event is one of these.
+    std::vector<MembershipKey> memberships_of_events(std::span<const std::string_view> event_ids);
+    /// All local memberships of these rooms.
+    std::vector<MembershipKey> memberships_of_rooms(std::span<const std::string_view> room_ids);
+
+    /// The next rooms in key order after `after` that have a row or might need one; and the next snapshots whose
+    /// membership is gone or another one. Both for changes that concern whole tables.
+    std::vector<std::string_view> rooms_after(std::string_view after, std::int64_t limit);
+    std::vector<MembershipKey> stale_memberships_after(const MembershipKey& after, std::int64_t limit);
+
+private:
+    Statement rooms_of_state_events_;
+    Statement rooms_of_events_;
+    Statement memberships_of_events_;
+    Statement memberships_of_rooms_;
+    Statement rooms_after_;
+    Statement stale_memberships_after_;
+};
+
+}  // namespace sliding_sync

@@ -1,0 +1,190 @@
+#include "derive/membership_facts.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+constexpr std::string_view snapshot_columns =
+    "m.sender, m.membership_event_id, m.membership, m.forgotten, m.event_stream_ordering, "
+    "m.event_instance_name, "
+    "m.has_known_state, m.room_type, m.room_name, m.is_encrypted, m.tombstone_successor_room_id";
+
+// Reads snapshot_columns from `cells`, starting at its first column.
+std::optional<rules::MembershipSnapshot> read_snapshot(const MembershipKey& key,
+                                                       std::span<const Cell> cells) {
+    if (cells[0].is_null) {
+        return std::nullopt;
+    }
+    rules::MembershipSnapshot row;
+    row.room_id = key.room_id;
+    row.user_id = key.user_id;
+    row.sender = cells[0].text();
+    row.membership_event_id = cells[1].text();
+    row.membership = cells[2].text();
+    row.forgotten = cells[3].number != 0;
+    row.event_stream_ordering = cells[4].number;
+    row.event_instance_name = cells[5].text();
+    row.has_known_state = cells[6].boolean();
+    row.state = {cells[7].optional_text(), cells[8].optional_text(), cells[9].boolean(),
+                 cells[10].optional_text()};
+    return row;
+}
+
+constexpr std::string_view membership_keys =
+    "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, user_id, n)";
+
+}  // namespace
+
+MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
+    : redacted_(redacted),
+      lock_(sql_text(
+                "SELECT m.room_id FROM %S.sliding_sync_membership_snapshots m "
+                "WHERE (m.room_id, m.user_id) %= ANY (SELECT k.room_id, k.user_id FROM ROWS FROM "
+                "(pg_catalog.unnest($1), "
+                "pg_catalog.unnest($2)) k(room_id, user_id)) ORDER BY m.room_id, m.user_id FOR NO KEY UPDATE",
+                s.name),
+            {TEXTARRAYOID, TEXTARRAYOID}),
+      memberships_(
+          sql_text(
+              "SELECT k.n, r.room_id IS NOT NULL, l.event_id, l.membership, (e.room_id %= k.room_id), "
+              "e.stream_ordering, "
+              "e.sender, rm.sender, e.instance_name, e.outlier, "
+              // the JSON is read for stripped state, and for a sender that stands nowhere else
+              "CASE WHEN e.outlier OR c.event_id IS NULL OR e.sender IS NULL OR l.membership %= 'invite' "
+              "OR l.membership %= 'knock' THEN j.json END, "
+              "j.internal_metadata, rm.forgotten, rm.event_id IS NOT NULL, c.event_id IS NOT NULL, "
+              "(c.event_id IS NOT NULL OR EXISTS (SELECT FROM %S.current_state_events a WHERE a.room_id %= "
+              "k.room_id)), " +
+                  may_be_redacted(s, "e") + ", " + std::string(snapshot_columns) + " FROM " +
+                  std::string(membership_keys) +
+                  " LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
+                  "LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= "
+                  "k.user_id "
+                  "LEFT JOIN %S.events e ON e.event_id %= l.event_id "
+                  "LEFT JOIN %S.event_json j ON j.event_id %= l.event_id "
+                  "LEFT JOIN %S.room_memberships rm ON rm.event_id %= l.event_id "
+                  "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= "
+                  "'m.room.member' "
+                  "AND c.state_key %= k.user_id AND c.event_id %= l.event_id "
+                  "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id AND m.user_id "
+                  "%= k.user_id",
+              s.name),
+          {TEXTARRAYOID, TEXTARRAYOID}),
+      memberships_before_(
+          sql_text("SELECT k.n, l.event_id, c.event_id, "
+                   "EXISTS (SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id), " +
+                       std::string(snapshot_columns) + " FROM " + std::string(membership_keys) +
+                       " LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= "
+                       "k.user_id "
+                       "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= "
+                       "'m.room.member' "
+                       "AND c.state_key %= k.user_id "
+                       "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id "
+                       "AND m.user_id %= k.user_id",
+                   s.name),
+          {TEXTARRAYOID, TEXTARRAYOID}),
+      earlier_invites_(
+          sql_text("SELECT k.n, x.event_id, x.room_id, x.sender, x.stream_ordering, x.membership, x.json "
+                   "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
+                   "WITH ORDINALITY k(room_id, user_id, event_id, n) "
+                   "CROSS JOIN LATERAL (SELECT e.event_id, e.room_id, e.sender, e.stream_ordering, "
+                   "rm.membership, j.json "
+                   "FROM %S.room_memberships rm JOIN %S.events e ON e.event_id %= rm.event_id "
+                   "JOIN %S.event_json j ON j.event_id %= rm.event_id "
+                   "WHERE rm.room_id %= k.room_id AND rm.user_id %= k.user_id AND rm.event_id %<> k.event_id "
+                   "AND rm.membership %= ANY (ARRAY['invite','knock']) "
+                   "ORDER BY e.topological_ordering DESC, e.stream_ordering DESC LIMIT 1) x",
+                   s.name),
+          {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}) {}
+
+void MembershipFacts::lock(std::span<const MembershipKey> keys) {
+    const MembershipKeyColumns columns(keys);
+    lock_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
+}
+
+std::vector<StoredMembership> MembershipFacts::memberships(std::span<const MembershipKey> keys) {
+    std::vector<StoredMembership> result(keys.size());
+    const MembershipKeyColumns columns(keys);
+    const Rows rows = memberships_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
+    std::vector<RedactionCandidate> candidates;
+    std::vector<std::size_t> places;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        const auto row = rows[i];
+        const std::size_t n = position(row[0]);
+        rules::MembershipFacts& facts = result[n].facts;
+        facts.room_id = keys[n].room_id;
+        facts.user_id = keys[n].user_id;
+        facts.in_rooms = row[1].boolean();
+        facts.event_id = row[2].text();
+        facts.membership = row[3].text();
+        facts.event_stored = row[4].boolean();
+        facts.stream_ordering = row[5].optional_number();
+        facts.sender = row[6].optional_text();
+        facts.room_memberships_sender = row[7].optional_text();
+        facts.instance_name = row[8].optional_text();
+        facts.outlier = row[9].boolean();
+        facts.json = row[10].text();
+        facts.internal_metadata = row[11].text();
+        if (row[13].boolean()) {  // the room_memberships row exists; its forgotten may be NULL (spec 1.5)
+            facts.forgotten = static_cast<std::int32_t>(row[12].optional_number().value_or(0));
+        }
+        facts.in_current_state = row[14].boolean();
+        facts.room_has_current_state = row[15].boolean();
+        if (row[16].boolean()) {
+            candidates.push_back({row[2].text(), keys[n].room_id,
+                                  row[6].is_null ? std::string_view() : row[6].text(),
+                                  row[5].optional_number()});
+            places.push_back(n);
+        }
+        result[n].row = read_snapshot(keys[n], row.subspan(17));
+    }
+    const std::vector<bool> verdicts = redacted_.of(candidates);
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        result[places[i]].facts.redacted = verdicts[i];
+    }
+    const Rows before = memberships_before_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids),
+                                                View::before_transaction);
+    for (std::size_t i = 0; i < before.count; ++i) {
+        const auto row = before[i];
+        const std::size_t n = position(row[0]);
+        rules::MembershipFacts& facts = result[n].facts;
+        facts.room_had_current_state = row[3].boolean();
+        facts.previous = read_snapshot(keys[n], row.subspan(4));
+        const bool same_membership =
+            (!row[1].is_null && row[1].text() == facts.event_id) ||
+            (facts.previous && facts.previous->membership_event_id == facts.event_id);
+        const bool entered_current_state =
+            facts.in_current_state && (row[2].is_null || row[2].text() != facts.event_id);
+        facts.membership_unchanged = same_membership && !entered_current_state;
+    }
+    return result;
+}
+
+std::vector<EarlierInvite>
+MembershipFacts::earlier_invites(std::span<const MembershipKey> keys,
+                                 std::span<const std::string_view> but_not_event_ids) {
+    std::vector<EarlierInvite> result(keys.size());
+    const MembershipKeyColumns columns(keys);
+    const Rows rows = earlier_invites_.run(
+        Arguments().texts(columns.room_ids).texts(columns.user_ids).texts(but_not_event_ids));
+    std::vector<RedactionCandidate> candidates;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        const auto row = rows[i];
+        EarlierInvite& invite = result[position(row[0])];
+        invite.membership = row[5].text();
+        invite.json = row[6].text();
+        candidates.push_back({row[1].text(), row[2].text(),
+                              row[3].is_null ? std::string_view() : row[3].text(), row[4].optional_number()});
+    }
+    const std::vector<bool> verdicts = redacted_.of(candidates);
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        result[position(rows[i][0])].redacted = verdicts[i];
+    }
+    return result;
+}
+
+}  // namespace sliding_sync

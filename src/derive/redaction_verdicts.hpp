@@ -1,0 +1,29 @@
+// Which of some events are redacted for whoever reads them now (spec 3.6).
+#pragma once
+
+#include "derive/fact_sql.hpp"
+
+namespace sliding_sync {
+
+/// An event that may be redacted; m.room.create never is.
+struct RedactionCandidate {
+    std::string_view event_id;
+    std::string_view room_id;
+    std::string_view sender;  ///< empty when unknown
+    std::optional<std::int64_t> stream_ordering;
+};
+
+class RedactionVerdicts {
+public:
+    explicit RedactionVerdicts(const HomeserverSchema& schema);
+
+    /// In the order of the candidates, inside an open SpiConnection.
+    std::vector<bool> of(std::span<const RedactionCandidate> candidates);
+
+private:
+    bool has_ban_redactions_;
+    Statement redactions_;
+    Statement ban_redactions_;
+};
+
+}  // namespace sliding_sync

@@ -1,0 +1,216 @@
+#include "derive/room_facts.hpp"
+
+#include <unordered_set>
+
+#include "server/transaction.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+std::string state_event_columns(const HomeserverSchema& schema) {
+    return "k.n, e.type, e.event_id, e.room_id, e.sender, e.stream_ordering, " + is_rejected(schema, "e") +
+           ", j.json, (e.type %<> 'm.room.create' AND " + may_be_redacted(schema, "e") + ")";
+}
+
+}  // namespace
+
+RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
+    : redacted_(redacted), has_joined_rooms_(s.has_joined_rooms),
+      has_membership_snapshots_(s.has_membership_snapshots),
+      lock_(sql_text("SELECT j.room_id FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1) "
+                     "ORDER BY j.room_id FOR NO KEY UPDATE",
+                     s.name),
+            {TEXTARRAYOID}),
+      joined_rooms_(
+          sql_text("SELECT k.n, r.room_id IS NOT NULL, j.xmin, j.event_stream_ordering, j.bump_stamp, "
+                   "j.room_type, j.room_name, j.is_encrypted, j.tombstone_successor_room_id "
+                   "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
+                   "LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
+                   "LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= k.room_id",
+                   s.name),
+          {TEXTARRAYOID}),
+      orderings_(
+          sql_text(
+              "SELECT k.n, "
+              "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= k.room_id AND NOT e.outlier "
+              "AND e.stream_ordering IS NOT NULL AND NOT " +
+                  is_rejected(s, "e") +
+                  " ORDER BY e.stream_ordering DESC LIMIT 1), "
+                  "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= k.room_id AND NOT e.outlier "
+                  "AND e.stream_ordering %> 0 AND e.type %= ANY (" +
+                  bump_types_array() + ") AND NOT " + is_rejected(s, "e") +
+                  " ORDER BY e.stream_ordering DESC LIMIT 1) "
+                  "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n)",
+              s.name),
+          {TEXTARRAYOID}),
+      current_state_(
+          sql_text("SELECT " + state_event_columns(s) +
+                       " FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
+                       "JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.state_key %= '' "
+                       "AND c.type %= ANY (" +
+                       relevant_types_array() +
+                       ") JOIN %S.events e ON e.event_id %= c.event_id "
+                       "JOIN %S.event_json j ON j.event_id %= c.event_id",
+                   s.name),
+          {TEXTARRAYOID}),
+      current_state_ids_(
+          sql_text("SELECT k.n, c.type, c.event_id "
+                   "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
+                   "JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.state_key %= '' "
+                   "AND c.type %= ANY (" +
+                       relevant_types_array() + ")",
+                   s.name),
+          {TEXTARRAYOID}),
+      new_state_ids_(sql_text("SELECT k.n, e.type, e.event_id FROM ROWS FROM (pg_catalog.unnest($1), "
+                              "pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, oldest, n) "
+                              "JOIN %S.events e ON e.room_id %= k.room_id AND e.stream_ordering %>= k.oldest "
+                              "AND e.type %= ANY (" +
+                                  relevant_types_array() +
+                                  ") AND NOT e.outlier WHERE e.state_key %= '' AND NOT " +
+                                  is_rejected(s, "e") + " ORDER BY e.stream_ordering",
+                              s.name),
+                     {TEXTARRAYOID, INT8ARRAYOID}),
+      visible_before_(sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name),
+                      {TEXTARRAYOID}),
+      state_events_by_id_(
+          sql_text("SELECT " + state_event_columns(s) +
+                       " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) k(event_id, n) "
+                       "JOIN %S.events e ON e.event_id %= k.event_id "
+                       "JOIN %S.event_json j ON j.event_id %= k.event_id",
+                   s.name),
+          {TEXTARRAYOID, INT8ARRAYOID}),
+      joined_room_reference_(
+          sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= $1 AND NOT "
+                   "EXISTS "
+                   "(SELECT FROM %S.events e WHERE e.stream_ordering %= j.event_stream_ordering))",
+                   s.name),
+          {TEXTOID}),
+      snapshot_reference_(
+          sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1)",
+                   s.name),
+          {TEXTOID}) {}
+
+void RoomFacts::lock(std::span<const std::string_view> room_ids) {
+    lock_.run(Arguments().texts(room_ids));
+}
+
+std::vector<StoredRoom> RoomFacts::joined_rooms(std::span<const std::string_view> room_ids) {
+    std::vector<StoredRoom> result(room_ids.size());
+    const Rows rows = joined_rooms_.run(Arguments().texts(room_ids));
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        const auto row = rows[i];
+        const std::size_t n = position(row[0]);
+        StoredRoom& room = result[n];
+        room.in_rooms = row[1].boolean();
+        if (row[2].is_null) {
+            continue;
+        }
+        room.written_by_this_transaction =
+            written_by_this_transaction(static_cast<std::uint32_t>(row[2].number));
+        room.row = rules::JoinedRoom{
+            std::string(room_ids[n]),
+            row[3].number,
+            row[4].optional_number(),
+            {row[5].optional_text(), row[6].optional_text(), row[7].boolean(), row[8].optional_text()}};
+    }
+    return result;
+}
+
+std::vector<Orderings> RoomFacts::orderings(std::span<const std::string_view> room_ids) {
+    std::vector<Orderings> result(room_ids.size());
+    const Rows rows = orderings_.run(Arguments().texts(room_ids));
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        const auto row = rows[i];
+        result[position(row[0])] = {row[1].optional_number(), row[2].optional_number()};
+    }
+    return result;
+}
+
+// Rows of state_event_columns.
+std::vector<rules::StateEvents> RoomFacts::state_events(Rows rows, std::size_t room_count) {
+    std::vector<rules::StateEvents> result(room_count);
+    std::vector<RedactionCandidate> candidates;
+    std::vector<std::pair<std::size_t, std::size_t>> places;  // of each target: room, kind
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        const auto row = rows[i];
+        const auto kind = rules::state_kind(row[1].text());
+        if (!kind) {
+            continue;
+        }
+        const std::size_t slot = static_cast<std::size_t>(*kind);
+        result[position(row[0])][slot] = rules::StateEvent{row[7].text(), false, row[6].boolean()};
+        if (row[8].boolean()) {
+            candidates.push_back({row[2].text(), row[3].text(),
+                                  row[4].is_null ? std::string_view() : row[4].text(),
+                                  row[5].optional_number()});
+            places.emplace_back(position(row[0]), slot);
+        }
+    }
+    const std::vector<bool> verdicts = redacted_.of(candidates);
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        result[places[i].first][places[i].second]->redacted = verdicts[i];
+    }
+    return result;
+}
+
+std::vector<rules::StateEvents> RoomFacts::current_state(std::span<const std::string_view> room_ids) {
+    return state_events(current_state_.run(Arguments().texts(room_ids)), room_ids.size());
+}
+
+std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::string_view> room_ids,
+                                                       std::span<const std::optional<std::int64_t>> oldest) {
+    std::vector<std::array<std::string_view, rules::state_kind_count>> found(room_ids.size());
+    const auto take = [&](std::span<const Cell> row) {
+        if (const auto kind = rules::state_kind(row[1].text())) {
+            found[position(row[0])][static_cast<std::size_t>(*kind)] = row[2].text();
+        }
+    };
+    const Rows before = current_state_ids_.run(Arguments().texts(room_ids), View::before_transaction);
+    for (std::size_t i = 0; i < before.count; ++i) {
+        take(before[i]);
+    }
+    const Rows newer = new_state_ids_.run(Arguments().texts(room_ids).numbers(oldest));
+    std::vector<std::string_view> newer_ids;
+    for (std::size_t i = 0; i < newer.count; ++i) {
+        newer_ids.push_back(newer[i][2].text());
+    }
+    const auto old_ids =
+        first_column(visible_before_.run(Arguments().texts(newer_ids), View::before_transaction));
+    const std::unordered_set<std::string_view> old(old_ids.begin(), old_ids.end());
+    for (std::size_t i = 0; i < newer.count; ++i) {
+        if (!old.contains(newer_ids[i])) {
+            take(newer[i]);
+        }
+    }
+    std::vector<std::string_view> event_ids;
+    std::vector<std::optional<std::int64_t>> positions;
+    for (std::size_t room = 0; room < found.size(); ++room) {
+        for (const std::string_view event_id : found[room]) {
+            if (!event_id.empty()) {
+                event_ids.push_back(event_id);
+                positions.emplace_back(static_cast<std::int64_t>(room + 1));
+            }
+        }
+    }
+    // The events are read as a reader sees them now, redactions of this very transaction included.
+    return state_events(state_events_by_id_.run(Arguments().texts(event_ids).numbers(positions)),
+                        room_ids.size());
+}
+
+RoomFacts::References RoomFacts::references(std::string_view room_id) {
+    References found;
+    if (has_joined_rooms_) {
+        found.joined_room = joined_room_reference_.run(Arguments().text(room_id))[0][0].boolean();
+    }
+    if (has_membership_snapshots_) {
+        found.snapshots = snapshot_reference_.run(Arguments().text(room_id))[0][0].boolean();
+    }
+    return found;
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,68 @@
+// Reads what the rules need to know of rooms, for sets of rooms.
+#pragma once
+
+#include "derive/redaction_verdicts.hpp"
+#include "rules/joined_room.hpp"
+
+namespace sliding_sync {
+
+/// A room and its row as they are stored now.
+struct StoredRoom {
+    bool in_rooms = false;
+    bool written_by_this_transaction = false;  ///< then somebody else may have written it, by other rules
+    std::optional<rules::JoinedRoom> row;
+};
+
+/// Newest eligible events of a room: neither outlier nor rejected, with a stream ordering (D5-D7, H72).
+struct Orderings {
+    std::optional<std::int64_t> latest;
+    std::optional<std::int64_t> latest_bump;
+};
+
+/// Every function answers in the order of its keys, inside an open SpiConnection; views in the answers live as long
+/// as that connection. Bad data is never an error here: what is missing or unreadable comes out empty.
+class RoomFacts {
+public:
+    RoomFacts(const HomeserverSchema& schema, RedactionVerdicts& redacted);
+
+    /// Locks the stored rows in the order of the (sorted) keys. Needed before reading at READ COMMITTED only.
+    void lock(std::span<const std::string_view> room_ids);
+
+    std::vector<StoredRoom> joined_rooms(std::span<const std::string_view> room_ids);
+    std::vector<Orderings> orderings(std::span<const std::string_view> room_ids);
+
+    /// The stored relevant events of current state.
+    std::vector<rules::StateEvents> current_state(std::span<const std::string_view> room_ids);
+
+    /// The same for rooms whose current state is gone: what stood there before this transaction, overlaid with the
+    /// newest relevant state events that it stored itself, none of which is older than `oldest[i]` (nothing: it
+    /// stored none). A last leave and a name change in one transaction meet only here (H7).
+    std::vector<rules::StateEvents> wiped_state(std::span<const std::string_view> room_ids,
+                                                std::span<const std::optional<std::int64_t>> oldest);
+
+    /// What of a room stands in the way of events that are being deleted: foreign keys (H26, H29).
+    struct References {
+        bool joined_room = false;  ///< the room's row points at an event that is gone
+        bool snapshots = false;    ///< the room has membership snapshots at all
+    };
+    References references(std::string_view room_id);
+
+private:
+    std::vector<rules::StateEvents> state_events(Rows rows, std::size_t room_count);
+
+    RedactionVerdicts& redacted_;
+    bool has_joined_rooms_;
+    bool has_membership_snapshots_;
+    Statement lock_;
+    Statement joined_rooms_;
+    Statement orderings_;
+    Statement current_state_;
+    Statement current_state_ids_;
+    Statement new_state_ids_;
+    Statement visible_before_;
+    Statement state_events_by_id_;
+    Statement joined_room_reference_;
+    Statement snapshot_reference_;
+};
+
+}  // namespace sliding_sync

@@ -1,0 +1,31 @@
+// From noted event ids, and rooms noted as a whole, to the rooms and memberships that they concern.
+#pragma once
+
+#include "live/changed_keys.hpp"
+
+namespace sliding_sync {
+
+/// Owns the texts of the keys that it adds: it must outlive the changes.
+class KeyResolver {
+public:
+    KeyResolver(Homeserver& homeserver, const NotedKeys& keys);
+
+    [[nodiscard]] bool has_work() const noexcept;
+
+    /// Adds what it finds; the same key may then stand in `changes` more than once.
+    void resolve(Changes& changes);
+
+private:
+    std::string_view keep(std::string_view text);
+    void add_rooms(const std::vector<std::string_view>& room_ids, Changes& changes, bool orderings);
+    void add_memberships(const std::vector<MembershipKey>& found, Changes& changes);
+
+    KeyLookup& lookup_;
+    std::vector<std::string_view> redactions_;
+    std::vector<std::string_view> rejections_;
+    std::vector<std::string_view> memberships_;
+    std::vector<std::string_view> rooms_;
+    std::vector<std::unique_ptr<std::string>> texts_;
+};
+
+}  // namespace sliding_sync
