@@ -11,7 +11,9 @@ SUFFIXES = (".cpp", ".hpp")
 
 # A raw string, a comment, a string or a character: whatever begins first hides the others.
 _HIDDEN = re.compile(
-    r'R"(?P<mark>[^()\\ ]*)\(.*?\)(?P=mark)"|//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|(?<!\w)\'(?:\\.|[^\'\\\n])+\'',
+    r'R"(?P<mark>[^()\\ ]*)\(.*?\)(?P=mark)"'
+    r"|//[^\n]*|/\*.*?\*/"
+    r'|"(?:\\.|[^"\\\n])*"|(?<!\w)\'(?:\\.|[^\'\\\n])+\'',
     re.DOTALL,
 )
 _INCLUDE = re.compile(r"^[ \t]*#[ \t]*include\b[^\n]*", re.MULTILINE)
@@ -36,13 +38,13 @@ def _blank(text: str) -> str:
 
 
 def code_only(text: str) -> str:
-    """The same text, each character of a comment, a string or an include line a space: lines and columns stay."""
+    """The same text with spaces for comments, strings and include lines: lines and columns stay."""
     without_includes = _INCLUDE.sub(lambda hit: _blank(hit[0]), text)
     return _HIDDEN.sub(lambda hit: _blank(hit[0]), without_includes)
 
 
 def without_comments(text: str) -> str:
-    """The same text, each character of a comment a space."""
+    """The same text with spaces for comments."""
     return _HIDDEN.sub(lambda hit: _blank(hit[0]) if hit[0].startswith("/") else hit[0], text)
 
 

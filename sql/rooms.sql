@@ -264,3 +264,16 @@ INSERT INTO current_state_events (event_id, room_id, type, state_key) VALUES ('$
 SELECT * FROM joined_rooms WHERE room = '!late';
 INSERT INTO rooms (room_id) VALUES ('!late');
 SELECT * FROM joined_rooms WHERE room = '!late';
+
+-- JSON that comes late, in one transaction with an event that comes without
+INSERT INTO current_state_events (event_id, room_id, type, state_key) VALUES ('$late_name', '!late', 'm.room.name', '');
+INSERT INTO events (event_id, room_id, type, state_key, sender, stream_ordering, topological_ordering, processed, outlier)
+    VALUES ('$late_name', '!late', 'm.room.name', '', '@anna:hs.test', 3900000004, 2, true, false);
+SELECT type, name FROM joined_rooms WHERE room = '!late';
+BEGIN;
+INSERT INTO event_json (event_id, room_id, internal_metadata, json)
+    VALUES ('$late_name', '!late', '{}', '{"content": {"name": "Late"}}');
+INSERT INTO events (event_id, room_id, type, sender, stream_ordering, topological_ordering, processed, outlier)
+    VALUES ('$late_message', '!late', 'm.room.message', '@anna:hs.test', 3900000005, 3, true, false);
+COMMIT;
+SELECT type, name, latest, bump FROM joined_rooms WHERE room = '!late';

@@ -17,6 +17,7 @@ import pytest
 from harness.cluster import Cluster
 from oracle import Watcher
 from property.random_homeserver import RandomHomeserver, Statement, describe
+from property.random_script import RandomScript
 
 TESTS = Path(__file__).parent
 SCHEMA, OPERATIONS = "homeserver", "operations"
@@ -81,19 +82,49 @@ def run(connection: psycopg.Connection[Any], level: str, statements: list[Statem
         assert "event_forward_extremities" in str(fault)  # the homeserver's own deferred constraint
 
 
+def run_in_savepoints(connection: psycopg.Connection[Any], level: str, statements: list[Statement]) -> None:
+    """One transaction that goes on after every refusal of a constraint."""
+    connection.execute(f"BEGIN ISOLATION LEVEL {level}")
+    for statement in statements:
+        connection.execute("SAVEPOINT statement")
+        try:
+            connection.execute(statement.sql, statement.arguments or None)
+            connection.execute("RELEASE SAVEPOINT statement")
+        except (psycopg.errors.IntegrityError, psycopg.errors.RaiseException) as fault:
+            assert "sliding_sync" not in str(fault)
+            connection.execute("ROLLBACK TO SAVEPOINT statement")
+    connection.execute("COMMIT")
+
+
+def assert_right(watcher: Watcher, seed: int, number: int, level: str, statements: list[Statement]) -> None:
+    findings = watcher.check_step()
+    assert not findings, "\n".join(
+        [f"seed {seed}, transaction {number}, {level}:"]
+        + [f"    {describe(statement)}" for statement in statements]
+        + [str(finding) for finding in findings]
+    )
+
+
 @pytest.mark.parametrize("seed", range(_FIRST, _LAST + 1))
-def test_every_commit_is_right(connection: psycopg.Connection[Any], seed: int) -> None:
+def test_any_order_of_statements(connection: psycopg.Connection[Any], seed: int) -> None:
+    script = RandomScript(random.Random(seed))
+    connection.execute("SET client_min_messages = warning")
+    watcher = Watcher(connection, SCHEMA)
+    for number in range(_TRANSACTIONS):
+        statements = script.transaction()
+        level = script.random.choice(LEVELS)
+        run_in_savepoints(connection, level, statements)
+        assert_right(watcher, seed, number, level, statements)
+
+
+@pytest.mark.parametrize("seed", range(_FIRST, _LAST + 1))
+def test_any_operation_of_a_homeserver(connection: psycopg.Connection[Any], seed: int) -> None:
     homeserver = RandomHomeserver(random.Random(seed), both_writers=0.4 if seed % 2 else 0.0)
     watcher = Watcher(connection, SCHEMA)
     for number in range(_TRANSACTIONS):
         statements = homeserver.transaction()
         level = homeserver.random.choice(LEVELS)
         run(connection, level, statements)
-        findings = watcher.check_step()
-        assert not findings, "\n".join(
-            [f"seed {seed}, transaction {number}, {level}:"]
-            + [f"    {describe(statement)}" for statement in statements]
-            + [str(finding) for finding in findings]
-        )
+        assert_right(watcher, seed, number, level, statements)
     rows = connection.execute(f"SELECT count(*) FROM {SCHEMA}.sliding_sync_membership_snapshots").fetchone()
     assert rows and rows[0] > 0, "a run that writes nothing proves nothing"

@@ -50,7 +50,10 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
             {TEXTARRAYOID, TEXTARRAYOID}),
       memberships_(
           sql_text(
-              "SELECT k.n, r.room_id IS NOT NULL, l.event_id, l.membership, (e.room_id %= k.room_id), "
+              "SELECT k.n, r.room_id IS NOT NULL, l.event_id, l.membership, "
+              // an event of another room, type or user is none of this membership (H52)
+              "(e.room_id %= k.room_id AND e.type %= 'm.room.member' "
+              "AND COALESCE(e.state_key, rm.user_id, k.user_id) %= k.user_id), "
               "e.stream_ordering, "
               "e.sender, rm.sender, e.instance_name, e.outlier, "
               // the JSON is read for stripped state, and for a sender that stands nowhere else

@@ -17,6 +17,19 @@ std::string state_event_columns(const HomeserverSchema& schema) {
            ", j.json, (e.type %<> 'm.room.create' AND " + may_be_redacted(schema, "e") + ")";
 }
 
+// Drops the rows that are not wanted, in place.
+template <typename Wanted>
+void keep_rows(Rows& rows, Wanted wanted) {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        if (wanted(rows[i])) {
+            std::copy_n(rows.cells + i * rows.columns, rows.columns, rows.cells + kept * rows.columns);
+            ++kept;
+        }
+    }
+    rows.count = kept;
+}
+
 }  // namespace
 
 RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
@@ -54,7 +67,8 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
                        "JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.state_key %= '' "
                        "AND c.type %= ANY (" +
                        relevant_types_array() +
-                       ") JOIN %S.events e ON e.event_id %= c.event_id "
+                       ") JOIN %S.events e ON e.event_id %= c.event_id AND e.room_id %= c.room_id "
+                       "AND e.type %= c.type "
                        "JOIN %S.event_json j ON j.event_id %= c.event_id",
                    s.name),
           {TEXTARRAYOID}),
@@ -198,8 +212,14 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
         }
     }
     // The events are read as a reader sees them now, redactions of this very transaction included.
-    return state_events(state_events_by_id_.run(Arguments().texts(event_ids).numbers(positions)),
-                        room_ids.size());
+    Rows rows = state_events_by_id_.run(Arguments().texts(event_ids).numbers(positions));
+    keep_rows(rows, [&](std::span<const Cell> row) {
+        const std::size_t room = position(row[0]);
+        const auto kind = rules::state_kind(row[1].text());
+        return row[3].text() == room_ids[room] && kind &&
+               found[room][static_cast<std::size_t>(*kind)] == row[2].text();
+    });
+    return state_events(rows, room_ids.size());
 }
 
 RoomFacts::References RoomFacts::references(std::string_view room_id) {

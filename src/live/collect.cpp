@@ -34,11 +34,12 @@ enum Column : std::size_t {
     outlier,
     instance_name,
     stream_ordering,
+    state_key,
     rejection_reason
 };
-constexpr std::array<const char*, 8> names{"event_id",        "room_id",         "type",
-                                           "sender",          "outlier",         "instance_name",
-                                           "stream_ordering", "rejection_reason"};
+constexpr std::array<const char*, 9> names{"event_id",        "room_id",   "type",
+                                           "sender",          "outlier",   "instance_name",
+                                           "stream_ordering", "state_key", "rejection_reason"};
 ColumnNumbers<names.size()> columns;
 
 void inserted(NotedKeys& keys, const Row<names.size()>& row) {
@@ -76,7 +77,11 @@ void changed(NotedKeys& keys, const Row<names.size()>& row) {
     room.orderings = true;
     room.state = true;
     if (row.text(type) == member_type) {
-        note_event(keys, row.text(event_id)).membership = true;
+        if (row.is_null(state_key)) {
+            note_event(keys, row.text(event_id)).membership = true;  // older than the column (spec 1.5)
+        } else {
+            note_membership(keys, row.text(room_id), row.text(state_key));
+        }
     } else if (row.text(type) == redaction_type) {
         note_event(keys, row.text(event_id)).redaction = true;
     }

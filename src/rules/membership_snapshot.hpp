@@ -47,7 +47,7 @@ struct MembershipFacts {
     // local_current_membership and its event; event_id is empty when there is no membership row
     std::string event_id;
     std::string membership;
-    bool event_stored = false;  ///< in `events`, in this very room
+    bool event_stored = false;  ///< in `events`, as a membership of this user in this room
     /// events.stream_ordering, whatever the membership row says (H47).
     std::optional<std::int64_t> stream_ordering;
     std::optional<std::string> sender;                   ///< events.sender

@@ -25,8 +25,12 @@ namespace {
 // Lives in every C++ frame that an error has to cross; one that is still counted afterwards was jumped over.
 class Canary {
 public:
-    Canary() noexcept { ++alive; }
-    ~Canary() { --alive; }
+    Canary() noexcept {
+        ++alive;
+    }
+    ~Canary() {
+        --alive;
+    }
     Canary(const Canary&) = delete;
     Canary& operator=(const Canary&) = delete;
 
@@ -91,7 +95,8 @@ Datum told_later(const ErrorData* error) {
     run_sql("SELECT repeat('something else', 100)");
     return call_pg([&] {
         return CStringGetTextDatum(
-            error == nullptr ? "none" : psprintf("%s %s", unpack_sql_state(error->sqlerrcode), error->message));
+            error == nullptr ? "none"
+                             : psprintf("%s %s", unpack_sql_state(error->sqlerrcode), error->message));
     });
 }
 
@@ -121,11 +126,11 @@ void _PG_init() {
     RegisterXactCallback(sliding_sync::transaction_callback, nullptr);
 }
 
-#define BOUNDARY_TEST(name)                   \
-    extern "C" {                              \
-    PG_FUNCTION_INFO_V1(name);                \
-    PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
-    }                                         \
+#define BOUNDARY_TEST(name)                                                                                  \
+    extern "C" {                                                                                             \
+    PG_FUNCTION_INFO_V1(name);                                                                               \
+    PGDLLEXPORT Datum name(PG_FUNCTION_ARGS);                                                                \
+    }                                                                                                        \
     Datum name(PG_FUNCTION_ARGS)
 
 BOUNDARY_TEST(run_sql) {

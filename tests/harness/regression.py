@@ -15,8 +15,9 @@ _DRIVERS = Path("/usr/lib/postgresql") / PG_VERSION / "lib/pgxs/src/test"
 _TIMEOUT = 600
 
 # 15: "test rooms   ... ok   12 ms"; from 16 on: "ok 1   - rooms   12 ms"
-_RESULT = re.compile(
-    r"^(?:test )?(?:(?P<old>\S+) +\.\.\. (?P<old_result>ok|FAILED)|(?P<result>ok|not ok) +\d+ +[-+] (?P<name>\S+))"
+_RESULTS = (
+    re.compile(r"test (?P<name>\S+) +\.\.\. (?P<result>ok|FAILED)"),
+    re.compile(r"(?P<result>ok|not ok) +\d+ +[-+] (?P<name>\S+)"),
 )
 _DIFF = re.compile(r"^diff .*/(?P<name>[^/ ]+)\.out\n", re.MULTILINE)
 
@@ -88,8 +89,8 @@ def run(driver: Driver, cluster: Cluster, directory: Path) -> Run:
 
 
 def _results(output: str) -> dict[str, bool]:
-    found = filter(None, map(_RESULT.match, output.splitlines()))
-    return {hit["old"] or hit["name"]: (hit["old_result"] or hit["result"]) == "ok" for hit in found}
+    found = (hit for pattern in _RESULTS for hit in map(pattern.match, output.splitlines()) if hit)
+    return {hit["name"]: hit["result"] == "ok" for hit in found}
 
 
 def _by_name(differences: str) -> dict[str, str]:

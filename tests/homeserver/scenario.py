@@ -336,7 +336,7 @@ def forget_abandoned(w: World) -> None:
 
 
 def all_at_once(w: World) -> None:
-    """Many writers in the same rooms: serialisation failures, retries, several events in one transaction."""
+    """Many users act in the same rooms at the same time, one of whom renames them meanwhile."""
     rooms = [w.alice.create_room(preset="public_chat", name=f"busy {number}") for number in range(3)]
     w.rooms |= {f"busy {number}": room for number, room in enumerate(rooms)}
 

@@ -84,8 +84,11 @@ def history_of(picture: Picture, state: dict[str, str]) -> History:
 
 
 def current_relevant_state(picture: Picture, room_id: str) -> dict[str, str]:
+    """An event that is stored as one of another room or type is none of this state."""
     state = picture.current_state.get(room_id, {})
-    return {kind: state[(kind, "")] for kind in RELEVANT if (kind, "") in state}
+    found = {kind: state[(kind, "")] for kind in RELEVANT if (kind, "") in state}
+    events = picture.events
+    return {k: e for k, e in found.items() if e in events and events[e].room_id == room_id and events[e].type == k}
 
 
 def stripped_today(picture: Picture, event_id: str, membership: str) -> History:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from oracle.finding import Value
 from oracle.picture import Pair, Picture
 from oracle.reading import sender_of
+from oracle.values import MEMBER
 
 
 def membership_columns(picture: Picture, pair: Pair) -> dict[str, Value] | None:
@@ -14,7 +15,11 @@ def membership_columns(picture: Picture, pair: Pair) -> dict[str, Value] | None:
     if local is None or room_id not in picture.rooms:
         return None
     event = picture.events.get(local.event_id)
-    if event is None or event.room_id != room_id or event.stream_ordering is None:
+    if event is None or event.room_id != room_id or event.type != MEMBER or event.stream_ordering is None:
+        return None
+    row = picture.room_memberships.get(local.event_id)
+    about = event.state_key if event.state_key is not None else row.user_id if row else user_id
+    if about != user_id:
         return None
     sender = sender_of(picture, local.event_id)
     if sender is None:
@@ -33,7 +38,7 @@ def membership_columns(picture: Picture, pair: Pair) -> dict[str, Value] | None:
 def forgotten_column(picture: Picture, pair: Pair) -> int | None:
     """None when no membership row tells."""
     row = picture.room_memberships.get(picture.local_memberships[pair].event_id)
-    return None if row is None else int(row.forgotten != 0)
+    return None if row is None else int((row.forgotten or 0) != 0)
 
 
 def all_pairs(picture: Picture) -> set[Pair]:
