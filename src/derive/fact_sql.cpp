@@ -45,8 +45,8 @@ std::string is_rejected(const HomeserverSchema& schema, const std::string& event
 std::string may_be_redacted(const HomeserverSchema& schema, const std::string& event) {
     std::string condition = "(EXISTS (SELECT FROM %S.redactions x WHERE x.redacts %= " + event + ".event_id)";
     if (schema.has_ban_redactions) {
-        condition += " OR EXISTS (SELECT FROM %S.room_ban_redactions b WHERE b.room_id %= " + event +
-                     ".room_id AND b.user_id %= " + event + ".sender)";
+        condition +=
+            " OR EXISTS (SELECT FROM %S.room_ban_redactions b WHERE b.room_id %= " + event + ".room_id)";
     }
     return condition + ")";
 }

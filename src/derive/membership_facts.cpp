@@ -139,8 +139,8 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
         facts.room_has_current_state = row[15].boolean();
         if (row[16].boolean()) {
             candidates.push_back({row[2].text(), keys[n].room_id,
-                                  row[6].is_null ? std::string_view() : row[6].text(),
-                                  row[5].optional_number()});
+                                  row[6].is_null ? std::nullopt : std::optional(row[6].text()),
+                                  row[10].text(), row[5].optional_number()});
             places.push_back(n);
         }
         result[n].row = read_snapshot(keys[n], row.subspan(17));
@@ -181,7 +181,8 @@ MembershipFacts::earlier_invites(std::span<const MembershipKey> keys,
         invite.membership = row[5].text();
         invite.json = row[6].text();
         candidates.push_back({row[1].text(), row[2].text(),
-                              row[3].is_null ? std::string_view() : row[3].text(), row[4].optional_number()});
+                              row[3].is_null ? std::nullopt : std::optional(row[3].text()), row[6].text(),
+                              row[4].optional_number()});
     }
     const std::vector<bool> verdicts = redacted_.of(candidates);
     for (std::size_t i = 0; i < rows.count; ++i) {

@@ -9,7 +9,8 @@ namespace sliding_sync {
 struct RedactionCandidate {
     std::string_view event_id;
     std::string_view room_id;
-    std::string_view sender;  ///< empty when unknown
+    std::optional<std::string_view> sender;  ///< events.sender; where it is NULL the JSON tells
+    std::string_view json;
     std::optional<std::int64_t> stream_ordering;
 };
 

@@ -160,7 +160,7 @@ std::vector<rules::StateEvents> RoomFacts::state_events(Rows rows, std::size_t r
         result[position(row[0])][slot] = rules::StateEvent{row[7].text(), false, row[6].boolean()};
         if (row[8].boolean()) {
             candidates.push_back({row[2].text(), row[3].text(),
-                                  row[4].is_null ? std::string_view() : row[4].text(),
+                                  row[4].is_null ? std::nullopt : std::optional(row[4].text()), row[7].text(),
                                   row[5].optional_number()});
             places.emplace_back(position(row[0]), slot);
         }
