@@ -11,7 +11,7 @@ MODULE_big = sliding_sync
 SOURCES = $(sort $(wildcard src/*/*.cpp))
 OBJS = $(SOURCES:.cpp=.o)
 
-# SQL tests; `tests/run` adds the oracle after each of them.
+# SQL tests; `make check` adds the oracle after each of them.
 REGRESS = $(notdir $(basename $(sort $(wildcard sql/*.sql))))
 ISOLATION = $(notdir $(basename $(sort $(wildcard specs/*.spec))))
 REGRESS_OPTS = --inputdir=. --load-extension=sliding_sync
@@ -33,7 +33,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 else
 check: ## every test; the last line is "N passed, N failed"
-	@scripts/check
+	@scripts/install-packages && scripts/check
 endif
 
 -include $(SOURCES:.cpp=.d)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import Any, Iterator
 
 import psycopg
@@ -18,6 +19,8 @@ from harness.cluster import PG_VERSION, Cluster
 from harness.environment import PROJECT
 
 Connection = psycopg.Connection[Any]
+
+PG_CONFIG = f"/usr/lib/postgresql/{PG_VERSION}/bin/pg_config"
 
 FUNCTIONS = {
     "run_sql(statement text)": "void",
@@ -56,10 +59,9 @@ END $$
 def library(cluster: Cluster) -> str:
     """The test-only library, where the server can read it."""
     folder = PROJECT / "tests/backend"
-    pg_config = f"PG_CONFIG=/usr/lib/postgresql/{PG_VERSION}/bin/pg_config"
     with (folder / "Makefile").open() as makefile:
         fcntl.flock(makefile, fcntl.LOCK_EX)
-        subprocess.run(["make", "-s", "-C", str(folder), pg_config], check=True)
+        subprocess.run(["make", "-s", "-C", str(folder), f"PG_CONFIG={PG_CONFIG}"], check=True)
         return str(shutil.copy(folder / "boundary_test.so", cluster.root))
 
 
@@ -193,6 +195,41 @@ def test_the_count_of_destructors_can_be_wrong(cluster: Cluster, database: str) 
         with pytest.raises(errors.InternalError_, match="not through call_pg"):
             session.execute("SELECT raise_over_a_destructor()")
         assert value(session, "SELECT canaries()") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        ("sliding_sync::call_pg([] { return 1; });", None),
+        ("sliding_sync::enter_cpp([] { return 1; });", None),
+        ("sliding_sync::call_pg([] { return std::string(); });", "the frame may be left by longjmp"),
+        (
+            "sliding_sync::enter_cpp([] { return std::string(); });",
+            "what leaves a door belongs to the server",
+        ),
+    ],
+)
+def test_a_result_with_a_destructor_does_not_compile(tmp_path: Path, body: str, refused: str | None) -> None:
+    source = tmp_path / "result.cpp"
+    source.write_text(f'#include "guard/boundary.hpp"\nvoid f() {{ {body} }}\n')
+    headers = subprocess.run([PG_CONFIG, "--includedir-server"], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            "g++",
+            "-std=c++20",
+            "-fsyntax-only",
+            f"-I{PROJECT / 'src'}",
+            "-isystem",
+            headers.stdout.strip(),
+            source,
+        ],
+        capture_output=True,
+        text=True,
+    )
+    if refused is None:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode != 0 and refused in done.stderr
 
 
 # -- recovery

@@ -10,16 +10,17 @@ void or_remove(const std::function<void()>& work, const std::function<void()>& r
         work();
         return;
     }
-    const ErrorData* const failure = run_in_subtransaction(work);
+    ErrorData* const failure = run_in_subtransaction(work);
     if (failure == nullptr) {
         return;
     }
-    const ErrorData* const second = run_in_subtransaction(remove);
+    if (run_in_subtransaction(remove) != nullptr) {
+        throw PgError(failure);  // a row that may be wrong can neither be mended nor removed
+    }
     call_pg([&] {
         ereport(WARNING, errcode(failure->sqlerrcode),
                 errmsg("sliding_sync could not refresh derived rows: %s", failure->message),
-                second == nullptr ? errdetail("The rows concerned were removed; the transaction goes on.")
-                                  : errdetail("Removing the rows concerned failed too: %s", second->message),
+                errdetail("The rows concerned were removed; the transaction goes on."),
                 errhint("SET sliding_sync.on_failure = error shows the failing statement."));
     });
 }

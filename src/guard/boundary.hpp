@@ -1,5 +1,5 @@
 // The boundary between the server (errors by longjmp) and C++ (errors by exception). Only the two functions of
-// this header know both; the rules that callers keep are in docs/architecture.md.
+// this header know both; the rules that callers keep are in docs/boundary.md.
 #pragma once
 
 #include <type_traits>

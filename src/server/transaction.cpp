@@ -26,13 +26,16 @@ ErrorData* run_in_subtransaction(const std::function<void()>& body) {
         MemoryContextSwitchTo(context);
     });
     ErrorData* error = nullptr;
+    std::exception_ptr other;  // not the server's: it goes on, but only after our level is closed
     try {
         body();
     } catch (const PgError& caught) {
         error = caught.data();
+    } catch (...) {
+        other = std::current_exception();
     }
     call_pg([&] {
-        if (error == nullptr) {
+        if (error == nullptr && other == nullptr) {
             ReleaseCurrentSubTransaction();
         } else {
             RollbackAndReleaseCurrentSubTransaction();
@@ -40,6 +43,9 @@ ErrorData* run_in_subtransaction(const std::function<void()>& body) {
         MemoryContextSwitchTo(context);
         CurrentResourceOwner = owner;
     });
+    if (other != nullptr) {
+        std::rethrow_exception(other);
+    }
     if (error != nullptr && must_reach_the_client(error->sqlerrcode)) {
         throw PgError(error);
     }
