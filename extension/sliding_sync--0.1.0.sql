@@ -38,7 +38,32 @@ COMMENT ON FUNCTION sliding_sync.collect_room_memberships() IS 'trigger: notes w
 COMMENT ON FUNCTION sliding_sync.collect_current_state_events() IS 'trigger: notes what a changed row of current_state_events may have changed';
 COMMENT ON FUNCTION sliding_sync.collect_local_current_membership() IS 'trigger: notes what a changed row of local_current_membership may have changed';
 
+-- What could not be kept.
+
+CREATE TABLE sliding_sync.quarantine (
+    noted_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    schema_name text NOT NULL,
+    table_name text NOT NULL,
+    room_id text NOT NULL,
+    user_id text,
+    reason text NOT NULL,
+    sqlstate text NOT NULL,
+    message text NOT NULL
+);
+CREATE INDEX quarantine_room_id_idx ON sliding_sync.quarantine (room_id, user_id);
+COMMENT ON TABLE sliding_sync.quarantine IS
+    'keys whose derived row could not be made: the row was removed, the homeserver''s transaction went on; sliding_sync.repair_quarantine() tries them again';
+COMMENT ON COLUMN sliding_sync.quarantine.schema_name IS 'schema of the homeserver''s tables';
+COMMENT ON COLUMN sliding_sync.quarantine.table_name IS 'the derived table; empty when the rows concerned could not be found out';
+COMMENT ON COLUMN sliding_sync.quarantine.user_id IS 'NULL for a row of sliding_sync_joined_rooms';
+COMMENT ON COLUMN sliding_sync.quarantine.reason IS 'refresh_failed, fuse_blown or lookup_failed';
+
 -- For administrators.
+
+CREATE FUNCTION sliding_sync.repair_quarantine(OUT repaired bigint, OUT left_over bigint)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sliding_sync_repair_quarantine';
+COMMENT ON FUNCTION sliding_sync.repair_quarantine() IS
+    'makes the rows of the keys in quarantine once more and takes the keys out for which that works';
 
 CREATE FUNCTION sliding_sync.attach(target_schema text DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sliding_sync_attach';
@@ -76,7 +101,8 @@ $$;
 COMMENT ON FUNCTION sliding_sync.version() IS
     'the versions of library and SQL, which should be the same, and the schemas whose tables have the triggers';
 
-REVOKE ALL ON FUNCTION sliding_sync.attach(text), sliding_sync.detach(text), sliding_sync.flush() FROM PUBLIC;
+REVOKE ALL ON FUNCTION sliding_sync.attach(text), sliding_sync.detach(text), sliding_sync.flush(),
+    sliding_sync.repair_quarantine() FROM PUBLIC;
 
 -- Attach at once where there is a homeserver. The function is needed here only.
 

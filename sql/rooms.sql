@@ -277,3 +277,57 @@ INSERT INTO events (event_id, room_id, type, sender, stream_ordering, topologica
     VALUES ('$late_message', '!late', 'm.room.message', '@anna:hs.test', 3900000005, 3, true, false);
 COMMIT;
 SELECT type, name, latest, bump FROM joined_rooms WHERE room = '!late';
+
+-- H37: COPY, the tables in an order that nobody would choose, one transaction
+BEGIN;
+COPY local_current_membership (room_id, user_id, event_id, membership) FROM stdin;
+!copied1	@anna:hs.test	$copied1_join	join
+!copied2	@anna:hs.test	$copied2_join	join
+\.
+COPY current_state_events (event_id, room_id, type, state_key) FROM stdin;
+$copied1_create	!copied1	m.room.create	
+$copied1_join	!copied1	m.room.member	@anna:hs.test
+$copied2_name	!copied2	m.room.name	
+\.
+COPY events (event_id, room_id, type, state_key, sender, stream_ordering, topological_ordering, processed, outlier) FROM stdin;
+$copied1_create	!copied1	m.room.create		@anna:hs.test	3900000010	1	t	f
+$copied1_join	!copied1	m.room.member	@anna:hs.test	@anna:hs.test	3900000011	2	t	f
+$copied2_name	!copied2	m.room.name		@anna:hs.test	3900000012	1	t	f
+$copied2_join	!copied2	m.room.member	@anna:hs.test	@anna:hs.test	3900000013	2	t	f
+\.
+COPY event_json (event_id, room_id, internal_metadata, json) FROM stdin;
+$copied1_create	!copied1	{}	{"content": {"type": "m.space"}}
+$copied1_join	!copied1	{}	{}
+$copied2_name	!copied2	{}	{"content": {"name": "Copied"}}
+$copied2_join	!copied2	{}	{}
+\.
+INSERT INTO rooms (room_id) VALUES ('!copied1'), ('!copied2');
+COMMIT;
+SELECT room, latest, bump, type, name FROM joined_rooms WHERE room LIKE '!copied%';
+SELECT room, who, membership, ordering, known, type, name FROM snapshots WHERE room LIKE '!copied%';
+
+--
+-- More rooms than one pass takes
+--
+
+BEGIN;
+INSERT INTO rooms (room_id) SELECT '!many' || n FROM generate_series(1, 1200) n;
+INSERT INTO event_json (event_id, room_id, internal_metadata, json)
+    SELECT '$many' || n, '!many' || n, '{}', format('{"content": {"type": "t%s"}}', n) FROM generate_series(1, 1200) n;
+INSERT INTO events (event_id, room_id, type, state_key, sender, stream_ordering, topological_ordering, processed, outlier)
+    SELECT '$many' || n, '!many' || n, 'm.room.create', '', '@anna:hs.test', 4000000000 + n, 1, true, false
+    FROM generate_series(1, 1200) n;
+INSERT INTO current_state_events (event_id, room_id, type, state_key)
+    SELECT '$many' || n, '!many' || n, 'm.room.create', '' FROM generate_series(1, 1200) n;
+COMMIT;
+SELECT count(*), bool_and(latest - 4000000000 || '' = substr(type, 2)) AS right FROM joined_rooms WHERE room LIKE '!many%';
+-- a message in each
+INSERT INTO events (event_id, room_id, type, sender, stream_ordering, topological_ordering, processed, outlier)
+    SELECT '$many_messages' || n, '!many' || n, 'm.room.message', '@anna:hs.test', 4000010000 + n, 2, true, false
+    FROM generate_series(1, 1200) n;
+SELECT count(*), bool_and(latest - 4000010000 || '' = substr(type, 2) AND latest = bump) AS right FROM joined_rooms WHERE room LIKE '!many%';
+-- all of them deleted
+DELETE FROM events WHERE event_id LIKE '$many_messages%';
+SELECT count(*), bool_and(latest - 4000000000 || '' = substr(type, 2) AND latest = bump) AS right FROM joined_rooms WHERE room LIKE '!many%';
+DELETE FROM rooms WHERE room_id LIKE '!many%';
+SELECT count(*) FROM joined_rooms WHERE room LIKE '!many%';

@@ -150,7 +150,8 @@ void MembershipChanges::add(const MembershipKey& key, const std::optional<rules:
 Apply::Apply(const HomeserverSchema& s)
     : has_joined_rooms_(s.has_joined_rooms), has_membership_snapshots_(s.has_membership_snapshots),
       has_recalculate_queue_(s.has_recalculate_queue),
-      raise_one_(sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
+      raise_one_("raise_one",
+                 sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
                           "event_stream_ordering = GREATEST(j.event_stream_ordering, $2), "
                           "bump_stamp = GREATEST(j.bump_stamp, $3) WHERE j.room_id %= $1 AND "
                           "(j.event_stream_ordering %< $2 OR j.bump_stamp %< $3 OR "
@@ -158,6 +159,7 @@ Apply::Apply(const HomeserverSchema& s)
                           s.name),
                  {TEXTOID, INT8OID, INT8OID}),
       raise_many_(
+          "raise_many",
           sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
                    "event_stream_ordering = GREATEST(j.event_stream_ordering, v.latest), "
                    "bump_stamp = GREATEST(j.bump_stamp, v.latest_bump) "
@@ -168,21 +170,25 @@ Apply::Apply(const HomeserverSchema& s)
                    s.name),
           {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID}),
       existing_joined_rooms_(
+          "existing_joined_rooms",
           sql_text("SELECT j.room_id FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1)",
                    s.name),
           {TEXTARRAYOID}),
-      is_raised_(sql_text("SELECT j.event_stream_ordering %>= $2 AND "
+      is_raised_("is_raised",
+                 sql_text("SELECT j.event_stream_ordering %>= $2 AND "
                           "($3 IS NULL OR COALESCE(j.bump_stamp %>= $3, false)) "
                           "FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= $1",
                           s.name),
                  {TEXTOID, INT8OID, INT8OID}),
       insert_joined_rooms_(
+          "insert_joined_rooms",
           sql_text("INSERT INTO %S.sliding_sync_joined_rooms (" + std::string(joined_room_columns) +
                        ") SELECT " + std::string(joined_room_columns) + " FROM " +
                        std::string(joined_room_rows) + " ON CONFLICT (room_id) DO NOTHING RETURNING room_id",
                    s.name),
           joined_room_types),
       update_joined_rooms_(
+          "update_joined_rooms",
           sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
                    "event_stream_ordering = v.event_stream_ordering, bump_stamp = v.bump_stamp, "
                    "room_type = v.room_type, room_name = v.room_name, "
@@ -192,9 +198,11 @@ Apply::Apply(const HomeserverSchema& s)
                    s.name),
           joined_room_types),
       remove_joined_rooms_(
+          "remove_joined_rooms",
           sql_text("DELETE FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1)", s.name),
           {TEXTARRAYOID}),
       insert_memberships_(
+          "insert_memberships",
           sql_text("INSERT INTO %S.sliding_sync_membership_snapshots (" + std::string(membership_columns) +
                        ") SELECT " + std::string(membership_columns) + " FROM " +
                        std::string(membership_rows) +
@@ -202,6 +210,7 @@ Apply::Apply(const HomeserverSchema& s)
                    s.name),
           membership_types),
       update_memberships_(
+          "update_memberships",
           sql_text("UPDATE %S.sliding_sync_membership_snapshots m SET sender = v.sender, "
                    "membership_event_id = v.membership_event_id, membership = v.membership, "
                    "forgotten = v.forgotten, event_stream_ordering = v.event_stream_ordering, "
@@ -213,20 +222,24 @@ Apply::Apply(const HomeserverSchema& s)
                    s.name),
           membership_types),
       remove_memberships_(
+          "remove_memberships",
           sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m "
                    "USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) v(room_id, user_id) "
                    "WHERE m.room_id %= v.room_id AND m.user_id %= v.user_id",
                    s.name),
           {TEXTARRAYOID, TEXTARRAYOID}),
       remove_memberships_of_event_(
+          "remove_memberships_of_event",
           sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m WHERE m.membership_event_id %= $1 "
                    "RETURNING m.room_id, m.user_id",
                    s.name),
           {TEXTOID}),
       remove_memberships_of_room_(
+          "remove_memberships_of_room",
           sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1", s.name),
           {TEXTOID}),
       remove_queue_of_room_(
+          "remove_queue_of_room",
           sql_text("DELETE FROM %S.sliding_sync_joined_rooms_to_recalculate q WHERE q.room_id %= $1", s.name),
           {TEXTOID}) {}
 

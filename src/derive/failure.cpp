@@ -3,26 +3,111 @@
 #include "server/settings.hpp"
 #include "server/transaction.hpp"
 
+extern "C" {
+#include "utils/timestamp.h"
+}
+
 namespace sliding_sync {
 
-void or_remove(const std::function<void()>& work, const std::function<void()>& remove) {
-    if (on_failure == static_cast<int>(OnFailure::error)) {
-        work();
-        return;
+namespace {
+
+constexpr int failures_to_blow = 8;
+constexpr std::int64_t retry_after_microseconds = 30'000'000;
+
+bool raises() noexcept {
+    return on_failure == static_cast<int>(OnFailure::error);
+}
+
+void remove_and_note(const HomeserverSchema& schema, const GuardedWork& work, std::size_t begin,
+                     std::size_t end, QuarantineReason reason, ErrorData* error) {
+    const ErrorData* const second = run_in_subtransaction([&] {
+        work.remove(begin, end);
+        std::vector<QuarantineKey> keys;
+        for (std::size_t i = begin; i < end; ++i) {
+            keys.push_back(work.key(i));
+        }
+        quarantine(schema, work.derived_table, keys, reason, *error);
+    });
+    if (second != nullptr) {
+        throw PgError(error);  // a row that may be wrong can neither be mended nor removed
     }
-    ErrorData* const failure = run_in_subtransaction(work);
-    if (failure == nullptr) {
-        return;
-    }
-    if (run_in_subtransaction(remove) != nullptr) {
-        throw PgError(failure);  // a row that may be wrong can neither be mended nor removed
-    }
+}
+
+void warn(const ErrorData* failure, const char* detail) {
     call_pg([&] {
         ereport(WARNING, errcode(failure->sqlerrcode),
                 errmsg("sliding_sync could not refresh derived rows: %s", failure->message),
-                errdetail("The rows concerned were removed; the transaction goes on."),
-                errhint("SET sliding_sync.on_failure = error shows the failing statement."));
+                errdetail("%s", detail), errhint("See sliding_sync.quarantine."));
     });
+}
+
+// What a blown fuse tells of the rows that it removes.
+ErrorData fuse_error() {
+    static char message[] = "refreshes kept failing; see the rows with reason refresh_failed";
+    ErrorData error{};
+    error.sqlerrcode = ERRCODE_INTERNAL_ERROR;
+    error.message = message;
+    return error;
+}
+
+std::size_t carry_out_range(const HomeserverSchema& schema, Fuse& fuse, const GuardedWork& work,
+                            std::size_t begin, std::size_t end) {
+    if (fuse.is_blown()) {
+        ErrorData error = fuse_error();
+        remove_and_note(schema, work, begin, end, QuarantineReason::fuse_blown, &error);
+        return end - begin;
+    }
+    ErrorData* const failure = run_in_subtransaction([&] { work.work(begin, end); });
+    if (failure == nullptr) {
+        fuse.succeeded();
+        return 0;
+    }
+    if (end - begin > 1) {
+        const std::size_t middle = begin + (end - begin) / 2;
+        return carry_out_range(schema, fuse, work, begin, middle) +
+               carry_out_range(schema, fuse, work, middle, end);
+    }
+    fuse.failed();
+    remove_and_note(schema, work, begin, end, QuarantineReason::refresh_failed, failure);
+    warn(failure, fuse.is_blown() ? "It kept failing: for a while rows are removed without another try."
+                                  : "The row concerned was removed; the transaction goes on.");
+    return 1;
+}
+
+}  // namespace
+
+bool Fuse::is_blown() const noexcept {
+    return failures_ >= failures_to_blow && generation_ == catalog_generation() &&
+           GetCurrentTimestamp() < retry_at_;
+}
+
+void Fuse::failed() noexcept {
+    ++failures_;
+    retry_at_ = GetCurrentTimestamp() + retry_after_microseconds;
+    generation_ = catalog_generation();
+}
+
+std::size_t carry_out(const HomeserverSchema& schema, Fuse& fuse, const GuardedWork& work) {
+    if (raises()) {
+        work.work(0, work.count);
+        return 0;
+    }
+    return carry_out_range(schema, fuse, work, 0, work.count);
+}
+
+bool look_up(const HomeserverSchema& schema, const std::function<void()>& work) {
+    if (raises()) {
+        work();
+        return true;
+    }
+    const ErrorData* const failure = run_in_subtransaction(work);
+    if (failure == nullptr) {
+        return true;
+    }
+    const QuarantineKey nothing{"", std::nullopt};
+    quarantine(schema, "", {&nothing, 1}, QuarantineReason::lookup_failed, *failure);
+    warn(failure, "Which rooms the change concerns could not be found out.");
+    return false;
 }
 
 }  // namespace sliding_sync

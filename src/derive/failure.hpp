@@ -1,14 +1,45 @@
 // What happens when a step of the street fails (design section 4).
 #pragma once
 
-#include "guard/boundary.hpp"
+#include "derive/quarantine.hpp"
 
 namespace sliding_sync {
 
-/// Runs `work` in a subtransaction. What fails there, and could not be handled by the homeserver, costs the derived
-/// rows concerned and not its transaction: `remove` takes them away, and a WARNING tells why. An absent row is filled
-/// by the next change or by a backfill; a wrong one would be believed. The error is raised with
-/// sliding_sync.on_failure = error, when it must reach the client, and when not even the removal works.
-void or_remove(const std::function<void()>& work, const std::function<void()>& remove);
+/// Stops a backend from paying for an error in every transaction while refreshes keep failing, for instance in the
+/// middle of a homeserver's migration. It is whole again after one that goes through, and another is tried after
+/// a while or as soon as the catalog has changed.
+class Fuse {
+public:
+    /// True while refreshes are not even tried.
+    [[nodiscard]] bool is_blown() const noexcept;
+    void succeeded() noexcept {
+        failures_ = 0;
+    }
+    void failed() noexcept;
+
+private:
+    int failures_ = 0;  ///< in a row
+    std::int64_t retry_at_ = 0;
+    std::uint64_t generation_ = 0;
+};
+
+/// Work on a number of keys that may fail.
+struct GuardedWork {
+    const char* derived_table;
+    std::size_t count;
+    std::function<void(std::size_t begin, std::size_t end)> work;
+    std::function<void(std::size_t begin, std::size_t end)> remove;  ///< takes away the keys' derived rows
+    std::function<QuarantineKey(std::size_t)> key;
+};
+
+/// Carries the work out in a subtransaction. What fails there, and could not be handled by the homeserver, costs the
+/// derived rows of the keys concerned and not its transaction: they are found by halving, their rows removed, and
+/// noted in quarantine. An absent row is filled by the next change or by repair; a wrong one would be believed.
+/// Raised are: every error with sliding_sync.on_failure = error, what must reach the client, and the error of a row
+/// that cannot even be removed. Answers how many keys went into quarantine.
+std::size_t carry_out(const HomeserverSchema& schema, Fuse& fuse, const GuardedWork& work);
+
+/// The same for a look-up: true when it went through, otherwise it is noted in quarantine.
+[[nodiscard]] bool look_up(const HomeserverSchema& schema, const std::function<void()>& work);
 
 }  // namespace sliding_sync

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "derive/apply.hpp"
+#include "derive/failure.hpp"
 #include "derive/key_lookup.hpp"
 #include "derive/membership_facts.hpp"
 #include "derive/room_facts.hpp"
@@ -23,6 +24,7 @@ struct Homeserver {
     HomeserverSchema schema;
     std::uint64_t generation = 0;
     std::unique_ptr<Street> street;
+    Fuse fuse;
 };
 
 /// The homeserver whose tables live in this schema; looks its shape up again when the catalog has changed.

@@ -41,7 +41,8 @@ constexpr std::string_view membership_keys =
 
 MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
     : redacted_(redacted),
-      lock_(sql_text(
+      lock_("lock_memberships",
+            sql_text(
                 "SELECT m.room_id FROM %S.sliding_sync_membership_snapshots m "
                 "WHERE (m.room_id, m.user_id) %= ANY (SELECT k.room_id, k.user_id FROM ROWS FROM "
                 "(pg_catalog.unnest($1), "
@@ -49,6 +50,7 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                 s.name),
             {TEXTARRAYOID, TEXTARRAYOID}),
       memberships_(
+          "memberships",
           sql_text(
               "SELECT k.n, r.room_id IS NOT NULL, l.event_id, l.membership, "
               // an event of another room, type or user is none of this membership (H52)
@@ -78,6 +80,7 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
               s.name),
           {TEXTARRAYOID, TEXTARRAYOID}),
       memberships_before_(
+          "memberships_before",
           sql_text("SELECT k.n, l.event_id, c.event_id, "
                    "EXISTS (SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id), " +
                        std::string(snapshot_columns) + " FROM " + std::string(membership_keys) +
@@ -91,6 +94,7 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                    s.name),
           {TEXTARRAYOID, TEXTARRAYOID}),
       earlier_invites_(
+          "earlier_invites",
           sql_text("SELECT k.n, x.event_id, x.room_id, x.sender, x.stream_ordering, x.membership, x.json "
                    "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
                    "WITH ORDINALITY k(room_id, user_id, event_id, n) "

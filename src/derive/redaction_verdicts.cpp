@@ -29,7 +29,8 @@ rules::RedactionEvent redaction_event(std::span<const Cell> row, std::deque<std:
 
 RedactionVerdicts::RedactionVerdicts(const HomeserverSchema& s)
     : has_ban_redactions_(s.has_ban_redactions),
-      redactions_(sql_text("SELECT k.n, " + std::string(s.has_redaction_recheck ? "x.recheck" : "true") +
+      redactions_("redactions",
+                  sql_text("SELECT k.n, " + std::string(s.has_redaction_recheck ? "x.recheck" : "true") +
                                ", (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " +
                                is_rejected(s, "e") +
                                ", (e.room_id %= k.room_id), e.sender, j.json, j.internal_metadata "
@@ -41,6 +42,7 @@ RedactionVerdicts::RedactionVerdicts(const HomeserverSchema& s)
                            s.name),
                   {TEXTARRAYOID, TEXTARRAYOID}),
       ban_redactions_(
+          "ban_redactions",
           sql_text(
               "SELECT k.n, x.redact_end_ordering, (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " +
                   is_rejected(s, "e") +

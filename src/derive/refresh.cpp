@@ -2,7 +2,7 @@
 
 #include <map>
 
-#include "derive/failure.hpp"
+#include "server/settings.hpp"
 #include "server/transaction.hpp"
 
 namespace sliding_sync {
@@ -246,29 +246,36 @@ bool only_raises(const RoomChange& room) noexcept {
     return !room.orderings && !room.state && !room.touched;
 }
 
-// A plain message raises two numbers: no facts are needed. Rooms without a row are left for a closer look (H89).
-std::uint64_t raise_orderings(Homeserver& homeserver, std::vector<RoomChange>& rooms) {
+// A plain message raises two numbers: no facts are needed. What is left in `rooms` needs a closer look, rooms without
+// a row among it (H89).
+void raise(Homeserver& homeserver, std::vector<RoomChange>& rooms, Refreshed& refreshed) {
     std::vector<RaisedOrderings> raised;
     for (const RoomChange& room : rooms) {
         if (only_raises(room) && room.latest) {
             raised.push_back({room.room_id, *room.latest, room.latest_bump});
         }
     }
-    if (raised.empty()) {
-        return 0;
-    }
-    std::uint64_t written = 0;
     std::vector<std::string_view> missing;
-    {
+    const auto raise_all = [&] {
         const SpiConnection connection;
         const auto applied = homeserver.street->apply.raise_orderings(raised);
-        written = applied.written;
+        refreshed.rows_written += applied.written;
         missing = applied.again;  // views on the caller's keys
+    };
+    if (!raised.empty()) {
+        // Constants on existing rows of a plain table: only what the homeserver must see can go wrong, and a
+        // subtransaction would cost every message a transaction id. Where more can, the rooms are looked at closer.
+        const bool is_plain =
+            homeserver.schema.joined_rooms_is_plain && (fault == nullptr || fault[0] == '\0');
+        if (is_plain) {
+            raise_all();
+        } else if (run_in_subtransaction(raise_all) != nullptr) {
+            return;
+        }
     }
     std::erase_if(rooms, [&](const RoomChange& room) {
         return only_raises(room) && std::find(missing.begin(), missing.end(), room.room_id) == missing.end();
     });
-    return written;
 }
 
 template <typename Item, typename Pass>
@@ -284,6 +291,7 @@ Refreshed& Refreshed::operator+=(const Refreshed& other) noexcept {
     joined_rooms += other.joined_rooms;
     memberships += other.memberships;
     rows_written += other.rows_written;
+    failed += other.failed;
     return *this;
 }
 
@@ -303,25 +311,41 @@ Refreshed refresh(Homeserver& homeserver, Changes changes) {
     }
     if (homeserver.schema.has_joined_rooms) {
         refreshed.joined_rooms = changes.rooms.size();
-        refreshed.rows_written += raise_orderings(homeserver, changes.rooms);
-        std::erase_if(changes.rooms,
-                      [](const RoomChange& room) { return only_raises(room) && !room.latest; });
+        raise(homeserver, changes.rooms, refreshed);
         in_passes(changes.rooms, [&](std::span<const RoomChange> pass) {
-            or_remove([&] { refreshed.rows_written += refresh_joined_rooms(homeserver, pass); },
-                      [&] {
-                          const SpiConnection connection;
-                          homeserver.street->apply.remove_joined_rooms(room_ids_of(pass));
-                      });
+            refreshed.failed += carry_out(homeserver.schema, homeserver.fuse,
+                                          {joined_rooms_table, pass.size(),
+                                           [&](std::size_t begin, std::size_t end) {
+                                               refreshed.rows_written += refresh_joined_rooms(
+                                                   homeserver, pass.subspan(begin, end - begin));
+                                           },
+                                           [&](std::size_t begin, std::size_t end) {
+                                               const SpiConnection connection;
+                                               homeserver.street->apply.remove_joined_rooms(
+                                                   room_ids_of(pass.subspan(begin, end - begin)));
+                                           },
+                                           [&](std::size_t i) {
+                                               return QuarantineKey{pass[i].room_id, std::nullopt};
+                                           }});
         });
     }
     if (homeserver.schema.has_membership_snapshots) {
         refreshed.memberships = changes.memberships.size();
         in_passes(changes.memberships, [&](std::span<const MembershipKey> pass) {
-            or_remove([&] { refreshed.rows_written += refresh_memberships(homeserver, pass, oldest_new); },
-                      [&] {
-                          const SpiConnection connection;
-                          homeserver.street->apply.remove_memberships(pass);
-                      });
+            refreshed.failed +=
+                carry_out(homeserver.schema, homeserver.fuse,
+                          {membership_snapshots_table, pass.size(),
+                           [&](std::size_t begin, std::size_t end) {
+                               refreshed.rows_written += refresh_memberships(
+                                   homeserver, pass.subspan(begin, end - begin), oldest_new);
+                           },
+                           [&](std::size_t begin, std::size_t end) {
+                               const SpiConnection connection;
+                               homeserver.street->apply.remove_memberships(pass.subspan(begin, end - begin));
+                           },
+                           [&](std::size_t i) {
+                               return QuarantineKey{pass[i].room_id, pass[i].user_id};
+                           }});
         });
     }
     return refreshed;

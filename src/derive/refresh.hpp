@@ -27,6 +27,7 @@ struct Refreshed {
     std::uint64_t joined_rooms = 0;  ///< rooms looked at
     std::uint64_t memberships = 0;   ///< memberships looked at
     std::uint64_t rows_written = 0;  ///< rows inserted, updated or deleted
+    std::uint64_t failed = 0;        ///< keys that went into quarantine
 
     Refreshed& operator+=(const Refreshed& other) noexcept;
 };

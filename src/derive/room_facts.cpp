@@ -35,11 +35,13 @@ void keep_rows(Rows& rows, Wanted wanted) {
 RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
     : redacted_(redacted), has_joined_rooms_(s.has_joined_rooms),
       has_membership_snapshots_(s.has_membership_snapshots),
-      lock_(sql_text("SELECT j.room_id FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1) "
+      lock_("lock_joined_rooms",
+            sql_text("SELECT j.room_id FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1) "
                      "ORDER BY j.room_id FOR NO KEY UPDATE",
                      s.name),
             {TEXTARRAYOID}),
       joined_rooms_(
+          "joined_rooms",
           sql_text("SELECT k.n, r.room_id IS NOT NULL, j.xmin, j.event_stream_ordering, j.bump_stamp, "
                    "j.room_type, j.room_name, j.is_encrypted, j.tombstone_successor_room_id "
                    "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
@@ -48,6 +50,7 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
                    s.name),
           {TEXTARRAYOID}),
       orderings_(
+          "orderings",
           sql_text(
               "SELECT k.n, "
               "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= k.room_id AND NOT e.outlier "
@@ -62,6 +65,7 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
               s.name),
           {TEXTARRAYOID}),
       current_state_(
+          "current_state",
           sql_text("SELECT " + state_event_columns(s) +
                        " FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
                        "JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.state_key %= '' "
@@ -73,6 +77,7 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
                    s.name),
           {TEXTARRAYOID}),
       current_state_ids_(
+          "current_state_ids",
           sql_text("SELECT k.n, c.type, c.event_id "
                    "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
                    "JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.state_key %= '' "
@@ -80,7 +85,8 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
                        relevant_types_array() + ")",
                    s.name),
           {TEXTARRAYOID}),
-      new_state_ids_(sql_text("SELECT k.n, e.type, e.event_id FROM ROWS FROM (pg_catalog.unnest($1), "
+      new_state_ids_("new_state_ids",
+                     sql_text("SELECT k.n, e.type, e.event_id FROM ROWS FROM (pg_catalog.unnest($1), "
                               "pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, oldest, n) "
                               "JOIN %S.events e ON e.room_id %= k.room_id AND e.stream_ordering %>= k.oldest "
                               "AND e.type %= ANY (" +
@@ -89,9 +95,11 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
                                   is_rejected(s, "e") + " ORDER BY e.stream_ordering",
                               s.name),
                      {TEXTARRAYOID, INT8ARRAYOID}),
-      visible_before_(sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name),
+      visible_before_("visible_before",
+                      sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name),
                       {TEXTARRAYOID}),
       state_events_by_id_(
+          "state_events_by_id",
           sql_text("SELECT " + state_event_columns(s) +
                        " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) k(event_id, n) "
                        "JOIN %S.events e ON e.event_id %= k.event_id "
@@ -99,12 +107,14 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
                    s.name),
           {TEXTARRAYOID, INT8ARRAYOID}),
       joined_room_reference_(
+          "joined_room_reference",
           sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= $1 AND NOT "
                    "EXISTS "
                    "(SELECT FROM %S.events e WHERE e.stream_ordering %= j.event_stream_ordering))",
                    s.name),
           {TEXTOID}),
       snapshot_reference_(
+          "snapshot_reference",
           sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1)",
                    s.name),
           {TEXTOID}) {}

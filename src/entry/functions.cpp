@@ -1,5 +1,6 @@
 // The doors of the SQL-callable functions.
 #include "admin/attach.hpp"
+#include "admin/repair_quarantine.hpp"
 #include "live/flush.hpp"
 
 extern "C" {
@@ -64,6 +65,15 @@ SLIDING_SYNC_FUNCTION(sliding_sync_attach_at_creation) {
 SLIDING_SYNC_FUNCTION(sliding_sync_detach) {
     using namespace sliding_sync;
     return enter_cpp([&] { return Int64GetDatum(detach(text_argument(fcinfo, 0))); });
+}
+
+SLIDING_SYNC_FUNCTION(sliding_sync_repair_quarantine) {
+    using namespace sliding_sync;
+    return enter_cpp([&] {
+        const Repaired done = repair_quarantine();
+        return row_result<2>(fcinfo, {Int64GetDatum(done.repaired), Int64GetDatum(done.left_over)},
+                             {false, false});
+    });
 }
 
 SLIDING_SYNC_FUNCTION(sliding_sync_flush) {

@@ -1,6 +1,5 @@
 #include "live/flush.hpp"
 
-#include "derive/failure.hpp"
 #include "live/noted.hpp"
 #include "live/resolve.hpp"
 #include "server/transaction.hpp"
@@ -138,8 +137,7 @@ Refreshed refresh_noted(const NotedKeys& keys) {
     Refreshed refreshed = refresh_everything(homeserver, keys);
     KeyResolver resolver(homeserver, keys);  // owns the texts it adds, until the refresh is done
     if (resolver.has_work()) {
-        or_remove([&] { resolver.resolve(changes); },
-                  [] { /* which rows it concerns could not be found out */ });
+        resolver.resolve(changes);
         merge(changes);
     }
     refreshed += refresh(homeserver, std::move(changes));

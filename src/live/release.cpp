@@ -1,6 +1,7 @@
 #include "live/release.hpp"
 
 #include "live/flush.hpp"
+#include "live/noted.hpp"
 #include "live/row.hpp"
 #include "server/transaction.hpp"
 
@@ -41,6 +42,43 @@ std::uint32_t statement_number(FmgrInfo* function) noexcept {
     return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(function->fn_extra));
 }
 
+// Should the careful way fail, the rows of the whole room go: the homeserver's DELETE must not.
+void carry_out_or_remove_room(Homeserver& homeserver, std::string_view room_id,
+                              const std::function<void()>& work) {
+    const WriteAs owner(homeserver.schema.derived_owner);
+    carry_out(homeserver.schema, homeserver.fuse,
+              {joined_rooms_table, 1, [&](std::size_t, std::size_t) { work(); },
+               [&](std::size_t, std::size_t) {
+                   const SpiConnection connection;
+                   homeserver.street->apply.remove_room(room_id);
+               },
+               [&](std::size_t) {
+                   return QuarantineKey{room_id, std::nullopt};
+               }});
+}
+
+// Re-points or removes the room's own row, and the snapshots of memberships that went in this transaction.
+void release_room_of_events(const NotedKeys& keys, NotedRoom& room, Homeserver& homeserver) {
+    const std::string_view room_id = view(room.room_id);
+    const auto references = [&] {
+        const SpiConnection connection;
+        return homeserver.street->rooms.references(room_id);
+    };
+    RoomFacts::References found = references();
+    if (found.joined_room || found.snapshots) {
+        flush_room_now(keys, room);
+        found = references();
+    }
+    room.has_snapshots = found.snapshots;
+}
+
+void release_membership(NotedKeys& keys, const DeletedRow& deleted, Homeserver& homeserver) {
+    const SpiConnection connection;
+    for (const MembershipKey& key : homeserver.street->apply.remove_memberships_of_event(deleted.event_id)) {
+        call_pg([&] { note_membership(keys, key.room_id, key.user_id); });
+    }
+}
+
 void release_event(NotedKeys& keys, const DeletedRow& deleted, std::uint32_t statement) {
     NotedRoom& room = *call_pg([&] { return &note_room(keys, deleted.room_id); });
     const bool first = room.released_in != statement;
@@ -51,27 +89,15 @@ void release_event(NotedKeys& keys, const DeletedRow& deleted, std::uint32_t sta
     if (!OidIsValid(homeserver.schema.derived_owner)) {
         return;
     }
-    const WriteAs owner(homeserver.schema.derived_owner);
-    if (first) {
-        const auto references = [&] {
-            const SpiConnection connection;
-            return homeserver.street->rooms.references(deleted.room_id);
-        };
-        RoomFacts::References found = references();
-        if (found.joined_room || found.snapshots) {
-            flush_room_now(keys, room);
-            found = references();
+    carry_out_or_remove_room(homeserver, deleted.room_id, [&] {
+        if (first) {
+            release_room_of_events(keys, room, homeserver);
         }
-        room.has_snapshots = found.snapshots;
-        room.released_in = statement;
-    }
-    if (deleted.is_membership && room.has_snapshots) {
-        const SpiConnection connection;
-        for (const MembershipKey& key :
-             homeserver.street->apply.remove_memberships_of_event(deleted.event_id)) {
-            call_pg([&] { note_membership(keys, key.room_id, key.user_id); });
+        if (deleted.is_membership && room.has_snapshots) {
+            release_membership(keys, deleted, homeserver);
         }
-    }
+    });
+    room.released_in = statement;
 }
 
 void release_room(const NotedKeys& keys, const DeletedRow& deleted) {

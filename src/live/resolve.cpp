@@ -4,7 +4,8 @@
 
 namespace sliding_sync {
 
-KeyResolver::KeyResolver(Homeserver& homeserver, const NotedKeys& keys) : lookup_(homeserver.street->lookup) {
+KeyResolver::KeyResolver(Homeserver& homeserver, const NotedKeys& keys)
+    : schema_(homeserver.schema), lookup_(homeserver.street->lookup) {
     for_each<NotedEvent>(keys.events, [&](const NotedEvent& event) {
         if (event.redaction) {
             redactions_.push_back(view(event.event_id));
@@ -28,18 +29,30 @@ bool KeyResolver::has_work() const noexcept {
 }
 
 void KeyResolver::resolve(Changes& changes) {
-    const SpiConnection connection;
-    if (!redactions_.empty()) {
+    const auto look_up = [&](const auto& add) {
+        return sliding_sync::look_up(schema_, [&] {
+            const SpiConnection connection;
+            add();
+        });
+    };
+    const auto add_rooms_of_state = [&] {
         add_rooms(lookup_.rooms_of_state_events(redactions_), changes, false);
+    };
+    // A redaction and its target stand in one room, so that the events' own rooms cover more than is needed.
+    const auto add_rooms_of_redactions = [&] {
+        add_rooms(lookup_.rooms_of_events(redactions_), changes, false);
+    };
+    if (!redactions_.empty() && !look_up(add_rooms_of_state)) {
+        (void)look_up(add_rooms_of_redactions);
     }
     if (!rejections_.empty()) {
-        add_rooms(lookup_.rooms_of_events(rejections_), changes, true);
+        (void)look_up([&] { add_rooms(lookup_.rooms_of_events(rejections_), changes, true); });
     }
     if (!memberships_.empty()) {
-        add_memberships(lookup_.memberships_of_events(memberships_), changes);
+        (void)look_up([&] { add_memberships(lookup_.memberships_of_events(memberships_), changes); });
     }
     if (!rooms_.empty()) {
-        add_memberships(lookup_.memberships_of_rooms(rooms_), changes);
+        (void)look_up([&] { add_memberships(lookup_.memberships_of_rooms(rooms_), changes); });
     }
 }
 

@@ -12,7 +12,8 @@ public:
 
     [[nodiscard]] bool has_work() const noexcept;
 
-    /// Adds what it finds; the same key may then stand in `changes` more than once.
+    /// Adds what it finds; the same key may then stand in `changes` more than once. A look-up that fails is noted in
+    /// quarantine.
     void resolve(Changes& changes);
 
 private:
@@ -20,6 +21,7 @@ private:
     void add_rooms(const std::vector<std::string_view>& room_ids, Changes& changes, bool orderings);
     void add_memberships(const std::vector<MembershipKey>& found, Changes& changes);
 
+    const HomeserverSchema& schema_;
     KeyLookup& lookup_;
     std::vector<std::string_view> redactions_;
     std::vector<std::string_view> rejections_;

@@ -57,10 +57,13 @@ inline constexpr std::array<const char*, 13> membership_snapshots_column_names{"
 /// What the schema of one homeserver looks like now.
 struct HomeserverSchema {
     Oid namespace_oid = InvalidOid;
-    std::string name;                ///< quoted as an identifier
+    std::string name;  ///< quoted as an identifier
+    std::string unquoted_name;
     Oid derived_owner = InvalidOid;  ///< owner of the derived tables
     bool has_joined_rooms = false;   ///< with all its columns, here and in the next one
     bool has_membership_snapshots = false;
+    bool joined_rooms_is_plain =
+        false;  ///< nothing of its own can make an UPDATE fail: triggers, checks, policies
     bool has_recalculate_queue = false;
     bool has_rejections = false;
     bool has_redaction_recheck = false;  ///< redactions.recheck, from schema 94
@@ -68,6 +71,9 @@ struct HomeserverSchema {
 
     friend bool operator==(const HomeserverSchema&, const HomeserverSchema&) = default;
 };
+
+/// The owner of a relation, or InvalidOid. C calls only.
+[[nodiscard]] Oid relation_owner(Oid relation);
 
 /// Looks the schema up in the catalog; raises PgError only.
 [[nodiscard]] HomeserverSchema read_homeserver_schema(Oid namespace_oid);

@@ -9,12 +9,13 @@ extern "C" {
 namespace sliding_sync {
 
 bool enabled = true;
-int on_failure = static_cast<int>(OnFailure::remove);
+char* fault = nullptr;
+int on_failure = static_cast<int>(OnFailure::quarantine);
 
 namespace {
 
 const config_enum_entry on_failure_options[] = {
-    {"remove", static_cast<int>(OnFailure::remove), false},
+    {"quarantine", static_cast<int>(OnFailure::quarantine), false},
     {"error", static_cast<int>(OnFailure::error), false},
     {nullptr, 0, false},
 };
@@ -30,8 +31,11 @@ void define_settings() {
                              "What a failing refresh does to the transaction it belongs to.",
                              "remove: the derived rows concerned are removed and the transaction commits. "
                              "error: the error is raised.",
-                             &on_failure, static_cast<int>(OnFailure::remove), on_failure_options,
+                             &on_failure, static_cast<int>(OnFailure::quarantine), on_failure_options,
                              PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable(
+        "sliding_sync.fault", "Makes a statement of the extension fail, for tests.", nullptr, &fault, "",
+        PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, nullptr, nullptr, nullptr);
     MarkGUCPrefixReserved("sliding_sync");
 }
 

@@ -7,8 +7,11 @@ namespace sliding_sync {
 extern bool enabled;
 
 /// `sliding_sync.on_failure`: what a failing refresh does to the homeserver's transaction (design section 4).
-enum class OnFailure : int { remove, error };
+enum class OnFailure : int { quarantine, error };
 extern int on_failure;
+
+/// `sliding_sync.fault`: names a statement that fails on purpose, for tests; superusers only. nullptr or "" is none.
+extern char* fault;
 
 void define_settings();
 

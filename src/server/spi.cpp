@@ -1,5 +1,7 @@
 #include "server/spi.hpp"
 
+#include "server/settings.hpp"
+
 #include <exception>
 
 extern "C" {
@@ -132,6 +134,22 @@ Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(cons
     });
 }
 
+// sliding_sync.fault is "name" or "name:SQLSTATE", with "*" for every name.
+void fail_on_purpose(const char* name) {
+    const char* const colon = strchr(fault, ':');
+    const std::size_t length = colon != nullptr ? static_cast<std::size_t>(colon - fault) : strlen(fault);
+    const bool meant =
+        (length == 1 && fault[0] == '*') || (strlen(name) == length && strncmp(fault, name, length) == 0);
+    if (!meant) {
+        return;
+    }
+    int sqlstate = ERRCODE_INTERNAL_ERROR;
+    if (colon != nullptr && strlen(colon + 1) == 5) {
+        sqlstate = MAKE_SQLSTATE(colon[1], colon[2], colon[3], colon[4], colon[5]);
+    }
+    raise_pg_error(sqlstate, psprintf("fault injected at %s", name));
+}
+
 }  // namespace
 
 SpiConnection::SpiConnection() : exceptions_(std::uncaught_exceptions()) {
@@ -198,6 +216,9 @@ Rows Statement::run(const Arguments& arguments, View view) {
     auto* const values = const_cast<Datum*>(arguments.values_.data());
     const char* const nulls = arguments.nulls_.data();
     return call_pg([&]() -> Rows {
+        if (fault != nullptr && fault[0] != '\0') {
+            fail_on_purpose(name_);
+        }
         if (plan_ == nullptr) {
             // one generic plan: the shapes of our statements do not depend on the values
             SPIPlanPtr const fresh = SPI_prepare_cursor(sql_.c_str(), static_cast<int>(types_.size()),

@@ -78,8 +78,9 @@ enum class View {
 /// A statement whose plan is kept for the life of the backend and planned once for all parameter values.
 class Statement {
 public:
-    /// `types` are the types of $1, $2, ...
-    Statement(std::string sql, std::vector<Oid> types) : sql_(std::move(sql)), types_(std::move(types)) {}
+    /// `name` is what sliding_sync.fault calls the statement; `types` are the types of $1, $2, ...
+    Statement(const char* name, std::string sql, std::vector<Oid> types)
+        : name_(name), sql_(std::move(sql)), types_(std::move(types)) {}
     Statement(const Statement&) = delete;
     Statement& operator=(const Statement&) = delete;
     Statement(Statement&&) = delete;
@@ -93,6 +94,7 @@ public:
     }
 
 private:
+    const char* name_;
     std::string sql_;
     std::vector<Oid> types_;
     SPIPlanPtr plan_ = nullptr;

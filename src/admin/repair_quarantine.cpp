@@ -1,0 +1,80 @@
+#include "admin/repair_quarantine.hpp"
+
+#include "derive/refresh.hpp"
+
+extern "C" {
+#include "catalog/namespace.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+struct Key {
+    std::string schema;
+    std::string room_id;
+    std::optional<std::string> user_id;
+};
+
+std::vector<Key> keys_in_quarantine() {
+    const SpiConnection connection;
+    const Rows rows = query_once(
+        "SELECT DISTINCT q.schema_name, q.room_id, q.user_id FROM sliding_sync.quarantine q "
+        "WHERE q.table_name OPERATOR(pg_catalog.<>) '' ORDER BY q.schema_name, q.room_id, q.user_id");
+    std::vector<Key> keys;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        keys.push_back(
+            {std::string(rows[i][0].text()), std::string(rows[i][1].text()), rows[i][2].optional_text()});
+    }
+    return keys;
+}
+
+std::int64_t count_in_quarantine() {
+    const SpiConnection connection;
+    return query_once("SELECT pg_catalog.count(*) FROM sliding_sync.quarantine")[0][0].number;
+}
+
+void take_out(const Key& key) {
+    const SpiConnection connection;
+    run_once("DELETE FROM sliding_sync.quarantine q WHERE q.schema_name OPERATOR(pg_catalog.=) " +
+             quoted_literal(key.schema) + " AND q.room_id OPERATOR(pg_catalog.=) " +
+             quoted_literal(key.room_id) + " AND q.table_name OPERATOR(pg_catalog.<>) '' AND " +
+             (key.user_id ? "q.user_id OPERATOR(pg_catalog.=) " + quoted_literal(*key.user_id)
+                          : std::string("q.user_id IS NULL")));
+}
+
+bool refresh_key(const Key& key) {
+    const Oid namespace_oid = call_pg([&] { return get_namespace_oid(key.schema.c_str(), true); });
+    if (!OidIsValid(namespace_oid)) {
+        return true;  // the homeserver is gone, and its rows with it
+    }
+    Homeserver& homeserver = homeserver_in(namespace_oid);
+    homeserver.fuse.succeeded();  // somebody asks for another try
+    Changes changes;
+    if (key.user_id) {
+        changes.memberships.push_back({key.room_id, *key.user_id});
+    } else {
+        RoomChange room;
+        room.room_id = key.room_id;
+        room.orderings = true;
+        room.state = true;
+        changes.rooms.push_back(room);
+    }
+    return refresh(homeserver, std::move(changes)).failed == 0;
+}
+
+}  // namespace
+
+Repaired repair_quarantine() {
+    Repaired result;
+    for (const Key& key : keys_in_quarantine()) {
+        if (refresh_key(key)) {
+            take_out(key);
+            ++result.repaired;
+        }
+    }
+    result.left_over = count_in_quarantine();
+    return result;
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,75 @@
+#include "derive/quarantine.hpp"
+
+#include "server/transaction.hpp"
+
+extern "C" {
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "utils/lsyscache.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+// The owner of sliding_sync.quarantine, or InvalidOid.
+Oid quarantine_owner() {
+    return call_pg([]() -> Oid {
+        const Oid schema = get_namespace_oid("sliding_sync", true);
+        const Oid table = OidIsValid(schema) ? get_relname_relid("quarantine", schema) : InvalidOid;
+        return OidIsValid(table) ? relation_owner(table) : InvalidOid;
+    });
+}
+
+}  // namespace
+
+const char* reason_code(QuarantineReason reason) noexcept {
+    switch (reason) {
+    case QuarantineReason::refresh_failed:
+        return "refresh_failed";
+    case QuarantineReason::fuse_blown:
+        return "fuse_blown";
+    case QuarantineReason::lookup_failed:
+        return "lookup_failed";
+    }
+    return "";
+}
+
+void quarantine(const HomeserverSchema& schema, const char* derived_table,
+                std::span<const QuarantineKey> keys, QuarantineReason reason, const ErrorData& error) {
+    const Oid owner = quarantine_owner();
+    if (!OidIsValid(owner)) {
+        return;
+    }
+    static Statement insert(
+        "insert_quarantine",
+        sql_text(
+            "INSERT INTO sliding_sync.quarantine (schema_name, table_name, room_id, user_id, reason, "
+            "sqlstate, "
+            "message) SELECT $1, $2, k.room_id, k.user_id, $5, $6, $7 "
+            "FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4)) k(room_id, user_id) "
+            "WHERE NOT EXISTS (SELECT FROM sliding_sync.quarantine q WHERE q.schema_name %= $1 "
+            "AND q.table_name %= $2 AND q.room_id %= k.room_id "
+            "AND COALESCE(q.user_id, '') %= COALESCE(k.user_id, '') AND q.reason %= $5 AND q.sqlstate %= $6)",
+            ""),
+        {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID});
+    std::vector<std::string_view> room_ids;
+    std::vector<std::optional<std::string_view>> user_ids;
+    for (const QuarantineKey& key : keys) {
+        room_ids.push_back(key.room_id);
+        user_ids.push_back(key.user_id);
+    }
+    const WriteAs writer(owner);
+    const SpiConnection connection;
+    const std::string sqlstate = call_pg([&]() -> const char* { return unpack_sql_state(error.sqlerrcode); });
+    insert.run(Arguments()
+                   .text(schema.unquoted_name)
+                   .text(derived_table)
+                   .texts(room_ids)
+                   .texts(user_ids)
+                   .text(reason_code(reason))
+                   .text(sqlstate)
+                   .text(error.message != nullptr ? error.message : ""));
+}
+
+}  // namespace sliding_sync

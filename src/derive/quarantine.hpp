@@ -1,0 +1,27 @@
+// Where keys are noted whose derived rows could not be made (design section 4).
+#pragma once
+
+#include "derive/fact_sql.hpp"
+
+namespace sliding_sync {
+
+struct QuarantineKey {
+    std::string_view room_id;
+    std::optional<std::string_view> user_id;  ///< nothing for a room's own row
+};
+
+/// Why a key is in quarantine; documented in docs/diagnostics.md.
+enum class QuarantineReason : std::uint8_t {
+    refresh_failed,  ///< its facts could not be read, or its row could not be written
+    fuse_blown,      ///< refreshes had kept failing: its row was removed without another try
+    lookup_failed,   ///< which rooms a change concerns could not be found out; the key is empty
+};
+
+[[nodiscard]] const char* reason_code(QuarantineReason reason) noexcept;
+
+/// Adds a row for each key to sliding_sync.quarantine, unless it stands there with this SQLSTATE already. Written as
+/// the owner of that table, since nobody else may. Does nothing when the extension is gone.
+void quarantine(const HomeserverSchema& schema, const char* derived_table,
+                std::span<const QuarantineKey> keys, QuarantineReason reason, const ErrorData& error);
+
+}  // namespace sliding_sync
