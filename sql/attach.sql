@@ -35,6 +35,8 @@ SELECT p.proname, p.prorettype::regtype FROM pg_proc p WHERE p.pronamespace = 's
 -- what only the owner may call
 SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'sliding_sync'::regnamespace
     AND NOT has_function_privilege('public', p.oid, 'EXECUTE') ORDER BY p.proname;
+SELECT relname FROM pg_class WHERE relnamespace = 'sliding_sync'::regnamespace AND relkind <> 'i'
+    AND has_table_privilege('public', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE');
 -- nothing runs with the rights of its owner, nobody but the owner may put objects into the schema
 SELECT proname FROM pg_proc WHERE pronamespace = 'sliding_sync'::regnamespace AND prosecdef;
 SELECT has_schema_privilege('public', 'sliding_sync', 'USAGE') AS usage, has_schema_privilege('public', 'sliding_sync', 'CREATE') AS creates;
@@ -71,7 +73,7 @@ SELECT count(*) FROM pg_depend d JOIN pg_trigger t ON d.classid = 'pg_trigger'::
 WHERE tgname LIKE 'A\_%' AND refobjsubid <> 0;
 -- the tables belong to the homeserver and not to the extension
 SELECT objid::regclass FROM pg_depend WHERE deptype = 'e' AND classid = 'pg_class'::regclass
-    AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'sliding_sync');
+    AND objid NOT IN (SELECT oid FROM pg_class WHERE relnamespace = 'sliding_sync'::regnamespace) AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'sliding_sync');
 
 -- again: nothing changes
 CREATE TEMP TABLE triggers AS SELECT oid, tgname, tgrelid FROM pg_trigger;

@@ -97,18 +97,50 @@ TABLE newest;
 -- sliding_sync.on_failure
 --
 
--- remove: the rows that cannot be written are removed, the homeserver's transaction goes on
+-- quarantine: a row that cannot be written is removed and noted, the homeserver's transaction goes on
 ALTER TABLE sliding_sync_joined_rooms ADD CONSTRAINT unlikely CHECK (room_name <> 'Fails');
 SHOW sliding_sync.on_failure;
+SELECT create_room('!other', '@anna:hs.test', name => 'Other') \gset
+CREATE VIEW noted AS SELECT table_name, room_id, user_id, reason, sqlstate, message FROM sliding_sync.quarantine
+    WHERE schema_name = 'settings';
+BEGIN;
+SELECT rename('!other', '@anna:hs.test', 'Other 2') \gset
 SELECT rename('!r', '@anna:hs.test', 'Fails') \gset
+COMMIT;
 TABLE newest;
+TABLE noted;
 SELECT count(*) FROM event_json WHERE json LIKE '%Fails%';
--- the next change that can be written brings the row back
+-- the other room of that transaction has its row
+SELECT room, name FROM joined_rooms;
+-- another try, in vain; and when the obstacle is gone
+SELECT sliding_sync.repair_quarantine() \gset
+TABLE newest;
+SELECT count(*) FROM noted;
+ALTER TABLE sliding_sync_joined_rooms DROP CONSTRAINT unlikely;
+SELECT sliding_sync.repair_quarantine() \gset
+TABLE newest;
+SELECT count(*) FROM noted;
+-- the next change that can be written brings the row back as well
+ALTER TABLE sliding_sync_joined_rooms ADD CONSTRAINT unlikely CHECK (room_name <> 'Fails too');
+SELECT rename('!r', '@anna:hs.test', 'Fails too') \gset
 SELECT rename('!r', '@anna:hs.test', 'Four') \gset
 TABLE newest;
+-- a membership: the snapshot alone is removed, not the rows of the others
+ALTER TABLE sliding_sync_membership_snapshots ADD CONSTRAINT unlikely CHECK (user_id <> '@evil:hs.test');
+BEGIN;
+SELECT join('!r', '@evil:hs.test') \gset
+SELECT join('!r', '@good:hs.test') \gset
+COMMIT;
+TABLE newest;
+SELECT who FROM snapshots WHERE who IN ('@evil', '@good');
+SELECT table_name, room_id, user_id, reason, sqlstate FROM noted WHERE user_id IS NOT NULL;
+ALTER TABLE sliding_sync_membership_snapshots DROP CONSTRAINT unlikely;
+SELECT sliding_sync.repair_quarantine() \gset
+SELECT who FROM snapshots WHERE who IN ('@evil', '@good');
+DROP VIEW noted;
 -- error: the transaction fails
 SET sliding_sync.on_failure = error;
-SELECT rename('!r', '@anna:hs.test', 'Fails') \gset
+SELECT rename('!r', '@anna:hs.test', 'Fails too') \gset
 TABLE newest;
 RESET sliding_sync.on_failure;
 ALTER TABLE sliding_sync_joined_rooms DROP CONSTRAINT unlikely;

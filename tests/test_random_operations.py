@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-from pathlib import Path
 from typing import Any, Iterator
 
 import psycopg
@@ -18,9 +16,8 @@ from harness.cluster import Cluster
 from oracle import Watcher
 from property.random_homeserver import RandomHomeserver, Statement, describe
 from property.random_script import RandomScript
+from schemas import OPERATIONS, SCHEMA, make_homeserver
 
-TESTS = Path(__file__).parent
-SCHEMA, OPERATIONS = "homeserver", "operations"
 LEVELS = ["READ COMMITTED", "REPEATABLE READ", "REPEATABLE READ", "SERIALIZABLE"]
 
 _FIRST, _LAST = (int(part) for part in os.environ.get("SLIDING_SYNC_SEEDS", "1-16").split("-"))
@@ -40,18 +37,7 @@ def template(cluster: Cluster) -> str:
     """A database with an empty homeserver, its operations, and the triggers."""
     name = "random_template"
     cluster.create_database(name)
-    for schema, file in ((SCHEMA, "base_schema.sql"), (OPERATIONS, "homeserver_ops.sql")):
-        cluster.execute(f"CREATE SCHEMA {schema}", name)
-        info = cluster.conninfo(name)
-        path = SCHEMA if schema == SCHEMA else f"{OPERATIONS},{SCHEMA}"
-        subprocess.run(
-            [cluster.bin / "psql", "-q", "-X", "-v", "ON_ERROR_STOP=1", "-h", info["host"], "-p", str(info["port"])]
-            + ["-U", info["user"], "-d", name, "-f", str(TESTS / file)],
-            env=os.environ | {"PGOPTIONS": f"-c client_min_messages=warning -c search_path={path}"},
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-    cluster.execute("CREATE EXTENSION sliding_sync", name)
+    make_homeserver(cluster, name)
     return name
 
 

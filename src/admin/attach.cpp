@@ -18,9 +18,13 @@ namespace sliding_sync {
 namespace {
 
 // Without these there is no homeserver; the others may be missing in older schemas.
-constexpr std::array<BaseTable, 6> required_tables{
-    BaseTable::events,           BaseTable::event_json,           BaseTable::rooms,
-    BaseTable::room_memberships, BaseTable::current_state_events, BaseTable::local_current_membership};
+constexpr std::array<BaseTable, 7> required_tables{BaseTable::events,
+                                                   BaseTable::event_json,
+                                                   BaseTable::redactions,
+                                                   BaseTable::rooms,
+                                                   BaseTable::room_memberships,
+                                                   BaseTable::current_state_events,
+                                                   BaseTable::local_current_membership};
 
 struct RequiredColumn {
     BaseTable table;
@@ -29,11 +33,12 @@ struct RequiredColumn {
 };
 
 // The columns that name keys or decide rows; a table without them is of another shape.
-constexpr std::array<RequiredColumn, 22> required_columns{{
+constexpr std::array<RequiredColumn, 25> required_columns{{
     {BaseTable::events, "event_id", "text"},
     {BaseTable::events, "room_id", "text"},
     {BaseTable::events, "type", "text"},
     {BaseTable::events, "sender", "text"},
+    {BaseTable::events, "state_key", "text"},
     {BaseTable::events, "outlier", "boolean"},
     {BaseTable::events, "instance_name", "text"},
     {BaseTable::events, "stream_ordering", "bigint"},
@@ -42,6 +47,8 @@ constexpr std::array<RequiredColumn, 22> required_columns{{
     {BaseTable::event_json, "room_id", "text"},
     {BaseTable::event_json, "json", "text"},
     {BaseTable::event_json, "internal_metadata", "text"},
+    {BaseTable::redactions, "event_id", "text"},
+    {BaseTable::redactions, "redacts", "text"},
     {BaseTable::rooms, "room_id", "text"},
     {BaseTable::room_memberships, "event_id", "text"},
     {BaseTable::room_memberships, "forgotten", "integer"},
@@ -146,9 +153,29 @@ void check_base_tables(const std::string& schema) {
 
 enum class Mode { check, make };
 
+// Our writes name the key columns in ON CONFLICT, which needs a unique index on just these.
+void check_key(const std::string& schema, Oid relation, const char* table, const std::string& key) {
+    const Rows rows = query_once(
+        "SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) " +
+        std::to_string(relation) +
+        " AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND "
+        "(SELECT pg_catalog.string_agg(a.attname, ',' ORDER BY a.attname) FROM pg_catalog.pg_attribute a "
+        "WHERE a.attrelid OPERATOR(pg_catalog.=) i.indrelid AND a.attnum OPERATOR(pg_catalog.=) ANY "
+        "(i.indkey)) "
+        "OPERATOR(pg_catalog.=) " +
+        quoted_literal(key));
+    if (rows.count == 0) {
+        throw Error(ERRCODE_INVALID_OBJECT_DEFINITION,
+                    "table \"" + schema + "." + table + "\" does not have the shape of a homeserver's",
+                    "There is no unique index on (" + key + ").",
+                    "Synapse makes it as the table's primary key.");
+    }
+}
+
 template <std::size_t count>
 void check_or_make(const std::string& schema, const std::string& owner, const char* table,
-                   const char* definition, const std::array<ColumnDefinition, count>& columns, Mode mode) {
+                   const char* definition, const std::array<ColumnDefinition, count>& columns,
+                   const std::string& key, Mode mode) {
     const auto relation = find_relation(schema, table);
     if (!relation && mode == Mode::check) {
         return;
@@ -170,6 +197,7 @@ void check_or_make(const std::string& schema, const std::string& owner, const ch
     for (const ColumnDefinition& column : columns) {
         check_column(schema, relation->oid, table, column.name, column.type);
     }
+    check_key(schema, relation->oid, table, key);
 }
 
 // Objects made while an extension is created become its members, and would be dropped with it. These belong to the
@@ -193,9 +221,10 @@ private:
 void make_derived_tables(const std::string& schema, Mode mode) {
     const OutsideExtension outside;
     const std::string owner = find_relation(schema, table_name(BaseTable::events))->owner;
-    check_or_make(schema, owner, joined_rooms_table, create_joined_rooms, joined_rooms_columns, mode);
+    check_or_make(schema, owner, joined_rooms_table, create_joined_rooms, joined_rooms_columns, "room_id",
+                  mode);
     check_or_make(schema, owner, membership_snapshots_table, create_membership_snapshots,
-                  membership_snapshots_columns, mode);
+                  membership_snapshots_columns, "room_id,user_id", mode);
 }
 
 bool has_trigger(Oid relation, const char* name) {
@@ -265,7 +294,7 @@ void check_schema(const std::string& schema) {
 std::string quoted_list(const std::vector<std::string>& names) {
     std::string list;
     for (const std::string& name : names) {
-        list += (list.empty() ? "\"" : ", \"") + name + "\"";
+        list += (list.empty() ? "" : ", ") + quoted_identifier(name);
     }
     return list;
 }
@@ -281,10 +310,11 @@ std::string attach(const std::optional<std::string>& schema) {
     }
     const std::vector<std::string> found = homeserver_schemas();
     if (found.empty()) {
-        throw Error(ERRCODE_UNDEFINED_TABLE, "no homeserver was found in this database",
-                    "No schema holds the tables events, current_state_events and local_current_membership.",
-                    "Connect to the homeserver's database, or start the homeserver once so that it makes its "
-                    "tables.");
+        throw Error(
+            ERRCODE_UNDEFINED_TABLE, "no homeserver was found in this database",
+            "No schema holds all of the tables that name rooms, events, memberships and current state.",
+            "Connect to the homeserver's database, or start the homeserver once so that it makes its "
+            "tables.");
     }
     if (found.size() > 1) {
         throw Error(ERRCODE_AMBIGUOUS_ALIAS, "more than one homeserver was found in this database",

@@ -1,6 +1,7 @@
 #include "derive/failure.hpp"
 
 #include "server/settings.hpp"
+#include "server/spi.hpp"
 #include "server/transaction.hpp"
 
 extern "C" {
@@ -20,6 +21,7 @@ bool raises() noexcept {
 
 void remove_and_note(const HomeserverSchema& schema, const GuardedWork& work, std::size_t begin,
                      std::size_t end, QuarantineReason reason, ErrorData* error) {
+    const LastResort last_resort;
     const ErrorData* const second = run_in_subtransaction([&] {
         work.remove(begin, end);
         std::vector<QuarantineKey> keys;

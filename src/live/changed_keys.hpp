@@ -28,8 +28,9 @@ struct NotedRoom {
     std::int64_t latest;       ///< PG_INT64_MIN: none
     std::int64_t latest_bump;  ///< PG_INT64_MIN: none
     std::int64_t oldest_new;   ///< PG_INT64_MAX: none
-    std::int32_t events_inserted;
-    std::int32_t jsons_inserted;
+    /// XOR over the hashes of the ids inserted into `events` and `event_json`: zero when every new event came with
+    /// its JSON, which is the usual case.
+    std::uint64_t unmatched;
     std::uint32_t
         released_in;     ///< the last DELETE statement whose foreign keys were looked after (release.hpp)
     bool has_snapshots;  ///< that look found membership snapshots of the room

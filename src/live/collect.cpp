@@ -2,6 +2,11 @@
 
 #include "live/row.hpp"
 #include "rules/event_types.hpp"
+#include "server/transaction.hpp"
+
+extern "C" {
+#include "common/hashfn.h"
+}
 
 namespace sliding_sync {
 
@@ -19,6 +24,11 @@ bool is_unchanged(const Change<count>& change) {
         }
     }
     return true;
+}
+
+std::uint64_t id_hash(std::string_view event_id) noexcept {
+    return hash_bytes_extended(reinterpret_cast<const unsigned char*>(event_id.data()),
+                               static_cast<int>(event_id.size()), 0);
 }
 
 constexpr std::string_view member_type = "m.room.member";
@@ -44,9 +54,12 @@ ColumnNumbers<names.size()> columns;
 
 void inserted(NotedKeys& keys, const Row<names.size()>& row) {
     NotedRoom& room = note_room(keys, row.text(room_id));
-    ++room.events_inserted;
+    room.unmatched ^= id_hash(row.text(event_id));
     const std::string_view event_type = row.text(type);
     if (event_type == redaction_type) {
+        // At READ COMMITTED what it redacts may be stored by somebody whom our look-up does not see yet, but whom a
+        // look at the locked row does.
+        room.state = room.state || is_read_committed();
         // its row in `redactions` may have come first
         note_event(keys, row.text(event_id)).redaction = true;
     } else if (rules::state_kind(event_type)) {
@@ -116,8 +129,7 @@ ColumnNumbers<names.size()> columns;
 void collect(const TriggerData& trigger, NotedKeys& keys) {
     const auto change = read_change(trigger, columns, names);
     if (!change.before) {
-        // The usual case is a new event whose `events` row follows; JSON that came late is told by the counts.
-        ++note_room(keys, change.after->text(room_id)).jsons_inserted;
+        note_room(keys, change.after->text(room_id)).unmatched ^= id_hash(change.after->text(event_id));
         return;
     }
     if (change.after && !change.after->differs(*change.before, json) &&
@@ -213,8 +225,8 @@ void collect(const TriggerData& trigger, NotedKeys& keys) {
 
 namespace room_memberships {
 
-enum Column : std::size_t { room_id, user_id, forgotten };
-constexpr std::array<const char*, 3> names{"room_id", "user_id", "forgotten"};
+enum Column : std::size_t { room_id, user_id, sender, forgotten };
+constexpr std::array<const char*, 4> names{"room_id", "user_id", "sender", "forgotten"};
 ColumnNumbers<names.size()> columns;
 
 void collect(const TriggerData& trigger, NotedKeys& keys) {

@@ -30,7 +30,7 @@ RoomChange room_change(const NotedRoom& room, bool distrust) {
     RoomChange change;
     change.room_id = view(room.room_id);
     change.orderings = room.orderings || distrust;
-    change.state = room.state || distrust || room.jsons_inserted > room.events_inserted;
+    change.state = room.state || distrust || room.unmatched != 0;
     change.touched = room.touched;
     change.latest = known(room.latest, PG_INT64_MIN);
     change.latest_bump = known(room.latest_bump, PG_INT64_MIN);

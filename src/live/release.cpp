@@ -42,19 +42,21 @@ std::uint32_t statement_number(FmgrInfo* function) noexcept {
     return static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(function->fn_extra));
 }
 
-// Should the careful way fail, the rows of the whole room go: the homeserver's DELETE must not.
-void carry_out_or_remove_room(Homeserver& homeserver, std::string_view room_id,
-                              const std::function<void()>& work) {
+// The homeserver's DELETE must not fail because of us: when `work` does, `remove` is what is left.
+void carry_out_for_room(Homeserver& homeserver, std::string_view room_id, const std::function<void()>& work,
+                        const std::function<void()>& remove) {
     const WriteAs owner(homeserver.schema.derived_owner);
     carry_out(homeserver.schema, homeserver.fuse,
               {joined_rooms_table, 1, [&](std::size_t, std::size_t) { work(); },
-               [&](std::size_t, std::size_t) {
-                   const SpiConnection connection;
-                   homeserver.street->apply.remove_room(room_id);
-               },
+               [&](std::size_t, std::size_t) { remove(); },
                [&](std::size_t) {
                    return QuarantineKey{room_id, std::nullopt};
                }});
+}
+
+void remove_room(Homeserver& homeserver, std::string_view room_id) {
+    const SpiConnection connection;
+    homeserver.street->apply.remove_room(room_id);
 }
 
 // Re-points or removes the room's own row, and the snapshots of memberships that went in this transaction.
@@ -89,14 +91,16 @@ void release_event(NotedKeys& keys, const DeletedRow& deleted, std::uint32_t sta
     if (!OidIsValid(homeserver.schema.derived_owner)) {
         return;
     }
-    carry_out_or_remove_room(homeserver, deleted.room_id, [&] {
+    const auto careful = [&] {
         if (first) {
             release_room_of_events(keys, room, homeserver);
         }
         if (deleted.is_membership && room.has_snapshots) {
             release_membership(keys, deleted, homeserver);
         }
-    });
+    };
+    carry_out_for_room(homeserver, deleted.room_id, careful,
+                       [&] { remove_room(homeserver, deleted.room_id); });
     room.released_in = statement;
 }
 
@@ -105,9 +109,8 @@ void release_room(const NotedKeys& keys, const DeletedRow& deleted) {
     if (!OidIsValid(homeserver.schema.derived_owner)) {
         return;
     }
-    const WriteAs owner(homeserver.schema.derived_owner);
-    const SpiConnection connection;
-    homeserver.street->apply.remove_room(deleted.room_id);
+    const auto remove = [&] { remove_room(homeserver, deleted.room_id); };
+    carry_out_for_room(homeserver, deleted.room_id, remove, remove);
 }
 
 }  // namespace

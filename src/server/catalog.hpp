@@ -65,7 +65,7 @@ struct HomeserverSchema {
     bool joined_rooms_is_plain =
         false;  ///< nothing of its own can make an UPDATE fail: triggers, checks, policies
     bool has_recalculate_queue = false;
-    bool has_rejections = false;
+    bool has_rejections = false;  ///< `rejections`; events.rejection_reason says the same since schema 68
     bool has_redaction_recheck = false;  ///< redactions.recheck, from schema 94
     bool has_ban_redactions = false;     ///< room_ban_redactions, from schema 92
 

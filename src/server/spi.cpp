@@ -134,13 +134,17 @@ Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(cons
     });
 }
 
-// sliding_sync.fault is "name" or "name:SQLSTATE", with "*" for every name.
+int last_resorts = 0;
+
+// sliding_sync.fault is "name" or "name:SQLSTATE", with "*" for every name, and "!" before it to reach last resorts.
 void fail_on_purpose(const char* name) {
-    const char* const colon = strchr(fault, ':');
-    const std::size_t length = colon != nullptr ? static_cast<std::size_t>(colon - fault) : strlen(fault);
-    const bool meant =
-        (length == 1 && fault[0] == '*') || (strlen(name) == length && strncmp(fault, name, length) == 0);
-    if (!meant) {
+    const bool everywhere = fault[0] == '!';
+    const char* const wanted = everywhere ? fault + 1 : fault;
+    const char* const colon = strchr(wanted, ':');
+    const std::size_t length = colon != nullptr ? static_cast<std::size_t>(colon - wanted) : strlen(wanted);
+    const bool is_meant =
+        (length == 1 && wanted[0] == '*') || (strlen(name) == length && strncmp(wanted, name, length) == 0);
+    if (!is_meant || (last_resorts > 0 && !everywhere)) {
         return;
     }
     int sqlstate = ERRCODE_INTERNAL_ERROR;
@@ -151,6 +155,14 @@ void fail_on_purpose(const char* name) {
 }
 
 }  // namespace
+
+LastResort::LastResort() noexcept {
+    ++last_resorts;
+}
+
+LastResort::~LastResort() {
+    --last_resorts;
+}
 
 SpiConnection::SpiConnection() : exceptions_(std::uncaught_exceptions()) {
     call_pg([] {

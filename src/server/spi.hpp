@@ -101,6 +101,16 @@ private:
     std::uint64_t processed_ = 0;
 };
 
+/// While one is open, statements are the last resort after a failure: sliding_sync.fault reaches them only with a
+/// "!" before the name, so that tests can tell a step that fails from a cure that fails.
+class LastResort {
+public:
+    LastResort() noexcept;
+    ~LastResort();
+    LastResort(const LastResort&) = delete;
+    LastResort& operator=(const LastResort&) = delete;
+};
+
 /// Text as an SQL literal, and as an identifier that is quoted where it must be.
 std::string quoted_literal(std::string_view text);
 std::string quoted_identifier(std::string_view text);
