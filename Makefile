@@ -28,17 +28,20 @@ PG_CONFIG ?= pg_config
 override with_llvm = no
 srcdir ?= .
 # PGXS has a `check` target of its own, which only says that it is not supported
-ifeq ($(filter check demo help,$(MAKECMDGOALS)),)
+ifeq ($(filter check check-long demo help,$(MAKECMDGOALS)),)
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 else
 check: ## every test; the last line is "N passed, N failed"
 	@scripts/install-packages && scripts/check
+
+check-long: ## check, then what takes an hour: fuzzing, long variants, 10^5 random transactions, memcheck
+	@scripts/install-packages && scripts/check --long
 endif
 
 -include $(SOURCES:.cpp=.d)
 
-.PHONY: help demo check
+.PHONY: help demo check check-long
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 20

@@ -7,8 +7,14 @@
 #include "server/spi.hpp"
 
 extern "C" {
+#include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_trigger.h"
 #include "commands/extension.h"
+#include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 }
@@ -80,11 +86,22 @@ std::optional<TableEntry> find_relation(const std::string& schema, const char* n
     return TableEntry{static_cast<Oid>(rows[0][0].number), std::string(rows[0][1].text())};
 }
 
+// In the order in which a homeserver's transaction writes them: locks taken in another order would end in deadlocks.
+constexpr std::array<BaseTable, base_table_count> write_order{BaseTable::event_json,
+                                                              BaseTable::events,
+                                                              BaseTable::redactions,
+                                                              BaseTable::rejections,
+                                                              BaseTable::room_memberships,
+                                                              BaseTable::current_state_events,
+                                                              BaseTable::local_current_membership,
+                                                              BaseTable::room_ban_redactions,
+                                                              BaseTable::rooms};
+
 std::vector<BaseTable> present_tables(const std::string& schema) {
     std::vector<BaseTable> tables;
-    for (std::size_t i = 0; i < base_table_count; ++i) {
-        if (find_relation(schema, base_table_names[i])) {
-            tables.push_back(static_cast<BaseTable>(i));
+    for (const BaseTable table : write_order) {
+        if (find_relation(schema, table_name(table))) {
+            tables.push_back(table);
         }
     }
     return tables;
@@ -242,6 +259,19 @@ bool is_attached(const std::string& schema, const std::vector<BaseTable>& tables
            });
 }
 
+// As ALTER TRIGGER ... DEPENDS ON EXTENSION does, which would need the strongest lock: DROP EXTENSION then takes the
+// trigger along, without CASCADE, and pg_dump writes that clause.
+void depend_on_extension(Oid relation, const char* trigger) {
+    call_pg([&] {
+        ObjectAddress dependent;
+        ObjectAddress extension;
+        ObjectAddressSet(dependent, TriggerRelationId, get_trigger_oid(relation, trigger, false));
+        ObjectAddressSet(extension, ExtensionRelationId, get_extension_oid("sliding_sync", false));
+        recordDependencyOn(&dependent, &extension, DEPENDENCY_AUTO_EXTENSION);
+        CommandCounterIncrement();
+    });
+}
+
 void make_trigger(const std::string& schema, BaseTable table, const char* name, const std::string& events) {
     const std::string relation = quoted_identifier(schema) + "." + table_name(table);
     if (has_trigger(find_relation(schema, table_name(table))->oid, name)) {
@@ -252,9 +282,7 @@ void make_trigger(const std::string& schema, BaseTable table, const char* name, 
     run_once("CREATE TRIGGER " + quoted_identifier(name) + " AFTER " + events + " ON " + relation +
              " FOR EACH " + (events == "TRUNCATE" ? "STATEMENT" : "ROW") +
              " EXECUTE FUNCTION sliding_sync.collect_" + table_name(table) + "()");
-    // DROP EXTENSION then takes the trigger along, without CASCADE.
-    run_once("ALTER TRIGGER " + quoted_identifier(name) + " ON " + relation +
-             " DEPENDS ON EXTENSION sliding_sync");
+    depend_on_extension(find_relation(schema, table_name(table))->oid, name);
 }
 
 std::vector<std::string> qualified(const std::string& schema, const std::vector<BaseTable>& tables) {
@@ -277,7 +305,7 @@ void attach_to(const std::string& schema) {
     if (is_attached(schema, tables)) {
         return;
     }
-    lock_tables(qualified(schema, tables));
+    lock_tables(qualified(schema, tables), TableLock::share_row_exclusive);
     make_derived_tables(schema, Mode::make);
     for (const BaseTable table : tables) {
         make_trigger(schema, table, trigger_name, "INSERT OR UPDATE OR DELETE");
@@ -357,7 +385,7 @@ std::int64_t detach(const std::optional<std::string>& schema) {
     for (std::size_t i = 0; i < rows.count; ++i) {
         const std::string name(rows[i][0].text());
         if (schemas.empty() || schemas.back() != name) {
-            lock_tables(qualified(name, present_tables(name)));
+            lock_tables(qualified(name, present_tables(name)), TableLock::access_exclusive);
             schemas.push_back(name);
         }
         run_once("DROP TRIGGER " + quoted_identifier(rows[i][2].text()) + " ON " + quoted_identifier(name) +

@@ -66,6 +66,7 @@ bool refresh_key(const Key& key) {
 }  // namespace
 
 Repaired repair_quarantine() {
+    call_pg([] { PreventCommandIfReadOnly("sliding_sync.repair_quarantine()"); });
     Repaired result;
     for (const Key& key : keys_in_quarantine()) {
         if (refresh_key(key)) {

@@ -11,13 +11,14 @@ namespace sliding_sync {
 
 namespace {
 
-// A homeserver's writer waits behind our lock request as long as we wait for the locks: not longer than this.
-constexpr int lock_wait_milliseconds = 700;
-constexpr int lock_attempts = 15;
-constexpr int first_pause_milliseconds = 200;
-constexpr int longest_pause_milliseconds = 3000;
+// Whoever comes after our lock request waits as long as we do: never longer than this. A writer in flight is done in
+// milliseconds, and only a long transaction makes longer attempts worth while.
+constexpr long first_wait_milliseconds = 60;
+constexpr long longest_wait_milliseconds = 700;
+constexpr long pause_milliseconds = 150;
+constexpr long most_milliseconds = 60'000;
 
-void pause(int milliseconds) {
+void pause(long milliseconds) {
     run_once("SELECT pg_catalog.pg_sleep(" + std::to_string(milliseconds) + " / 1000.0)");
 }
 
@@ -38,20 +39,18 @@ private:
 
 }  // namespace
 
-// Takes every lock within one short wait, or none: while we wait for one, the homeserver queues up behind us.
-// ALTER TRIGGER ... DEPENDS ON EXTENSION and DROP TRIGGER need the strongest one; taking it at once, nothing has to
-// be raised later.
-void lock_tables(const std::vector<std::string>& tables) {
+void lock_tables(const std::vector<std::string>& tables, TableLock lock) {
+    const std::string mode =
+        lock == TableLock::access_exclusive ? " IN ACCESS EXCLUSIVE MODE" : " IN SHARE ROW EXCLUSIVE MODE";
     LockTimeout lock_timeout;
-    int wait = first_pause_milliseconds;
-    for (int attempt = 1;; ++attempt) {
+    const TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), most_milliseconds);
+    for (long wait = first_wait_milliseconds;; wait = std::min(2 * wait, longest_wait_milliseconds)) {
         const ErrorData* const failure = run_in_subtransaction([&] {
-            const TimestampTz deadline =
-                TimestampTzPlusMilliseconds(GetCurrentTimestamp(), lock_wait_milliseconds);
+            const TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait);
             for (const std::string& table : tables) {
                 lock_timeout.set(
                     std::max(1L, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)));
-                run_once("LOCK TABLE " + table + " IN ACCESS EXCLUSIVE MODE");
+                run_once("LOCK TABLE " + table + mode);
             }
         });
         if (failure == nullptr) {
@@ -63,14 +62,12 @@ void lock_tables(const std::vector<std::string>& tables) {
                         failure->detail != nullptr ? failure->detail : "",
                         failure->hint != nullptr ? failure->hint : "");
         }
-        if (attempt == lock_attempts) {
+        if (GetCurrentTimestamp() > give_up) {
             throw Error(ERRCODE_LOCK_NOT_AVAILABLE, "could not lock the homeserver's tables",
-                        "They were in use by long transactions every time; nobody was kept waiting longer "
-                        "than a second.",
+                        "They were in use every time; nobody was kept waiting longer than a second.",
                         "Look for old transactions in pg_stat_activity, and try again.");
         }
-        pause(wait);
-        wait = std::min(2 * wait, longest_pause_milliseconds);
+        pause(pause_milliseconds);
     }
 }
 

@@ -148,7 +148,8 @@ void MembershipChanges::add(const MembershipKey& key, const std::optional<rules:
 }
 
 Apply::Apply(const HomeserverSchema& s)
-    : has_joined_rooms_(s.has_joined_rooms), has_membership_snapshots_(s.has_membership_snapshots),
+    : has_joined_rooms_(s.joined_rooms != TableShape::missing),
+      has_membership_snapshots_(s.membership_snapshots != TableShape::missing),
       has_recalculate_queue_(s.has_recalculate_queue),
       raise_one_("raise_one",
                  sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
@@ -228,6 +229,10 @@ Apply::Apply(const HomeserverSchema& s)
                    "WHERE m.room_id %= v.room_id AND m.user_id %= v.user_id",
                    s.name),
           {TEXTARRAYOID, TEXTARRAYOID}),
+      remove_all_joined_rooms_("remove_all_joined_rooms",
+                               sql_text("DELETE FROM %S.sliding_sync_joined_rooms", s.name), {}),
+      remove_all_memberships_("remove_all_memberships",
+                              sql_text("DELETE FROM %S.sliding_sync_membership_snapshots", s.name), {}),
       remove_memberships_of_event_(
           "remove_memberships_of_event",
           sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m WHERE m.membership_event_id %= $1 "
@@ -359,6 +364,19 @@ std::uint64_t Apply::remove_memberships(std::span<const MembershipKey> keys) {
     }
     remove_memberships_.run(Arguments().texts(room_ids).texts(user_ids));
     return remove_memberships_.processed();
+}
+
+std::uint64_t Apply::remove_all() {
+    std::uint64_t removed = 0;
+    if (has_joined_rooms_) {
+        remove_all_joined_rooms_.run(Arguments());
+        removed += remove_all_joined_rooms_.processed();
+    }
+    if (has_membership_snapshots_) {
+        remove_all_memberships_.run(Arguments());
+        removed += remove_all_memberships_.processed();
+    }
+    return removed;
 }
 
 std::vector<MembershipKey> Apply::remove_memberships_of_event(std::string_view event_id) {

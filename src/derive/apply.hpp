@@ -56,6 +56,9 @@ public:
     std::uint64_t remove_joined_rooms(std::span<const std::string_view> room_ids);
     std::uint64_t remove_memberships(std::span<const MembershipKey> keys);
 
+    /// Removes every row of both tables; answers how many there were.
+    std::uint64_t remove_all();
+
     /// Removes the snapshots that name this event; answers whose they were.
     std::vector<MembershipKey> remove_memberships_of_event(std::string_view event_id);
 
@@ -83,6 +86,8 @@ private:
     Statement insert_memberships_;
     Statement update_memberships_;
     Statement remove_memberships_;
+    Statement remove_all_joined_rooms_;
+    Statement remove_all_memberships_;
     Statement remove_memberships_of_event_;
     Statement remove_memberships_of_room_;
     Statement remove_queue_of_room_;

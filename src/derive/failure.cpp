@@ -43,19 +43,19 @@ void warn(const ErrorData* failure, const char* detail) {
     });
 }
 
-// What a blown fuse tells of the rows that it removes.
-ErrorData fuse_error() {
-    static char message[] = "refreshes kept failing; see the rows with reason refresh_failed";
+// For reasons that no error of the server stands behind.
+ErrorData own_error(int sqlstate, const char* message) {
     ErrorData error{};
-    error.sqlerrcode = ERRCODE_INTERNAL_ERROR;
-    error.message = message;
+    error.sqlerrcode = sqlstate;
+    error.message = const_cast<char*>(message);
     return error;
 }
 
 std::size_t carry_out_range(const HomeserverSchema& schema, Fuse& fuse, const GuardedWork& work,
                             std::size_t begin, std::size_t end) {
     if (fuse.is_blown()) {
-        ErrorData error = fuse_error();
+        ErrorData error = own_error(ERRCODE_INTERNAL_ERROR,
+                                    "refreshes kept failing; see the rows with reason refresh_failed");
         remove_and_note(schema, work, begin, end, QuarantineReason::fuse_blown, &error);
         return end - begin;
     }
@@ -95,6 +95,15 @@ std::size_t carry_out(const HomeserverSchema& schema, Fuse& fuse, const GuardedW
         return 0;
     }
     return carry_out_range(schema, fuse, work, 0, work.count);
+}
+
+void note_unreadable(const HomeserverSchema& schema) {
+    const ErrorData error =
+        own_error(ERRCODE_UNDEFINED_COLUMN,
+                  "a table does not have the columns any more that name rooms, users or events");
+    const QuarantineKey everything{"", std::nullopt};
+    quarantine(schema, "", {&everything, 1}, QuarantineReason::unreadable, error);
+    warn(&error, "All derived rows were removed; the transaction goes on.");
 }
 
 bool look_up(const HomeserverSchema& schema, const std::function<void()>& work) {

@@ -25,10 +25,12 @@ private:
 
 /// Work on a number of keys that may fail.
 struct GuardedWork {
+    using Step = std::function<void(std::size_t begin, std::size_t end)>;
+
     const char* derived_table;
     std::size_t count;
-    std::function<void(std::size_t begin, std::size_t end)> work;
-    std::function<void(std::size_t begin, std::size_t end)> remove;  ///< takes away the keys' derived rows
+    Step work;
+    Step remove;  ///< takes away the keys' derived rows
     std::function<QuarantineKey(std::size_t)> key;
 };
 
@@ -38,6 +40,9 @@ struct GuardedWork {
 /// Raised are: every error with sliding_sync.on_failure = error, what must reach the client, and the error of a row
 /// that cannot even be removed. Answers how many keys went into quarantine.
 std::size_t carry_out(const HomeserverSchema& schema, Fuse& fuse, const GuardedWork& work);
+
+/// Notes in quarantine, and warns, that all rows were removed because tables could not be understood any more.
+void note_unreadable(const HomeserverSchema& schema);
 
 /// The same for a look-up: true when it went through, otherwise it is noted in quarantine.
 [[nodiscard]] bool look_up(const HomeserverSchema& schema, const std::function<void()>& work);

@@ -40,15 +40,14 @@ constexpr std::string_view membership_keys =
 }  // namespace
 
 MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
-    : redacted_(redacted),
-      lock_("lock_memberships",
-            sql_text(
-                "SELECT m.room_id FROM %S.sliding_sync_membership_snapshots m "
-                "WHERE (m.room_id, m.user_id) %= ANY (SELECT k.room_id, k.user_id FROM ROWS FROM "
-                "(pg_catalog.unnest($1), "
-                "pg_catalog.unnest($2)) k(room_id, user_id)) ORDER BY m.room_id, m.user_id FOR NO KEY UPDATE",
-                s.name),
-            {TEXTARRAYOID, TEXTARRAYOID}),
+    : redacted_(redacted), lock_("lock_memberships",
+                                 sql_text("SELECT m.room_id FROM ROWS FROM (pg_catalog.unnest($1), "
+                                          "pg_catalog.unnest($2)) k(room_id, user_id) "
+                                          "JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= "
+                                          "k.room_id AND m.user_id %= k.user_id "
+                                          "ORDER BY m.room_id, m.user_id FOR NO KEY UPDATE OF m",
+                                          s.name),
+                                 {TEXTARRAYOID, TEXTARRAYOID}),
       memberships_(
           "memberships",
           sql_text(

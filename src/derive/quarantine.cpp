@@ -29,6 +29,8 @@ const char* reason_code(QuarantineReason reason) noexcept {
         return "refresh_failed";
     case QuarantineReason::fuse_blown:
         return "fuse_blown";
+    case QuarantineReason::unreadable:
+        return "unreadable";
     case QuarantineReason::lookup_failed:
         return "lookup_failed";
     }

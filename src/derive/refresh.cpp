@@ -309,44 +309,64 @@ Refreshed refresh(Homeserver& homeserver, Changes changes) {
             oldest_new[room.room_id] = *room.oldest_new;
         }
     }
-    if (homeserver.schema.has_joined_rooms) {
-        refreshed.joined_rooms = changes.rooms.size();
+    const HomeserverSchema& schema = homeserver.schema;
+    if (schema.joined_rooms == TableShape::unknown || schema.membership_snapshots == TableShape::unknown) {
+        return remove_everything(homeserver);
+    }
+    refreshed.joined_rooms = changes.rooms.size();
+    refreshed.memberships = changes.memberships.size();
+    if (schema.joined_rooms == TableShape::known) {
         raise(homeserver, changes.rooms, refreshed);
+    }
+    if (schema.joined_rooms != TableShape::missing) {
         in_passes(changes.rooms, [&](std::span<const RoomChange> pass) {
-            refreshed.failed += carry_out(homeserver.schema, homeserver.fuse,
-                                          {joined_rooms_table, pass.size(),
-                                           [&](std::size_t begin, std::size_t end) {
-                                               refreshed.rows_written += refresh_joined_rooms(
-                                                   homeserver, pass.subspan(begin, end - begin));
-                                           },
-                                           [&](std::size_t begin, std::size_t end) {
-                                               const SpiConnection connection;
-                                               homeserver.street->apply.remove_joined_rooms(
-                                                   room_ids_of(pass.subspan(begin, end - begin)));
-                                           },
-                                           [&](std::size_t i) {
-                                               return QuarantineKey{pass[i].room_id, std::nullopt};
-                                           }});
+            const auto remove = [&](std::size_t begin, std::size_t end) {
+                const SpiConnection connection;
+                homeserver.street->apply.remove_joined_rooms(room_ids_of(pass.subspan(begin, end - begin)));
+            };
+            const auto work = [&](std::size_t begin, std::size_t end) {
+                refreshed.rows_written += refresh_joined_rooms(homeserver, pass.subspan(begin, end - begin));
+            };
+            const auto key = [&](std::size_t i) { return QuarantineKey{pass[i].room_id, std::nullopt}; };
+            const bool is_known = schema.joined_rooms == TableShape::known;
+            refreshed.failed +=
+                carry_out(schema, homeserver.fuse,
+                          {joined_rooms_table, pass.size(),
+                           is_known ? GuardedWork::Step(work) : GuardedWork::Step(remove), remove, key});
         });
     }
-    if (homeserver.schema.has_membership_snapshots) {
-        refreshed.memberships = changes.memberships.size();
+    if (schema.membership_snapshots != TableShape::missing) {
         in_passes(changes.memberships, [&](std::span<const MembershipKey> pass) {
+            const auto remove = [&](std::size_t begin, std::size_t end) {
+                const SpiConnection connection;
+                homeserver.street->apply.remove_memberships(pass.subspan(begin, end - begin));
+            };
+            const auto work = [&](std::size_t begin, std::size_t end) {
+                refreshed.rows_written +=
+                    refresh_memberships(homeserver, pass.subspan(begin, end - begin), oldest_new);
+            };
+            const auto key = [&](std::size_t i) { return QuarantineKey{pass[i].room_id, pass[i].user_id}; };
+            const bool is_known = schema.membership_snapshots == TableShape::known;
             refreshed.failed +=
-                carry_out(homeserver.schema, homeserver.fuse,
+                carry_out(schema, homeserver.fuse,
                           {membership_snapshots_table, pass.size(),
-                           [&](std::size_t begin, std::size_t end) {
-                               refreshed.rows_written += refresh_memberships(
-                                   homeserver, pass.subspan(begin, end - begin), oldest_new);
-                           },
-                           [&](std::size_t begin, std::size_t end) {
-                               const SpiConnection connection;
-                               homeserver.street->apply.remove_memberships(pass.subspan(begin, end - begin));
-                           },
-                           [&](std::size_t i) {
-                               return QuarantineKey{pass[i].room_id, pass[i].user_id};
-                           }});
+                           is_known ? GuardedWork::Step(work) : GuardedWork::Step(remove), remove, key});
         });
+    }
+    return refreshed;
+}
+
+Refreshed remove_everything(Homeserver& homeserver) {
+    Refreshed refreshed;
+    const WriteAs owner(homeserver.schema.derived_owner);
+    const auto remove = [&](std::size_t, std::size_t) {
+        const SpiConnection connection;
+        refreshed.rows_written = homeserver.street->apply.remove_all();
+    };
+    const auto nothing = [](std::size_t) { return QuarantineKey{"", std::nullopt}; };
+    refreshed.failed = carry_out(homeserver.schema, homeserver.fuse, {"", 1, remove, remove, nothing});
+    if (refreshed.rows_written > 0) {
+        note_unreadable(homeserver.schema);
     }
     return refreshed;
 }

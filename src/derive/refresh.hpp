@@ -36,4 +36,7 @@ struct Refreshed {
 /// homeserver could not handle removes the rows concerned instead (sliding_sync.on_failure), with a WARNING.
 Refreshed refresh(Homeserver& homeserver, Changes changes);
 
+/// Removes every derived row: when nobody can tell any more which of them are right.
+Refreshed remove_everything(Homeserver& homeserver);
+
 }  // namespace sliding_sync

@@ -33,8 +33,7 @@ void keep_rows(Rows& rows, Wanted wanted) {
 }  // namespace
 
 RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
-    : redacted_(redacted), has_joined_rooms_(s.has_joined_rooms),
-      has_membership_snapshots_(s.has_membership_snapshots),
+    : redacted_(redacted), joined_rooms_shape_(s.joined_rooms), snapshots_shape_(s.membership_snapshots),
       lock_("lock_joined_rooms",
             sql_text("SELECT j.room_id FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1) "
                      "ORDER BY j.room_id FOR NO KEY UPDATE",
@@ -66,15 +65,18 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
           {TEXTARRAYOID}),
       current_state_(
           "current_state",
-          sql_text("SELECT " + state_event_columns(s) +
-                       " FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
-                       "JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.state_key %= '' "
-                       "AND c.type %= ANY (" +
-                       relevant_types_array() +
-                       ") JOIN %S.events e ON e.event_id %= c.event_id AND e.room_id %= c.room_id "
-                       "AND e.type %= c.type "
-                       "JOIN %S.event_json j ON j.event_id %= c.event_id",
-                   s.name),
+          // OFFSET 0 pins the order: from the four keys to their events, never through all events of the room
+          sql_text(
+              "SELECT " + state_event_columns(s) +
+                  " FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
+                  "CROSS JOIN LATERAL (SELECT c.event_id, c.type, c.room_id FROM %S.current_state_events c "
+                  "WHERE c.room_id %= k.room_id AND c.state_key %= '' AND c.type %= ANY (" +
+                  relevant_types_array() +
+                  ") OFFSET 0) c CROSS JOIN LATERAL (SELECT * FROM %S.events e WHERE e.event_id %= "
+                  "c.event_id "
+                  "OFFSET 0) e JOIN %S.event_json j ON j.event_id %= c.event_id "
+                  "WHERE e.room_id %= c.room_id AND e.type %= c.type",
+              s.name),
           {TEXTARRAYOID}),
       current_state_ids_(
           "current_state_ids",
@@ -233,11 +235,12 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
 }
 
 RoomFacts::References RoomFacts::references(std::string_view room_id) {
-    References found;
-    if (has_joined_rooms_) {
+    // a table of another shape cannot be asked: it is taken to refer to everything
+    References found{joined_rooms_shape_ != TableShape::missing, snapshots_shape_ != TableShape::missing};
+    if (joined_rooms_shape_ == TableShape::known) {
         found.joined_room = joined_room_reference_.run(Arguments().text(room_id))[0][0].boolean();
     }
-    if (has_membership_snapshots_) {
+    if (snapshots_shape_ == TableShape::known) {
         found.snapshots = snapshot_reference_.run(Arguments().text(room_id))[0][0].boolean();
     }
     return found;

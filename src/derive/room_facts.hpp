@@ -51,8 +51,8 @@ private:
     std::vector<rules::StateEvents> state_events(Rows rows, std::size_t room_count);
 
     RedactionVerdicts& redacted_;
-    bool has_joined_rooms_;
-    bool has_membership_snapshots_;
+    TableShape joined_rooms_shape_;
+    TableShape snapshots_shape_;
     Statement lock_;
     Statement joined_rooms_;
     Statement orderings_;

@@ -56,6 +56,7 @@ struct NotedKeys {
     HTAB* events;
     bool all_rooms;        ///< TRUNCATE: any room may have changed
     bool all_memberships;  ///< TRUNCATE: any membership may be gone
+    bool unreadable;       ///< a row's key could not be read: nobody knows which rows are right
     NotedRoom* last_room;
     NotedKeys* next;
 };

@@ -47,12 +47,18 @@ enum Column : std::size_t {
     state_key,
     rejection_reason
 };
-constexpr std::array<const char*, 9> names{"event_id",        "room_id",   "type",
-                                           "sender",          "outlier",   "instance_name",
-                                           "stream_ordering", "state_key", "rejection_reason"};
-ColumnNumbers<names.size()> columns;
+constexpr std::array<ColumnSpec, 9> specs{{{"event_id", ColumnKind::key},
+                                           {"room_id", ColumnKind::key},
+                                           {"type", ColumnKind::text},
+                                           {"sender", ColumnKind::text},
+                                           {"outlier", ColumnKind::boolean},
+                                           {"instance_name", ColumnKind::text},
+                                           {"stream_ordering", ColumnKind::bigint},
+                                           {"state_key", ColumnKind::text},
+                                           {"rejection_reason", ColumnKind::text}}};
+ColumnNumbers<specs.size()> columns;
 
-void inserted(NotedKeys& keys, const Row<names.size()>& row) {
+void inserted(NotedKeys& keys, const Row<specs.size()>& row) {
     NotedRoom& room = note_room(keys, row.text(room_id));
     room.unmatched ^= id_hash(row.text(event_id));
     const std::string_view event_type = row.text(type);
@@ -85,7 +91,7 @@ void inserted(NotedKeys& keys, const Row<names.size()>& row) {
 }
 
 // Everything that reads differently now: its room's orderings, the state it stands in, the membership it makes.
-void changed(NotedKeys& keys, const Row<names.size()>& row) {
+void changed(NotedKeys& keys, const Row<specs.size()>& row) {
     NotedRoom& room = note_room(keys, row.text(room_id));
     room.orderings = true;
     room.state = true;
@@ -100,19 +106,18 @@ void changed(NotedKeys& keys, const Row<names.size()>& row) {
     }
 }
 
-void collect(const TriggerData& trigger, NotedKeys& keys) {
-    const auto change = read_change(trigger, columns, names);
-    if (!change.before) {
+void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+    if (!change.before && is_complete) {
         inserted(keys, *change.after);
         return;
     }
-    if (!change.after) {
-        NotedRoom& room = note_room(keys, change.before->text(room_id));
+    if (!change.before || !change.after) {
+        NotedRoom& room = note_room(keys, (change.before ? change.before : change.after)->text(room_id));
         room.orderings = true;
         room.state = true;
         return;
     }
-    if (!is_unchanged(change)) {
+    if (!is_complete || !is_unchanged(change)) {
         changed(keys, *change.before);
         changed(keys, *change.after);
     }
@@ -123,16 +128,18 @@ void collect(const TriggerData& trigger, NotedKeys& keys) {
 namespace event_json {
 
 enum Column : std::size_t { event_id, room_id, json, internal_metadata };
-constexpr std::array<const char*, 4> names{"event_id", "room_id", "json", "internal_metadata"};
-ColumnNumbers<names.size()> columns;
+constexpr std::array<ColumnSpec, 4> specs{{{"event_id", ColumnKind::key},
+                                           {"room_id", ColumnKind::key},
+                                           {"json", ColumnKind::text},
+                                           {"internal_metadata", ColumnKind::text}}};
+ColumnNumbers<specs.size()> columns;
 
-void collect(const TriggerData& trigger, NotedKeys& keys) {
-    const auto change = read_change(trigger, columns, names);
+void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     if (!change.before) {
         note_room(keys, change.after->text(room_id)).unmatched ^= id_hash(change.after->text(event_id));
         return;
     }
-    if (change.after && !change.after->differs(*change.before, json) &&
+    if (is_complete && change.after && !change.after->differs(*change.before, json) &&
         !change.after->differs(*change.before, internal_metadata)) {
         return;
     }
@@ -148,11 +155,10 @@ void collect(const TriggerData& trigger, NotedKeys& keys) {
 namespace rejections {
 
 enum Column : std::size_t { event_id };
-constexpr std::array<const char*, 1> names{"event_id"};
-ColumnNumbers<names.size()> columns;
+constexpr std::array<ColumnSpec, 1> specs{{{"event_id", ColumnKind::key}}};
+ColumnNumbers<specs.size()> columns;
 
-void collect(const TriggerData& trigger, NotedKeys& keys) {
-    const auto change = read_change(trigger, columns, names);
+void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     for (const auto& row : {change.before, change.after}) {
         if (row) {
             NotedEvent& event = note_event(keys, row->text(event_id));
@@ -167,12 +173,12 @@ void collect(const TriggerData& trigger, NotedKeys& keys) {
 namespace redactions {
 
 enum Column : std::size_t { event_id, redacts, recheck };
-constexpr std::array<const char*, 3> names{"event_id", "redacts", "recheck"};
-ColumnNumbers<names.size()> columns;
+constexpr std::array<ColumnSpec, 3> specs{
+    {{"event_id", ColumnKind::key}, {"redacts", ColumnKind::key}, {"recheck", ColumnKind::boolean, true}}};
+ColumnNumbers<specs.size()> columns;
 
-void collect(const TriggerData& trigger, NotedKeys& keys) {
-    const auto change = read_change(trigger, columns, names);
-    if (is_unchanged(change)) {
+void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+    if (is_complete && is_unchanged(change)) {
         return;  // have_censored and the like (H68)
     }
     for (const auto& row : {change.before, change.after}) {
@@ -187,11 +193,10 @@ void collect(const TriggerData& trigger, NotedKeys& keys) {
 namespace room_ban_redactions {
 
 enum Column : std::size_t { room_id };
-constexpr std::array<const char*, 1> names{"room_id"};
-ColumnNumbers<names.size()> columns;
+constexpr std::array<ColumnSpec, 1> specs{{{"room_id", ColumnKind::key}}};
+ColumnNumbers<specs.size()> columns;
 
-void collect(const TriggerData& trigger, NotedKeys& keys) {
-    const auto change = read_change(trigger, columns, names);
+void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     for (const auto& row : {change.before, change.after}) {
         if (row) {
             note_room(keys, row->text(room_id)).state = true;  // H92
@@ -204,12 +209,12 @@ void collect(const TriggerData& trigger, NotedKeys& keys) {
 namespace rooms {
 
 enum Column : std::size_t { room_id };
-constexpr std::array<const char*, 1> names{"room_id"};  // the version decides nothing here (H51)
-ColumnNumbers<names.size()> columns;
+constexpr std::array<ColumnSpec, 1> specs{
+    {{"room_id", ColumnKind::key}}};  // the version decides nothing here (H51)
+ColumnNumbers<specs.size()> columns;
 
-void collect(const TriggerData& trigger, NotedKeys& keys) {
-    const auto change = read_change(trigger, columns, names);
-    if (is_unchanged(change)) {
+void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+    if (is_complete && is_unchanged(change)) {
         return;
     }
     for (const auto& row : {change.before, change.after}) {
@@ -226,18 +231,21 @@ void collect(const TriggerData& trigger, NotedKeys& keys) {
 namespace room_memberships {
 
 enum Column : std::size_t { room_id, user_id, sender, forgotten };
-constexpr std::array<const char*, 4> names{"room_id", "user_id", "sender", "forgotten"};
-ColumnNumbers<names.size()> columns;
+constexpr std::array<ColumnSpec, 4> specs{{{"room_id", ColumnKind::key},
+                                           {"user_id", ColumnKind::key},
+                                           {"sender", ColumnKind::text},
+                                           {"forgotten", ColumnKind::integer}}};
+ColumnNumbers<specs.size()> columns;
 
-void collect(const TriggerData& trigger, NotedKeys& keys) {
-    const auto change = read_change(trigger, columns, names);
+void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     if (!change.after) {
         return;  // what was forgotten stays known: a purge removes the membership as well
     }
     const auto& row = *change.after;
-    const bool matters = change.before
-                             ? row.differs(*change.before, forgotten)
-                             : !row.is_null(forgotten) && DatumGetInt32(row.value(forgotten).value) != 0;
+    const bool is_forgotten = !row.is_null(forgotten) && DatumGetInt32(row.value(forgotten).value) != 0;
+    const bool matters = !is_complete || (change.before ? row.differs(*change.before, forgotten) ||
+                                                              row.differs(*change.before, sender)
+                                                        : is_forgotten);
     if (matters) {
         note_membership(keys, row.text(room_id), row.text(user_id));
     }
@@ -248,26 +256,28 @@ void collect(const TriggerData& trigger, NotedKeys& keys) {
 namespace current_state_events {
 
 enum Column : std::size_t { event_id, room_id, type, state_key };
-constexpr std::array<const char*, 4> names{"event_id", "room_id", "type", "state_key"};
-ColumnNumbers<names.size()> columns;
+constexpr std::array<ColumnSpec, 4> specs{{{"event_id", ColumnKind::key},
+                                           {"room_id", ColumnKind::key},
+                                           {"type", ColumnKind::text},
+                                           {"state_key", ColumnKind::text}}};
+ColumnNumbers<specs.size()> columns;
 
-void note(NotedKeys& keys, const Row<names.size()>& row) {
+void note(NotedKeys& keys, const Row<specs.size()>& row, bool is_complete) {
     NotedRoom& room = note_room(keys, row.text(room_id));
     // Any change of current state makes a homeserver write a missing row by its own rules (spec 3.4, FULL).
     room.touched = true;
-    if (!room.state && rules::state_kind(row.text(type)) && row.text(state_key).empty()) {
+    if (!is_complete || (!room.state && rules::state_kind(row.text(type)) && row.text(state_key).empty())) {
         room.state = true;
     }
 }
 
-void collect(const TriggerData& trigger, NotedKeys& keys) {
-    const auto change = read_change(trigger, columns, names);
-    if (is_unchanged(change)) {
+void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+    if (is_complete && is_unchanged(change)) {
         return;  // a backfill of `membership` or `event_stream_ordering` (H78)
     }
     for (const auto& row : {change.before, change.after}) {
         if (row) {
-            note(keys, *row);
+            note(keys, *row, is_complete);
         }
     }
 }
@@ -277,12 +287,14 @@ void collect(const TriggerData& trigger, NotedKeys& keys) {
 namespace local_current_membership {
 
 enum Column : std::size_t { room_id, user_id, event_id, membership };
-constexpr std::array<const char*, 4> names{"room_id", "user_id", "event_id", "membership"};
-ColumnNumbers<names.size()> columns;
+constexpr std::array<ColumnSpec, 4> specs{{{"room_id", ColumnKind::key},
+                                           {"user_id", ColumnKind::key},
+                                           {"event_id", ColumnKind::key},
+                                           {"membership", ColumnKind::text}}};
+ColumnNumbers<specs.size()> columns;
 
-void collect(const TriggerData& trigger, NotedKeys& keys) {
-    const auto change = read_change(trigger, columns, names);
-    if (is_unchanged(change)) {
+void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+    if (is_complete && is_unchanged(change)) {
         return;  // a backfill of `event_stream_ordering` (H78)
     }
     for (const auto& row : {change.before, change.after}) {
@@ -312,9 +324,25 @@ void truncated(NotedKeys& keys, BaseTable table) {
     }
 }
 
+// Reads the row with the columns of its table. Without the columns that name what it concerns, anything may have
+// changed.
+template <std::size_t count, typename Collect>
+void read_and_collect(const TriggerData& trigger, NotedKeys& keys, ColumnNumbers<count>& cache,
+                      const std::array<ColumnSpec, count>& specs, Collect collect) {
+    const ColumnNumbers<count>& columns = column_numbers(cache, trigger.tg_relation, specs);
+    if (!columns.has_keys) {
+        keys.unreadable = true;
+        return;
+    }
+    collect(keys, read_change(trigger, columns), columns.is_complete);
+}
+
 }  // namespace
 
 void collect(const TriggerData& trigger, BaseTable table) {
+    if (!is_base_table(trigger.tg_relation, table)) {
+        return;
+    }
     NotedKeys& keys = noted_keys(RelationGetNamespace(trigger.tg_relation));
     if (TRIGGER_FIRED_BY_TRUNCATE(trigger.tg_event)) {
         truncated(keys, table);
@@ -322,23 +350,27 @@ void collect(const TriggerData& trigger, BaseTable table) {
     }
     switch (table) {
     case BaseTable::events:
-        return events::collect(trigger, keys);
+        return read_and_collect(trigger, keys, events::columns, events::specs, events::collect);
     case BaseTable::event_json:
-        return event_json::collect(trigger, keys);
+        return read_and_collect(trigger, keys, event_json::columns, event_json::specs, event_json::collect);
     case BaseTable::rejections:
-        return rejections::collect(trigger, keys);
+        return read_and_collect(trigger, keys, rejections::columns, rejections::specs, rejections::collect);
     case BaseTable::redactions:
-        return redactions::collect(trigger, keys);
+        return read_and_collect(trigger, keys, redactions::columns, redactions::specs, redactions::collect);
     case BaseTable::room_ban_redactions:
-        return room_ban_redactions::collect(trigger, keys);
+        return read_and_collect(trigger, keys, room_ban_redactions::columns, room_ban_redactions::specs,
+                                room_ban_redactions::collect);
     case BaseTable::rooms:
-        return rooms::collect(trigger, keys);
+        return read_and_collect(trigger, keys, rooms::columns, rooms::specs, rooms::collect);
     case BaseTable::room_memberships:
-        return room_memberships::collect(trigger, keys);
+        return read_and_collect(trigger, keys, room_memberships::columns, room_memberships::specs,
+                                room_memberships::collect);
     case BaseTable::current_state_events:
-        return current_state_events::collect(trigger, keys);
+        return read_and_collect(trigger, keys, current_state_events::columns, current_state_events::specs,
+                                current_state_events::collect);
     case BaseTable::local_current_membership:
-        return local_current_membership::collect(trigger, keys);
+        return read_and_collect(trigger, keys, local_current_membership::columns,
+                                local_current_membership::specs, local_current_membership::collect);
     }
 }
 

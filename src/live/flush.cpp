@@ -65,7 +65,7 @@ void merge(Changes& changes) {
 // A TRUNCATE concerns whole tables: their keys are read page by page.
 Refreshed refresh_everything(Homeserver& homeserver, const NotedKeys& keys) {
     Refreshed refreshed;
-    if (keys.all_rooms && homeserver.schema.has_joined_rooms) {
+    if (keys.all_rooms && homeserver.schema.joined_rooms == TableShape::known) {
         std::string after;
         for (bool more = true; more;) {
             std::vector<std::string> page;
@@ -91,7 +91,7 @@ Refreshed refresh_everything(Homeserver& homeserver, const NotedKeys& keys) {
             }
         }
     }
-    if (keys.all_memberships && homeserver.schema.has_membership_snapshots) {
+    if (keys.all_memberships && homeserver.schema.membership_snapshots == TableShape::known) {
         std::pair<std::string, std::string> after;
         for (bool more = true; more;) {
             std::vector<std::pair<std::string, std::string>> page;
@@ -118,7 +118,7 @@ Refreshed refresh_everything(Homeserver& homeserver, const NotedKeys& keys) {
 
 // Nothing to write to when a homeserver has neither table.
 bool has_derived_tables(const Homeserver& homeserver) noexcept {
-    return homeserver.schema.has_joined_rooms || homeserver.schema.has_membership_snapshots;
+    return OidIsValid(homeserver.schema.derived_owner);
 }
 
 Refreshed refresh_noted(const NotedKeys& keys) {
@@ -134,6 +134,9 @@ Refreshed refresh_noted(const NotedKeys& keys) {
     for_each<NotedMembership>(keys.memberships, [&](const NotedMembership& membership) {
         changes.memberships.push_back({view(membership.room_id), view(membership.user_id)});
     });
+    if (keys.unreadable) {
+        return remove_everything(homeserver);
+    }
     Refreshed refreshed = refresh_everything(homeserver, keys);
     KeyResolver resolver(homeserver, keys);  // owns the texts it adds, until the refresh is done
     if (resolver.has_work()) {

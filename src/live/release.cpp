@@ -15,18 +15,19 @@ struct DeletedRow {
     bool is_membership;
 };
 
-constexpr std::array<const char*, 3> event_columns{"room_id", "event_id", "type"};
-constexpr std::array<const char*, 1> room_columns{"room_id"};
+constexpr std::array<ColumnSpec, 3> event_columns{
+    {{"room_id", ColumnKind::key}, {"event_id", ColumnKind::key}, {"type", ColumnKind::text}}};
+constexpr std::array<ColumnSpec, 1> room_columns{{{"room_id", ColumnKind::key}}};
 
 DeletedRow read_event(const TriggerData& trigger) {
     static ColumnNumbers<event_columns.size()> columns;
-    const Row row(trigger.tg_trigslot, column_numbers(columns, trigger.tg_relation, event_columns));
+    const Row row(trigger.tg_trigslot, column_numbers(columns, trigger.tg_relation, event_columns).numbers);
     return {row.text(0), row.text(1), row.text(2) == "m.room.member"};
 }
 
 DeletedRow read_room(const TriggerData& trigger) {
     static ColumnNumbers<room_columns.size()> columns;
-    const Row row(trigger.tg_trigslot, column_numbers(columns, trigger.tg_relation, room_columns));
+    const Row row(trigger.tg_trigslot, column_numbers(columns, trigger.tg_relation, room_columns).numbers);
     return {row.text(0), {}, false};
 }
 
@@ -116,6 +117,9 @@ void release_room(const NotedKeys& keys, const DeletedRow& deleted) {
 }  // namespace
 
 void release_deleted_row(const TriggerData& trigger, BaseTable table, FmgrInfo* function) {
+    if (!call_pg([&] { return is_base_table(trigger.tg_relation, table); })) {
+        return;
+    }
     const DeletedRow deleted =
         call_pg([&] { return table == BaseTable::events ? read_event(trigger) : read_room(trigger); });
     NotedKeys& keys = *call_pg([&] { return &noted_keys(RelationGetNamespace(trigger.tg_relation)); });

@@ -76,17 +76,15 @@ struct Change {
 };
 
 template <std::size_t count>
-Change<count> read_change(const TriggerData& trigger, ColumnNumbers<count>& cache,
-                          const std::array<const char*, count>& names) {
-    const auto& columns = column_numbers(cache, trigger.tg_relation, names);
+Change<count> read_change(const TriggerData& trigger, const ColumnNumbers<count>& columns) {
     Change<count> change;
     if (TRIGGER_FIRED_BY_INSERT(trigger.tg_event)) {
-        change.after.emplace(trigger.tg_trigslot, columns);
+        change.after.emplace(trigger.tg_trigslot, columns.numbers);
     } else if (TRIGGER_FIRED_BY_DELETE(trigger.tg_event)) {
-        change.before.emplace(trigger.tg_trigslot, columns);
+        change.before.emplace(trigger.tg_trigslot, columns.numbers);
     } else {
-        change.before.emplace(trigger.tg_trigslot, columns);
-        change.after.emplace(trigger.tg_newslot, columns);
+        change.before.emplace(trigger.tg_trigslot, columns.numbers);
+        change.after.emplace(trigger.tg_newslot, columns.numbers);
     }
     return change;
 }

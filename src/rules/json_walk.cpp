@@ -63,4 +63,12 @@ Reader& shared_reader() {
     return reader;
 }
 
+bool loses_place(ondemand::value& value) {
+    const std::string_view token =
+        value.raw_json_token();  // reaches up to the next token; the input is padded
+    constexpr std::string_view no_value = ":,]}";
+    return token.empty() || no_value.find(token.front()) != std::string_view::npos ||
+           (token.front() == '"' && *(token.data() + token.size()) == ':');
+}
+
 }  // namespace sliding_sync::rules::json_walk

@@ -32,6 +32,10 @@ enum class Type : std::uint8_t {
 };
 [[nodiscard]] Type type_of(ondemand::value& value);
 
+/// simdjson skips by counting brackets, takes a string before a colon for a key, and goes on behind a bracket, comma
+/// or colon that stands where a value should: it would lose its place, and read a value of another level.
+[[nodiscard]] bool loses_place(ondemand::value& value);
+
 /// Visits every field of `object` in document order: `visit(std::string_view unescaped_key,
 /// ondemand::value&)` returns an error code and need not consume the value. The key lives as long as the
 /// document. A key that cannot be unescaped (a lone surrogate) equals no wanted key and is passed over with
@@ -43,12 +47,16 @@ template <class Visit>
             return error;
         }
         std::string_view key;
-        if (field.unescaped_key().get(key) != simdjson::SUCCESS) {
-            continue;
-        }
+        const bool is_readable_key = field.unescaped_key().get(key) == simdjson::SUCCESS;
         ondemand::value value;
         if (const auto error = field.value().get(value)) {
             return error;
+        }
+        if (loses_place(value)) {
+            return simdjson::TAPE_ERROR;
+        }
+        if (!is_readable_key) {
+            continue;
         }
         if (const simdjson::error_code error = visit(key, value)) {
             return error;
@@ -84,6 +92,9 @@ template <class Visit>
         ondemand::value element;
         if (const auto error = step.get(element)) {
             return error;
+        }
+        if (loses_place(element)) {
+            return simdjson::TAPE_ERROR;
         }
         if (const simdjson::error_code error = visit(element)) {
             return error;

@@ -3,6 +3,7 @@
 extern "C" {
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -10,6 +11,19 @@ extern "C" {
 }
 
 namespace sliding_sync {
+
+Oid relation_owner(Oid relation) {
+    if (!OidIsValid(relation)) {
+        return InvalidOid;
+    }
+    HeapTuple const tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+    if (!HeapTupleIsValid(tuple)) {
+        return InvalidOid;
+    }
+    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
+    ReleaseSysCache(tuple);
+    return owner;
+}
 
 namespace {
 
@@ -33,11 +47,39 @@ Oid find_table(const char* name, Oid namespace_oid) {
     return OidIsValid(relation) && is_table(relation) ? relation : InvalidOid;
 }
 
-// A table whose columns a migration has renamed or dropped is not written any more than one that is missing.
-bool has_columns(Oid relation, std::span<const char* const> columns) {
-    return OidIsValid(relation) && std::all_of(columns.begin(), columns.end(), [&](const char* column) {
-               return get_attnum(relation, column) != InvalidAttrNumber;
-           });
+Oid find_trusted_table(const char* name, Oid namespace_oid, Oid owner) {
+    const Oid relation = find_table(name, namespace_oid);
+    const Oid its_owner = relation_owner(relation);
+    return OidIsValid(its_owner) && (its_owner == owner || superuser_arg(its_owner)) ? relation : InvalidOid;
+}
+
+// The first `keys` columns are those of the key.
+TableShape shape_of(Oid relation, std::span<const char* const> columns, std::size_t keys) {
+    if (!OidIsValid(relation)) {
+        return TableShape::missing;
+    }
+    const auto exists = [&](const char* column) { return get_attnum(relation, column) != InvalidAttrNumber; };
+    if (std::all_of(columns.begin(), columns.end(), exists)) {
+        return TableShape::known;
+    }
+    const auto key = columns.first(keys);
+    return std::all_of(key.begin(), key.end(), exists) ? TableShape::keyed : TableShape::unknown;
+}
+
+// A value is read by what its column is meant to hold: of another type it would be garbage, or a wild pointer.
+bool is_of_kind(Oid type, ColumnKind kind) noexcept {
+    switch (kind) {
+    case ColumnKind::text:
+    case ColumnKind::key:
+        return type == TEXTOID || type == VARCHAROID;
+    case ColumnKind::bigint:
+        return type == INT8OID;
+    case ColumnKind::integer:
+        return type == INT4OID;
+    case ColumnKind::boolean:
+        return type == BOOLOID;
+    }
+    return false;
 }
 
 // True when the table has nothing but columns, indexes and foreign keys.
@@ -60,56 +102,68 @@ bool is_plain(Oid relation) {
 
 }  // namespace
 
-Oid relation_owner(Oid relation) {
-    HeapTuple const tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-    if (!HeapTupleIsValid(tuple)) {
-        return InvalidOid;
+bool is_base_table(Relation relation, BaseTable table) {
+    struct Checked {
+        Oid relation;
+        std::uint64_t generation;
+        bool is_one;
+    };
+    static std::array<Checked, base_table_count> checked{};
+    Checked& last = checked[static_cast<std::size_t>(table)];
+    if (last.relation != RelationGetRelid(relation) || last.generation != generation) {
+        const Oid owner =
+            relation_owner(find_table(table_name(BaseTable::events), RelationGetNamespace(relation)));
+        const Oid its_owner = relation->rd_rel->relowner;
+        last.is_one = strcmp(RelationGetRelationName(relation), table_name(table)) == 0 &&
+                      (its_owner == owner || superuser_arg(its_owner));
+        last.relation = RelationGetRelid(relation);
+        last.generation = generation;
     }
-    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
-    ReleaseSysCache(tuple);
-    return owner;
+    return last.is_one;
 }
 
 HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
     struct Found {
         const char* name;
-        Oid joined_rooms, membership_snapshots, queue, rejections, redactions, ban_redactions, owner;
         const char* unquoted_name;
-        bool joined_rooms_plain, joined_rooms_shape, membership_snapshots_shape, recheck;
+        Oid owner;
+        TableShape joined_rooms, membership_snapshots;
+        bool plain, queue, rejections, recheck, ban_redactions;
     };
     const Found found = call_pg([&]() -> Found {
         Found look{};
         char* const name = get_namespace_name(namespace_oid);
         look.name = name != nullptr ? quote_identifier(name) : "";
         look.unquoted_name = name != nullptr ? name : "";
-        look.joined_rooms = find_table(joined_rooms_table, namespace_oid);
-        look.membership_snapshots = find_table(membership_snapshots_table, namespace_oid);
-        look.joined_rooms_shape = has_columns(look.joined_rooms, joined_rooms_column_names);
-        look.joined_rooms_plain = look.joined_rooms_shape && is_plain(look.joined_rooms);
-        look.membership_snapshots_shape =
-            has_columns(look.membership_snapshots, membership_snapshots_column_names);
-        look.queue = find_table(recalculate_queue_table, namespace_oid);
-        look.rejections = find_table(table_name(BaseTable::rejections), namespace_oid);
-        look.redactions = find_table(table_name(BaseTable::redactions), namespace_oid);
-        look.ban_redactions = find_table(table_name(BaseTable::room_ban_redactions), namespace_oid);
-        look.recheck =
-            OidIsValid(look.redactions) && get_attnum(look.redactions, "recheck") != InvalidAttrNumber;
-        const Oid derived = OidIsValid(look.joined_rooms) ? look.joined_rooms : look.membership_snapshots;
-        look.owner = OidIsValid(derived) ? relation_owner(derived) : InvalidOid;
+        const Oid joined_rooms = find_table(joined_rooms_table, namespace_oid);
+        const Oid snapshots = find_table(membership_snapshots_table, namespace_oid);
+        look.owner = relation_owner(OidIsValid(joined_rooms) ? joined_rooms : snapshots);
+        look.joined_rooms = shape_of(joined_rooms, joined_rooms_column_names, 1);
+        if (relation_owner(snapshots) == look.owner) {
+            look.membership_snapshots = shape_of(snapshots, membership_snapshots_column_names, 2);
+        }
+        look.plain = look.joined_rooms == TableShape::known && is_plain(joined_rooms);
+        look.queue = find_trusted_table(recalculate_queue_table, namespace_oid, look.owner) != InvalidOid;
+        look.rejections =
+            find_trusted_table(table_name(BaseTable::rejections), namespace_oid, look.owner) != InvalidOid;
+        look.ban_redactions = find_trusted_table(table_name(BaseTable::room_ban_redactions), namespace_oid,
+                                                 look.owner) != InvalidOid;
+        const Oid redactions = find_table(table_name(BaseTable::redactions), namespace_oid);
+        look.recheck = OidIsValid(redactions) && get_attnum(redactions, "recheck") != InvalidAttrNumber;
         return look;
     });
     HomeserverSchema schema;
     schema.namespace_oid = namespace_oid;
     schema.name = found.name;
     schema.unquoted_name = found.unquoted_name;
-    schema.joined_rooms_is_plain = found.joined_rooms_plain;
     schema.derived_owner = found.owner;
-    schema.has_joined_rooms = found.joined_rooms_shape;
-    schema.has_membership_snapshots = found.membership_snapshots_shape;
-    schema.has_recalculate_queue = OidIsValid(found.queue);
-    schema.has_rejections = OidIsValid(found.rejections);
+    schema.joined_rooms = found.joined_rooms;
+    schema.membership_snapshots = found.membership_snapshots;
+    schema.joined_rooms_is_plain = found.plain;
+    schema.has_recalculate_queue = found.queue;
+    schema.has_rejections = found.rejections;
     schema.has_redaction_recheck = found.recheck;
-    schema.has_ban_redactions = OidIsValid(found.ban_redactions);
+    schema.has_ban_redactions = found.ban_redactions;
     return schema;
 }
 
@@ -122,12 +176,12 @@ void watch_catalog() {
     CacheRegisterSyscacheCallback(NAMESPACEOID, note_namespace_change, Datum{0});
 }
 
-AttrNumber find_column(Relation relation, const char* name) noexcept {
+AttrNumber find_column(Relation relation, const ColumnSpec& column) noexcept {
     TupleDesc const description = RelationGetDescr(relation);
     for (int i = 0; i < description->natts; ++i) {
         auto* const attribute = TupleDescAttr(description, i);
-        if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0) {
-            return attribute->attnum;
+        if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), column.name) == 0) {
+            return is_of_kind(attribute->atttypid, column.kind) ? attribute->attnum : InvalidAttrNumber;
         }
     }
     return InvalidAttrNumber;

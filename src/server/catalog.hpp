@@ -54,18 +54,28 @@ inline constexpr std::array<const char*, 13> membership_snapshots_column_names{"
                                                                                "is_encrypted",
                                                                                "tombstone_successor_room_id"};
 
+/// What a derived table looks like now.
+enum class TableShape : std::uint8_t {
+    missing,
+    known,    ///< all columns are there
+    keyed,    ///< not all, but those of the key: rows can be removed
+    unknown,  ///< not even those: only all rows can be removed
+};
+
 /// What the schema of one homeserver looks like now.
 struct HomeserverSchema {
     Oid namespace_oid = InvalidOid;
     std::string name;  ///< quoted as an identifier
     std::string unquoted_name;
     Oid derived_owner = InvalidOid;  ///< owner of the derived tables
-    bool has_joined_rooms = false;   ///< with all its columns, here and in the next one
-    bool has_membership_snapshots = false;
+    TableShape joined_rooms = TableShape::missing;
+    TableShape membership_snapshots = TableShape::missing;
     bool joined_rooms_is_plain =
         false;  ///< nothing of its own can make an UPDATE fail: triggers, checks, policies
+    // Tables that an older homeserver does not have. They count only if they belong to the owner of the derived
+    // tables or to a superuser: whoever may create tables in the schema could have planted them.
     bool has_recalculate_queue = false;
-    bool has_rejections = false;  ///< `rejections`; events.rejection_reason says the same since schema 68
+    bool has_rejections = false;         ///< events.rejection_reason says the same since schema 68
     bool has_redaction_recheck = false;  ///< redactions.recheck, from schema 94
     bool has_ban_redactions = false;     ///< room_ban_redactions, from schema 92
 
@@ -84,34 +94,49 @@ struct HomeserverSchema {
 /// Registers the invalidation callbacks; once a backend.
 void watch_catalog();
 
+/// True when the relation is a homeserver's table of that name, and not one that somebody else put our trigger on.
+[[nodiscard]] bool is_base_table(Relation relation, BaseTable table);
+
+/// What a column must hold to be read as such; anything else reads as if the column were not there.
+enum class ColumnKind : std::uint8_t { text, bigint, integer, boolean, key };
+
+struct ColumnSpec {
+    const char* name;
+    ColumnKind kind;           ///< `key`: text that names what a row concerns
+    bool is_optional = false;  ///< older homeservers do not have it
+};
+
 /// Attribute numbers by name, remembered for one relation until the catalog changes.
-/// InvalidAttrNumber stands for a column that does not exist.
+/// InvalidAttrNumber stands for a column that does not exist, or has another type.
 template <std::size_t count>
 struct ColumnNumbers {
     Oid relation = InvalidOid;
     std::uint64_t generation = 0;
     std::array<AttrNumber, count> numbers{};
+    bool has_keys = false;     ///< every key column is there
+    bool is_complete = false;  ///< every column is there but optional ones
 };
+
+/// The attribute number of a live column of that kind, or InvalidAttrNumber.
+[[nodiscard]] AttrNumber find_column(Relation relation, const ColumnSpec& column) noexcept;
 
 /// Fills `columns` for `relation` if it is stale. C calls only: usable outside call_pg where no C++ object lives.
 template <std::size_t count>
-const std::array<AttrNumber, count>& column_numbers(ColumnNumbers<count>& columns, Relation relation,
-                                                    const std::array<const char*, count>& names);
-
-/// The attribute number of a live column, or InvalidAttrNumber.
-[[nodiscard]] AttrNumber find_column(Relation relation, const char* name) noexcept;
-
-template <std::size_t count>
-const std::array<AttrNumber, count>& column_numbers(ColumnNumbers<count>& columns, Relation relation,
-                                                    const std::array<const char*, count>& names) {
+const ColumnNumbers<count>& column_numbers(ColumnNumbers<count>& columns, Relation relation,
+                                           const std::array<ColumnSpec, count>& specs) {
     if (columns.relation != RelationGetRelid(relation) || columns.generation != catalog_generation()) {
+        columns.has_keys = true;
+        columns.is_complete = true;
         for (std::size_t i = 0; i < count; ++i) {
-            columns.numbers[i] = find_column(relation, names[i]);
+            columns.numbers[i] = find_column(relation, specs[i]);
+            const bool is_missing = columns.numbers[i] == InvalidAttrNumber && !specs[i].is_optional;
+            columns.is_complete = columns.is_complete && !is_missing;
+            columns.has_keys = columns.has_keys && !(is_missing && specs[i].kind == ColumnKind::key);
         }
         columns.relation = RelationGetRelid(relation);
         columns.generation = catalog_generation();
     }
-    return columns.numbers;
+    return columns;
 }
 
 }  // namespace sliding_sync

@@ -7,8 +7,11 @@
 extern "C" {
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "optimizer/cost.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/plancache.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 }
 
@@ -136,6 +139,35 @@ Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(cons
 
 int last_resorts = 0;
 
+// Our statements look rows up by their keys, for a handful of keys or for thousands, and are planned once, perhaps
+// while the tables are still empty: anything but nested loops over index scans would be right only by accident.
+class KeyLookupPlanning {
+public:
+    KeyLookupPlanning() noexcept {
+        for (std::size_t i = 0; i < settings.size(); ++i) {
+            before_[i] = *settings[i];
+            *settings[i] = false;
+        }
+    }
+    ~KeyLookupPlanning() {
+        for (std::size_t i = 0; i < settings.size(); ++i) {
+            *settings[i] = before_[i];
+        }
+    }
+    KeyLookupPlanning(const KeyLookupPlanning&) = delete;
+    KeyLookupPlanning& operator=(const KeyLookupPlanning&) = delete;
+
+private:
+    static inline const std::array<bool*, 5> settings{&enable_seqscan, &enable_material, &enable_hashjoin,
+                                                      &enable_mergejoin, &enable_bitmapscan};
+    std::array<bool, 5> before_{};
+};
+
+bool must_be_planned(SPIPlanPtr plan) {
+    auto* const source = static_cast<CachedPlanSource*>(linitial(SPI_plan_get_plan_sources(plan)));
+    return !source->is_valid || source->gplan == nullptr || !source->gplan->is_valid;
+}
+
 // sliding_sync.fault is "name" or "name:SQLSTATE", with "*" for every name, and "!" before it to reach last resorts.
 void fail_on_purpose(const char* name) {
     const bool everywhere = fault[0] == '!';
@@ -227,7 +259,7 @@ Arguments& Arguments::booleans(std::span<const bool> values) {
 Rows Statement::run(const Arguments& arguments, View view) {
     auto* const values = const_cast<Datum*>(arguments.values_.data());
     const char* const nulls = arguments.nulls_.data();
-    return call_pg([&]() -> Rows {
+    call_pg([&] {
         if (fault != nullptr && fault[0] != '\0') {
             fail_on_purpose(name_);
         }
@@ -241,6 +273,12 @@ Rows Statement::run(const Arguments& arguments, View view) {
             SPI_keepplan(fresh);
             plan_ = fresh;
         }
+    });
+    if (must_be_planned(plan_)) {
+        const KeyLookupPlanning planning;
+        call_pg([&] { ReleaseCachedPlan(SPI_plan_get_cached_plan(plan_), CurrentResourceOwner); });
+    }
+    return call_pg([&]() -> Rows {
         const bool before = view == View::before_transaction;
         if (before) {
             // Our own changes carry command ids from FirstCommandId up; a snapshot that stops there sees none.

@@ -2,6 +2,7 @@
 
 extern "C" {
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 }
@@ -63,7 +64,7 @@ bool written_by_this_transaction(std::uint32_t xmin) {
 WriteAs::WriteAs(Oid owner) noexcept : read_only_(XactReadOnly) {
     GetUserIdAndSecContext(&user_, &security_context_);
     SetUserIdAndSecContext(owner, security_context_ | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-    XactReadOnly = false;
+    XactReadOnly = XactReadOnly && RecoveryInProgress();
 }
 
 WriteAs::~WriteAs() {

@@ -20,7 +20,7 @@ using rules::top_level_value;
 using rules::Value;
 using rules::ValueState;
 
-constexpr std::array<std::string_view, 5> keys{"name", "type", "algorithm", "replacement_room", "sender"};
+constexpr std::array<std::string_view, 3> keys{"name", "type", "sender"};
 constexpr std::string_view other_document = R"({"sender":"@o:o","content":{"name":"Other","type":"o"}})";
 
 bool same(const Value& left, const Value& right) {
@@ -66,7 +66,9 @@ void check_value(const Value& value) {
 
 // Whatever is wrong with a document, nothing of it is read.
 void check_unreadable(std::string_view document) {
-    require(read(document) == Reading{}, "an unreadable document says nothing");
+    require(!is_readable(document) && same(content_value(document, "name"), {}) &&
+                same(top_level_value(document, "sender"), {}),
+            "an unreadable document says nothing");
 }
 
 // Not for every readable document: a defect inside an earlier content makes it unreadable where content is walked.
@@ -125,9 +127,11 @@ void check_readable(std::string_view document, const Reading& reading) {
     require(same(top_level_value(with_field(document, R"("sender":"@last:o")"), "sender"),
                  {ValueState::text, "@last:o"}),
             "the last duplicate wins");
-    // Beyond the size that the shared reader is for; not every time, as it is slow.
-    if (text.size() % 64 == 0) {
-        require(read(text + std::string(140'000, ' ')) == reading, "a large document is read alike");
+    // Beyond the size that the shared reader is for; now and then only, as it is slow.
+    if (text.size() % 256 == 0) {
+        const std::string large = text + std::string(140'000, ' ');
+        require(is_readable(large) && same(content_value(large, "name"), reading.content[0]),
+                "a large document is read alike");
     }
 }
 
@@ -153,7 +157,7 @@ void check_json(std::string_view document) {
     if (reading.readable) {
         check_readable(document, reading);
     } else {
-        check_unreadable(document);
+        require(reading == Reading{}, "an unreadable document says nothing");
     }
 }
 

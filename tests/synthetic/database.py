@@ -18,7 +18,9 @@ OWNER = "homeserver_owner"  # an ordinary role, as a homeserver has
 SEARCH_PATH = f"{OPERATIONS}, {SCHEMA}"
 
 
-def create_homeserver(cluster: Cluster, name: str, *, extension: bool = True, owner: str = OWNER) -> str:
+def create_homeserver(
+    cluster: Cluster, name: str, *, extension: bool = True, owner: str = OWNER, old_schema: bool = False
+) -> str:
     """A database with an empty homeserver that belongs to an ordinary role."""
     cluster.create_role(owner)
     cluster.create_database(name, owner)
@@ -27,7 +29,8 @@ def create_homeserver(cluster: Cluster, name: str, *, extension: bool = True, ow
         (OPERATIONS, "homeserver_ops.sql", SEARCH_PATH),
     ):
         cluster.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)), name, owner)
-        run_psql(cluster, name, (TESTS / file).read_text(), user=owner, search_path=path)
+        script = ("\\set old_schema 1\n" if old_schema else "") + (TESTS / file).read_text()
+        run_psql(cluster, name, script, user=owner, search_path=path)
     if extension:
         cluster.execute("CREATE EXTENSION sliding_sync", name)
     return name

@@ -1,0 +1,260 @@
+"""Servers that die under load, standbys that take over, and the extension going while everybody writes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from harness.cluster import Cluster
+from harness.standby import Standby
+from oracle import Watcher, check
+from synthetic.database import SCHEMA, connect, create_homeserver
+from synthetic.load import Outcome, Rooms, play, prepare
+
+Connection = psycopg.Connection[Any]
+
+CLIENTS = 6
+DATABASE = "mortal"
+BEFORE = 0.8  # seconds of load before and after each blow
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Cluster]:
+    """A cluster that dies and comes back."""
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def mortal(servers: Cluster) -> Iterator[Cluster]:
+    """With a new homeserver in it."""
+    create_homeserver(servers, DATABASE)
+    yield servers
+    servers.drop_database(DATABASE)
+
+
+@pytest.fixture
+def rooms(mortal: Cluster) -> Rooms:
+    rooms = Rooms(CLIENTS, shared=4, own=3)
+    with connect(mortal, DATABASE) as connection:
+        prepare(connection, rooms)
+    return rooms
+
+
+@contextmanager
+def load(server: Callable[[], Cluster], rooms: Rooms, seed: int) -> Iterator[Outcome]:
+    """Clients that write to whatever `server` names, until the block ends; then what they met with."""
+    stop, outcome = threading.Event(), Outcome()
+
+    def run() -> None:
+        nonlocal outcome
+        outcome += play(
+            lambda: connect(server(), DATABASE), rooms, seed=seed, stop=stop, writes_tables=bool(seed % 2)
+        )
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield outcome
+    finally:
+        stop.set()
+        thread.join()
+    print(outcome)
+
+
+def wait_for(cluster: Cluster) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            cluster.execute("SELECT 1")
+            return
+        except psycopg.OperationalError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def assert_right(cluster: Cluster) -> None:
+    with connect(cluster, DATABASE) as connection:
+        findings = check(connection, SCHEMA)
+    assert not findings, "\n".join(map(str, findings[:30]))
+
+
+def assert_goes_on(cluster: Cluster, rooms: Rooms) -> None:
+    """Writes are right as ever."""
+    with load(lambda: cluster, rooms, 99) as outcome:
+        time.sleep(BEFORE)
+    assert outcome.effective.total() > 50 and not outcome.disconnections and not outcome.errors, outcome.examples
+    assert_right(cluster)
+
+
+def expect_crashes(cluster: Cluster, number: int) -> None:
+    """The log tells of these crashes and of no others."""
+    crashes = [line for line in cluster.read_log().splitlines() if "terminated by signal" in line]
+    assert len(crashes) == number and all("signal 9" in line for line in crashes), crashes
+    cluster.log.write_text("")
+
+
+def busy_backend(cluster: Cluster) -> int:
+    """One that is just committing, if there is one."""
+    for _ in range(50):
+        rows = cluster.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = 'mortal' AND pid <> pg_backend_pid()"
+            " AND state = 'active' ORDER BY query <> 'COMMIT', random()"
+        )
+        if rows:
+            return int(rows[0][0])
+    raise AssertionError("nobody writes")
+
+
+def postmaster(cluster: Cluster) -> int:
+    return int((cluster.data / "postmaster.pid").read_text().split()[0])
+
+
+def children(parent: int) -> list[int]:
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            try:
+                status = (path / "stat").read_text()
+            except OSError:
+                continue  # it has ended meanwhile
+            if int(status.rpartition(")")[2].split()[1]) == parent:
+                found.append(int(path.name))
+    return found
+
+
+def kill_postmaster(cluster: Cluster) -> None:
+    """Its backends end when they notice; until then nobody else may touch the data."""
+    orphans = children(postmaster(cluster))
+    cluster.stop(signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while any(Path("/proc", str(pid)).exists() for pid in orphans):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("blows", [3, pytest.param(30, marks=pytest.mark.long)])
+def test_backends_are_killed(mortal: Cluster, rooms: Rooms, blows: int) -> None:
+    with load(lambda: mortal, rooms, 1) as outcome:
+        for _ in range(blows):
+            time.sleep(BEFORE)
+            wait_for(mortal)
+            os.kill(busy_backend(mortal), signal.SIGKILL)
+            time.sleep(0.2)
+            wait_for(mortal)
+            assert_right_or_gone(mortal)
+    assert outcome.disconnections >= blows
+    assert not outcome.errors and not outcome.exhausted, outcome.examples
+    expect_crashes(mortal, blows)
+    assert_right(mortal)
+    assert_goes_on(mortal, rooms)
+
+
+def assert_right_or_gone(cluster: Cluster) -> None:
+    """Right at any moment, also while everybody writes."""
+    try:
+        assert_right(cluster)
+    except psycopg.OperationalError:
+        wait_for(cluster)
+        assert_right(cluster)
+
+
+@pytest.mark.parametrize("blows", [2, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("how", ["kill the postmaster", "immediate shutdown", "fast shutdown"])
+def test_the_server_goes_down(mortal: Cluster, rooms: Rooms, how: str, blows: int) -> None:
+    with load(lambda: mortal, rooms, 2) as outcome:
+        for _ in range(blows):
+            time.sleep(BEFORE)
+            if how == "kill the postmaster":
+                kill_postmaster(mortal)
+            else:
+                mortal.stop(signal.SIGQUIT if how == "immediate shutdown" else signal.SIGINT)
+            mortal.start()
+            assert_right(mortal)
+        time.sleep(BEFORE)
+    assert outcome.disconnections >= blows
+    assert not outcome.errors and not outcome.exhausted, outcome.examples
+    assert_right(mortal)
+    assert_goes_on(mortal, rooms)
+
+
+def test_prepared_transactions_outlive_a_crash(mortal: Cluster, rooms: Rooms) -> None:
+    """Derived rows are written before PREPARE, and are right when another session commits after the crash."""
+    with connect(mortal, DATABASE) as connection:
+        watcher = Watcher(connection, SCHEMA)
+        for name in ("kept", "dropped"):
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT create_room(%s, '@anna:hs.test', name => 'Tea')", (f"!{name}:hs.test",))
+            connection.execute("SELECT rename(%s, '@anna:hs.test', 'Coffee')", (f"!{name}:hs.test",))
+            connection.execute(f"PREPARE TRANSACTION '{name}'")  # type: ignore[arg-type]
+        assert not watcher.check_step()
+    kill_postmaster(mortal)
+    mortal.start()
+    with connect(mortal, DATABASE) as connection:
+        watcher = Watcher(connection, SCHEMA)
+        connection.execute("COMMIT PREPARED 'kept'")
+        connection.execute("ROLLBACK PREPARED 'dropped'")
+        assert not watcher.check_step()
+        names = connection.execute(
+            "SELECT room_name FROM sliding_sync_joined_rooms WHERE room_id IN ('!kept:hs.test', '!dropped:hs.test')"
+        ).fetchall()
+        assert names == [("Coffee",)]
+    assert_goes_on(mortal, rooms)
+
+
+def test_a_standby_takes_over(mortal: Cluster, rooms: Rooms) -> None:
+    """It is right at any moment, when it is promoted in the middle of the load, and afterwards."""
+    with Standby(mortal) as standby:
+        current = mortal
+        with load(lambda: current, rooms, 3) as outcome:
+            for _ in range(3):
+                time.sleep(0.4)
+                assert_right(standby)  # while it follows
+            mortal.stop(signal.SIGQUIT)
+            standby.promote()
+            current = standby
+            assert_right(standby)
+            time.sleep(BEFORE)
+        assert outcome.disconnections
+        assert not outcome.errors and not outcome.exhausted, outcome.examples
+        assert_right(standby)
+        assert_goes_on(standby, rooms)
+    mortal.start()
+
+
+def test_the_extension_is_dropped_under_load(mortal: Cluster, rooms: Rooms) -> None:
+    """Writers meet nothing but what they retry, and at that moment every row is right. Then it comes back."""
+    attempts = 0
+    # a newer homeserver: an older one needs the tables dropped with the extension (README)
+    with load(lambda: mortal, rooms, 5) as outcome:
+        time.sleep(BEFORE)
+        for attempts in range(1, 21):
+            try:
+                with connect(mortal, DATABASE, "postgres", autocommit=False) as connection:
+                    connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                    connection.execute("DROP EXTENSION sliding_sync")
+                    # the locks are ours now: nobody else writes before we commit
+                    rows_then = check(connection, SCHEMA)
+                    connection.commit()
+                break
+            except psycopg.errors.DeadlockDetected:
+                continue
+        time.sleep(BEFORE)
+    mortal.execute("CREATE EXTENSION sliding_sync", DATABASE)
+    print(f"dropped after {attempts} attempts")
+    assert not rows_then
+    assert not outcome.errors and not outcome.exhausted and not outcome.disconnections, outcome.examples
+    with connect(mortal, DATABASE) as connection:
+        assert connection.execute("SELECT count(*) > 10 FROM sliding_sync_joined_rooms").fetchone() == (True,)
+        watcher = Watcher(connection, SCHEMA)
+        connection.execute("SELECT create_room('!after:hs.test', '@anna:hs.test', name => 'Tea')")
+        assert not watcher.check_step()

@@ -1,0 +1,551 @@
+"""Hard cases of docs/testing.md that one SQL session cannot show: several sessions, databases, schemas or servers."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from harness.cluster import SUPERUSER, Cluster
+from harness.environment import synapse_python
+from harness.standby import Standby
+from oracle import Watcher, check
+from property.random_homeserver import RandomHomeserver
+from synthetic.database import OPERATIONS, OWNER, SCHEMA, connect, create_homeserver, run_psql
+
+Connection = psycopg.Connection[Any]
+
+ROOM, ANNA, BERT = "!r:hs.test", "@anna:hs.test", "@bert:hs.test"
+DERIVED = ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
+
+# What a homeserver's own statements run into, with and without us.
+_OWN_FAULTS = (
+    psycopg.errors.IntegrityError,
+    psycopg.errors.InvalidTextRepresentation,
+    psycopg.errors.UndefinedTable,  # an operation of a newer homeserver on an old schema
+)
+
+
+@pytest.fixture(scope="module")
+def template(cluster: Cluster) -> str:
+    """A homeserver with one room."""
+    name = create_homeserver(cluster, "hard cases")
+    with connect(cluster, name) as connection:
+        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
+    return name
+
+
+@pytest.fixture
+def database(cluster: Cluster, template: str) -> Iterator[str]:
+    name = cluster.create_database("hard case", OWNER, template)
+    yield name
+    cluster.drop_database(name)
+
+
+def live(connection: Connection, seed: int, transactions: int) -> None:
+    """A homeserver's transactions; none of them may fail for our sake, nor at COMMIT."""
+    homeserver = RandomHomeserver(random.Random(seed), both_writers=0.0)
+    for _ in range(transactions):
+        statements = homeserver.transaction()
+        # only its owner may ask for its own changes, and a homeserver does not
+        statements = [statement for statement in statements if "flush()" not in statement.sql]
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        try:
+            for statement in statements:
+                connection.execute(statement.sql, statement.arguments or None)  # type: ignore[arg-type]
+        except _OWN_FAULTS as fault:
+            assert "sliding_sync" not in str(fault)
+            connection.execute("ROLLBACK")
+        else:
+            connection.execute("COMMIT")
+
+
+def rows(connection: Connection, table: str) -> list[Any]:
+    query = sql.SQL("SELECT t::text FROM {} t ORDER BY t::text COLLATE \"C\"").format(sql.Identifier(SCHEMA, table))
+    return connection.execute(query).fetchall()
+
+
+def derived_rows(connection: Connection) -> dict[str, list[Any]]:
+    found = {table: rows(connection, table) for table in DERIVED}
+    assert all(found.values()), "a comparison of nothing proves nothing"
+    return found
+
+
+def assert_nothing_in_quarantine(cluster: Cluster, database: str) -> None:
+    assert not cluster.execute("SELECT * FROM sliding_sync.quarantine", database)
+
+
+# -- one transaction
+
+
+MEMBERS, LOCAL_MEMBERS, ONE_BY_ONE = 100_000, 200, 1_000
+
+# Each member by a number; the first ones are local users.
+_MEMBERS = """
+    CREATE TEMP VIEW members AS SELECT '$m' || n AS event_id, '!big:hs.test' AS room_id, 10 + n AS ordering,
+        format('@u%%s:%%s', n, CASE WHEN n <= %(local)s THEN 'hs.test' ELSE 'remote.test' END) AS user_id,
+        n <= %(local)s AS is_local FROM generate_series(1, %(members)s) n
+"""
+_STORE = (
+    "INSERT INTO event_json SELECT event_id, room_id, '{}', '{\"content\": {\"membership\": \"join\"}}', 3 FROM members",
+    "INSERT INTO events (instance_name, stream_ordering, topological_ordering, event_id, room_id, type, processed,"
+    " outlier, sender, state_key) SELECT 'master', ordering, ordering, event_id, room_id, 'm.room.member', true,"
+    " false, user_id, user_id FROM members",
+    "INSERT INTO room_memberships (event_id, event_stream_ordering, user_id, sender, room_id, membership)"
+    " SELECT event_id, ordering, user_id, user_id, room_id, 'join' FROM members",
+)
+_LEAVE_CURRENT_STATE = "DELETE FROM current_state_events WHERE (room_id, type, state_key) = (%s, %s, %s)"
+_ENTER_CURRENT_STATE = "INSERT INTO current_state_events VALUES (%s, %s, %s, %s, 'join', %s)"
+_ENTER_CURRENT_STATE_TOGETHER = (
+    "INSERT INTO current_state_events SELECT event_id, room_id, 'm.room.member', user_id, 'join', ordering"
+    " FROM members WHERE ordering > %s"
+)
+_BECOME_LOCAL = (
+    "INSERT INTO local_current_membership SELECT room_id, user_id, event_id, 'join', ordering FROM members WHERE is_local"
+)
+
+
+def test_a_room_with_a_hundred_thousand_members(cluster: Cluster, database: str) -> None:
+    """H17: all of them come in one transaction, and go in another, in which the local ones leave (H7)."""
+    numbers = {"local": LOCAL_MEMBERS, "members": MEMBERS}
+    with connect(cluster, database) as connection:
+        connection.execute("SELECT create_room('!big:hs.test', %s, name => 'Big')", (ANNA,))
+        connection.execute(psycopg.ClientCursor(connection).mogrify(_MEMBERS, numbers))  # type: ignore[arg-type]
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            for statement in _STORE:
+                connection.execute(statement)  # type: ignore[arg-type]
+            # some one by one, as a homeserver does, the others at once
+            for number in range(1, ONE_BY_ONE + 1):
+                server = "hs.test" if number <= LOCAL_MEMBERS else "remote.test"
+                key = ("!big:hs.test", "m.room.member", f"@u{number}:{server}")
+                connection.execute(_LEAVE_CURRENT_STATE, key)
+                connection.execute(_ENTER_CURRENT_STATE, (f"$m{number}", *key, 10 + number))
+            connection.execute(_ENTER_CURRENT_STATE_TOGETHER, (10 + ONE_BY_ONE,))
+            connection.execute("SELECT setval('events_stream_seq', 200000)")
+            connection.execute("SELECT rename('!big:hs.test', %s, 'Bigger')", (ANNA,))
+            connection.execute(_BECOME_LOCAL)
+        assert connection.execute(
+            "SELECT event_stream_ordering, room_name FROM sliding_sync_joined_rooms WHERE room_id = '!big:hs.test'"
+        ).fetchall() == [(200001, "Bigger")]
+        assert connection.execute(_MEMBERS_BY_ROW).fetchall() == [
+            ("join", True, "Big", 1),  # Anna was there before
+            ("join", True, "Bigger", LOCAL_MEMBERS),
+        ]
+
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("DELETE FROM current_state_events WHERE room_id = '!big:hs.test'")
+            for statement in _LEAVE:
+                connection.execute(statement)  # type: ignore[arg-type]
+        assert not connection.execute(
+            "SELECT FROM sliding_sync_joined_rooms WHERE room_id = '!big:hs.test'"
+        ).fetchall()
+        assert connection.execute(_MEMBERS_BY_ROW).fetchall() == [("leave", True, "Bigger", LOCAL_MEMBERS + 1)]
+    assert_nothing_in_quarantine(cluster, database)
+
+
+_MEMBERS_BY_ROW = """
+    SELECT s.membership, s.has_known_state, s.room_name, count(*) FROM sliding_sync_membership_snapshots s
+    JOIN events e ON e.event_id = s.membership_event_id AND e.stream_ordering = s.event_stream_ordering
+        AND e.state_key = s.user_id AND e.room_id = s.room_id
+    WHERE s.room_id = '!big:hs.test' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+"""
+_LEAVE = (
+    "INSERT INTO event_json SELECT '$leave' || user_id, room_id, '{}', '{}', 3 FROM local_current_membership"
+    " WHERE room_id = '!big:hs.test'",
+    "INSERT INTO events (stream_ordering, topological_ordering, event_id, room_id, type, processed, outlier, sender,"
+    " state_key) SELECT 300000 + row_number() OVER (), 300000, '$leave' || user_id, room_id, 'm.room.member', true,"
+    " false, user_id, user_id FROM local_current_membership WHERE room_id = '!big:hs.test'",
+    "UPDATE local_current_membership SET event_id = '$leave' || user_id, membership = 'leave',"
+    " event_stream_ordering = NULL WHERE room_id = '!big:hs.test'",
+)
+
+
+# -- the same statements again
+
+
+_MESSAGE = "make_event('!r:hs.test', '@anna:hs.test', 'm.room.message')"
+_JOIN = (
+    "make_event('!r:hs.test', '@bert:hs.test', 'm.room.member', '@bert:hs.test', '{\"membership\": \"join\"}', 'join')"
+)
+_ROW_IS_DELETED = "DELETE FROM homeserver.sliding_sync_joined_rooms"
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "meanwhile"),
+    [
+        pytest.param([], _MESSAGE, "SELECT soft_fail('!r:hs.test', '@anna:hs.test')", id="a newer event"),
+        pytest.param([], _MESSAGE, "SELECT redact_name()", id="a redaction"),
+        pytest.param([], _MESSAGE, _ROW_IS_DELETED, id="the row is deleted"),
+        # H19: the row was missing for both, and is completed by the other one
+        pytest.param(
+            [_ROW_IS_DELETED], _MESSAGE, "SELECT soft_fail('!r:hs.test', '@anna:hs.test')", id="the row appears"
+        ),
+        pytest.param(
+            ["SELECT \"join\"('!r:hs.test', '@bert:hs.test')", "SELECT leave('!r:hs.test', '@bert:hs.test')"],
+            _JOIN,
+            "SELECT forget('!r:hs.test', '@bert:hs.test')",
+            id="the old membership is forgotten",
+        ),
+    ],
+)
+def test_a_transaction_is_repeated(
+    cluster: Cluster, database: str, before: list[str], event: str, meanwhile: str
+) -> None:
+    """H18, H19, H88: 40001 is the only thing seen of us, and the second try owes nothing to the first.
+
+    Both transactions meet in nothing but a row of ours: without the triggers both would go through.
+    """
+    with (
+        connect(cluster, database) as observer,
+        connect(cluster, database) as other,
+        connect(cluster, database) as connection,
+    ):
+        observer.execute(_REDACT_NAME)
+        for statement in before:
+            other.execute(statement)  # type: ignore[arg-type]
+        # ids and orderings are given out before, once for all attempts
+        (stored,) = other.execute(f"SELECT ({event})::text").fetchone() or ("",)  # type: ignore[arg-type]
+        watcher = Watcher(observer, SCHEMA)
+
+        def attempt(interrupted: bool) -> None:
+            with connection.transaction():
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                connection.execute("SELECT count(*) FROM rooms")
+                if interrupted:
+                    other.execute(meanwhile)  # type: ignore[arg-type]
+                connection.execute(
+                    "SELECT persist(ARRAY[%s::new_event], changes_state => %s)", (stored, event == _JOIN)
+                )
+
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            attempt(interrupted=True)
+        if meanwhile != _ROW_IS_DELETED:
+            assert not watcher.check_step()  # what the other one did
+        attempt(interrupted=False)
+        assert not watcher.check_step()
+        assert observer.execute(
+            "SELECT count(*) FROM events WHERE event_id = (%s::new_event).event_id", (stored,)
+        ).fetchone() == (1,)
+    assert_nothing_in_quarantine(cluster, database)
+
+
+# The redaction itself changes nothing else of the room.
+_REDACT_NAME = """
+    CREATE FUNCTION redact_name() RETURNS void LANGUAGE sql AS $$
+        INSERT INTO redactions (event_id, redacts, recheck)
+            SELECT '$redaction', event_id, false FROM current_state_events WHERE type = 'm.room.name'
+    $$
+"""
+
+
+# -- copies
+
+
+def copy_table(source: Connection, target: Connection, table: str) -> None:
+    """By plain INSERTs, as synapse_port_db does."""
+    cursor = source.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(SCHEMA, table)))
+    columns = [column.name for column in cursor.description or ()]
+    insert = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        sql.Identifier(SCHEMA, table),
+        sql.SQL(", ").join(map(sql.Identifier, columns)),
+        sql.SQL(", ").join(sql.Placeholder() * len(columns)),
+    )
+    with target.transaction(), target.cursor() as writer:
+        writer.executemany(insert, cursor.fetchall())
+
+
+# Foreign keys want rooms and events first; the rest comes in any order.
+_FIRST = ("rooms", "events")
+_OTHERS = (
+    *("state_events", "event_forward_extremities", "current_state_delta_stream", "event_to_state_groups"),
+    *("state_groups", "state_groups_state", "state_group_edges"),
+)
+_ORDERS = {
+    "derived tables last": (
+        *("current_state_events", "local_current_membership", "room_memberships", "redactions", "rejections"),
+        *("room_ban_redactions", "event_json", *DERIVED),
+    ),
+    "derived tables first": (
+        *(*DERIVED, "event_json", "room_ban_redactions", "rejections", "redactions", "room_memberships"),
+        *("local_current_membership", "current_state_events"),
+    ),
+}
+
+
+@pytest.fixture
+def source(cluster: Cluster, database: str) -> str:
+    with connect(cluster, database) as connection:
+        live(connection, seed=35, transactions=60)
+        connection.execute("INSERT INTO sliding_sync_joined_rooms_to_recalculate VALUES (%s) ON CONFLICT DO NOTHING", (ROOM,))
+    return database
+
+
+@pytest.fixture
+def target(cluster: Cluster) -> Iterator[str]:
+    yield create_homeserver(cluster, "ported")
+    cluster.drop_database("ported")
+
+
+@pytest.mark.parametrize("order", _ORDERS)
+def test_a_port_from_another_database(cluster: Cluster, source: str, target: str, order: str) -> None:
+    """H35: with the triggers switched off by a connection option the copy is the original."""
+    off = "-c sliding_sync.enabled=off"
+    with connect(cluster, source) as reader, connect(cluster, target, options=off) as writer:
+        writer.execute("SELECT create_room('!gone:hs.test', %s)", (ANNA,))  # what the new homeserver made itself
+        for table in (*_FIRST, *_ORDERS[order], *_OTHERS):
+            writer.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.Identifier(SCHEMA, table)))
+        for table in (*_FIRST, *_ORDERS[order], "sliding_sync_joined_rooms_to_recalculate"):
+            copy_table(reader, writer, table)
+        copied = derived_rows(writer)
+        assert copied == derived_rows(reader)
+    # and it goes on from there, with triggers
+    with connect(cluster, target) as connection:
+        with connect(cluster, source) as reader:
+            for table in _OTHERS:
+                copy_table(reader, connection, table)
+        connection.execute("SELECT setval(name, 100000) FROM unnest(ARRAY['events_stream_seq', 'state_group_id_seq', 'event_counter']) name")
+        watcher = Watcher(connection, SCHEMA)
+        connection.execute("SELECT send_message(room_id, %s) FROM rooms", (ANNA,))
+        connection.execute("SELECT rename(room_id, %s, 'Ported') FROM rooms", (ANNA,))
+        assert not watcher.check_step()
+        assert derived_rows(connection) != copied
+    assert_nothing_in_quarantine(cluster, target)
+
+
+def test_a_port_with_the_triggers_on_is_refused(cluster: Cluster, source: str, target: str) -> None:
+    """H35: why the setting is there: the copy's own rows come later, and would be there already."""
+    with connect(cluster, source) as reader, connect(cluster, target) as writer:
+        for table in (*_FIRST, "event_json", "current_state_events"):
+            copy_table(reader, writer, table)
+        with pytest.raises(psycopg.errors.UniqueViolation, match="sliding_sync_joined_rooms_pkey"):
+            copy_table(reader, writer, "sliding_sync_joined_rooms")
+
+
+# -- other shapes of the homeserver's database
+
+
+def delta(file: str) -> str:
+    """A step of Synapse's own schema, for PostgreSQL."""
+    (folder,) = synapse_python("1.118.0").parent.parent.glob("lib/python*/site-packages/synapse/storage/schema/main")
+    text = (folder / "delta" / file).read_text()
+    return text.replace("$%AUTO_INCREMENT_PRIMARY_KEY%$", "BIGINT PRIMARY KEY GENERATED ALWAYS AS IDENTITY")
+
+
+def test_the_version_that_has_the_number_but_not_the_tables(cluster: Cluster) -> None:
+    """H40: 1.114 says 87. H39: the step of 1.115 that makes the tables then finds ours, with their rows."""
+    name = create_homeserver(cluster, "1.114", extension=False, old_schema=True)
+    run_psql(cluster, name, delta("87/02_per_connection_state.sql"), user=OWNER, search_path=SCHEMA)
+    cluster.execute(
+        "UPDATE homeserver.schema_version SET version = 87;"
+        "INSERT INTO homeserver.applied_schema_deltas VALUES (87, '87/02_per_connection_state.sql')",
+        name,
+    )
+    cluster.execute("CREATE EXTENSION sliding_sync", name)
+    with connect(cluster, name) as connection:
+        watcher = Watcher(connection, SCHEMA)
+        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
+        assert not watcher.check_step()
+        live(connection, seed=40, transactions=60)
+        assert not check(connection, SCHEMA)
+        kept = derived_rows(connection)
+
+        run_psql(cluster, name, delta("87/01_sliding_sync_memberships.sql"), user=OWNER, search_path=SCHEMA)
+        assert derived_rows(connection) == kept
+        assert connection.execute("SELECT count(*) FROM background_updates").fetchone() == (3,)
+        # its queue belongs to the homeserver now, and holds up no deletion
+        connection.execute("INSERT INTO sliding_sync_joined_rooms_to_recalculate SELECT room_id FROM rooms")
+        connection.execute("SELECT purge_room(room_id, old_version => false) FROM rooms")
+        assert rows(connection, "sliding_sync_joined_rooms_to_recalculate") == []
+        watcher.accept_step()
+        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
+        assert not watcher.check_step()
+    assert_nothing_in_quarantine(cluster, name)
+    cluster.drop_database(name)
+
+
+# What a homeserver may keep in a database of its own, and the stream of changes, which nobody of us reads.
+_STATE_STORE = (
+    *("state_groups", "state_groups_state", "state_group_edges", "event_to_state_groups"),
+    "current_state_delta_stream",
+)
+
+
+@pytest.mark.parametrize("seed", [43, 81])
+def test_without_the_state_store(cluster: Cluster, template: str, seed: int) -> None:
+    """H43, H81: the same life makes the same rows when state groups and the stream of changes are out of our sight."""
+    lives = []
+    for name, split in (("whole", False), ("split", True)):
+        cluster.create_database(name, OWNER, template)
+        with connect(cluster, name) as connection:
+            if split:
+                connection.execute("CREATE SCHEMA elsewhere")
+                for table in _STATE_STORE:
+                    connection.execute(
+                        sql.SQL("ALTER TABLE {} SET SCHEMA elsewhere").format(sql.Identifier(SCHEMA, table))
+                    )
+                connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}, elsewhere")  # type: ignore[arg-type]
+            live(connection, seed, transactions=80)
+            lives.append(derived_rows(connection))
+        assert_nothing_in_quarantine(cluster, name)
+        cluster.drop_database(name)
+    assert lives[0] == lives[1]
+
+
+def test_an_index_is_built_while_transactions_are_open(cluster: Cluster, database: str) -> None:
+    """H44: it waits for a writer who was there before, and nobody waits for it."""
+    with (
+        connect(cluster, database) as builder,
+        connect(cluster, database) as writer,
+        connect(cluster, database) as observer,
+    ):
+        watcher = Watcher(observer, SCHEMA)
+        writer.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        writer.execute("SELECT rename(%s, %s, 'Coffee')", (ROOM, ANNA))
+        builds = [
+            threading.Thread(target=builder.execute, args=(statement,))
+            for statement in (
+                "CREATE INDEX CONCURRENTLY another ON current_state_events (room_id, membership)",
+                "DROP INDEX CONCURRENTLY another",
+            )
+        ]
+        builds[0].start()
+        observer.execute("SET statement_timeout = '20s'")
+        observer.execute(
+            "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%') LOOP"
+            " PERFORM pg_sleep(0.02); PERFORM pg_stat_clear_snapshot(); END LOOP; END $$"
+        )
+        writer.execute("SET LOCAL lock_timeout = '5s'")
+        writer.execute('SELECT "join"(%s, %s)', (ROOM, BERT))
+        observer.execute("SET lock_timeout = '5s'")
+        observer.execute("SELECT create_room('!meanwhile:hs.test', %s, name => 'Meanwhile')", (ANNA,))
+        writer.execute("COMMIT")
+        builds[0].join()
+        assert observer.execute(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = 'another'::regclass"
+        ).fetchall() == [(True,)]
+        builds[1].start()
+        builds[1].join()
+        assert not watcher.check_step()
+        assert len(derived_rows(observer)[DERIVED[0]]) == 2
+
+
+def test_removal_from_a_homeserver_that_is_older_than_the_tables(cluster: Cluster) -> None:
+    """H83: as the README tells: without the extension the tables are in the way, so they go with it."""
+    name = create_homeserver(cluster, "removal", old_schema=True)
+    with connect(cluster, name) as connection:
+        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
+        connection.execute("SELECT create_room('!other:hs.test', %s)", (ANNA,))
+        connection.execute("SELECT purge_room('!other:hs.test')")  # with the extension they are not
+        kept = derived_rows(connection)
+        cluster.execute("DROP EXTENSION sliding_sync", name)
+        assert derived_rows(connection) == kept
+        with pytest.raises(psycopg.errors.ForeignKeyViolation, match="sliding_sync"):
+            connection.execute("SELECT purge_room(%s)", (ROOM,))
+        connection.execute("DROP TABLE sliding_sync_joined_rooms, sliding_sync_membership_snapshots")
+        connection.execute("SELECT purge_room(%s)", (ROOM,))
+        assert connection.execute("SELECT count(*) FROM rooms").fetchone() == (0,)
+    cluster.drop_database(name)
+
+
+# -- other servers
+
+
+@pytest.fixture(scope="module")
+def replicating() -> Iterator[Cluster]:
+    """A cluster of its own that may be replicated in both ways."""
+    with Cluster({"wal_level": "logical"}) as running:
+        create_homeserver(running, "published")
+        yield running
+
+
+def test_a_hot_standby(replicating: Cluster) -> None:
+    """H87: what only looks works there, and what would write is refused."""
+    with connect(replicating, "published") as connection:
+        connection.execute("SELECT create_room('!standby:hs.test', %s, name => 'Standby')", (ANNA,))
+        with Standby(replicating) as standby, connect(standby, "published", SUPERUSER) as there:
+            assert derived_rows(there) == derived_rows(connection)
+            assert not check(there, SCHEMA)
+            assert there.execute("SELECT attached_schemas FROM sliding_sync.version()").fetchone() == ([SCHEMA],)
+            assert there.execute("SELECT * FROM sliding_sync.last_flush()").fetchone() == (None,) * 4
+            assert there.execute("SELECT * FROM sliding_sync.flush()").fetchone() == (0, 0, 0)
+            for statement in (
+                "SELECT sliding_sync.detach()",
+                "SELECT send_message('!standby:hs.test', '@anna:hs.test')",
+                "DELETE FROM sliding_sync_joined_rooms",
+            ):
+                with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                    there.execute(statement)  # type: ignore[arg-type]
+
+
+@pytest.mark.xfail(strict=True, raises=psycopg.errors.InternalError_, reason="not refused before the first lock")
+def test_repair_on_a_hot_standby(replicating: Cluster) -> None:
+    """H87: refused as everything that writes is."""
+    with connect(replicating, "published") as connection:
+        connection.execute("SELECT create_room('!repair:hs.test', %s, name => 'Repair')", (ANNA,))
+    replicating.execute(
+        "INSERT INTO sliding_sync.quarantine (schema_name, table_name, room_id, reason, sqlstate, message)"
+        " VALUES ('homeserver', 'sliding_sync_joined_rooms', '!repair:hs.test', 'refresh_failed', '58030', '')",
+        "published",
+    )
+    try:
+        with Standby(replicating) as standby:
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                standby.execute("SELECT sliding_sync.repair_quarantine()", "published")
+    finally:
+        assert replicating.execute("SELECT repaired FROM sliding_sync.repair_quarantine()", "published") == [(1,)]
+
+
+def test_logical_replication(replicating: Cluster) -> None:
+    """H36: the subscriber's triggers do not fire for what arrives; the derived rows arrive as rows."""
+    create_homeserver(replicating, "subscriber")
+    with connect(replicating, "published", SUPERUSER) as publisher:
+        for (table,) in publisher.execute(
+            "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'homeserver'::regnamespace AND c.relkind = 'r'"
+            " AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)"
+        ).fetchall():
+            publisher.execute(
+                sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(sql.Identifier(SCHEMA, table))
+            )
+        publisher.execute("CREATE PUBLICATION rooms FOR TABLES IN SCHEMA homeserver")
+        # made by hand: within one server CREATE SUBSCRIPTION would wait for itself
+        publisher.execute("SELECT pg_create_logical_replication_slot('rooms', 'pgoutput')")
+    with connect(replicating, "published") as publisher, connect(replicating, "subscriber", SUPERUSER) as subscriber:
+        for table in ("rooms", "events", "event_json", "state_events", "current_state_events", "room_memberships"):
+            copy_table(publisher, _silent(subscriber), table)
+        for table in ("local_current_membership", *DERIVED):
+            copy_table(publisher, _silent(subscriber), table)
+        subscriber.execute(
+            sql.SQL(
+                "CREATE SUBSCRIPTION rooms CONNECTION {} PUBLICATION rooms WITH (create_slot = false, copy_data = false)"
+            ).format(f"host=127.0.0.1 port={replicating.port} user={SUPERUSER} dbname=published")
+        )
+        try:
+            publisher.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
+            live(publisher, seed=36, transactions=40)
+            publisher.execute("SELECT create_room('!last:hs.test', %s, name => 'Last')", (ANNA,))
+            subscriber.execute("SET statement_timeout = '60s'")
+            subscriber.execute(
+                "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM homeserver.sliding_sync_joined_rooms"
+                " WHERE room_name = 'Last') LOOP PERFORM pg_sleep(0.05); END LOOP; END $$"
+            )
+            assert derived_rows(subscriber) == derived_rows(publisher)
+            # and what is written there itself is followed there
+            subscriber.execute("RESET sliding_sync.enabled")
+            watcher = Watcher(subscriber, SCHEMA)
+            subscriber.execute("SELECT setval(name, 100000) FROM unnest(ARRAY['events_stream_seq', 'state_group_id_seq', 'event_counter']) name")
+            subscriber.execute("SELECT rename('!last:hs.test', %s, 'Here')", (ANNA,))
+            assert not watcher.check_step()
+        finally:
+            subscriber.execute("DROP SUBSCRIPTION rooms")
+
+
+def _silent(connection: Connection) -> Connection:
+    connection.execute("SET sliding_sync.enabled = off")
+    return connection
