@@ -14,9 +14,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from harness.standby import Standby
-from oracle import Watcher, check
+from oracle import Finding, Watcher, check
 from synthetic.database import SCHEMA, connect, create_homeserver
 from synthetic.load import Outcome, Rooms, play, prepare
 
@@ -92,7 +92,9 @@ def assert_goes_on(cluster: Cluster, rooms: Rooms) -> None:
     """Writes are right as ever."""
     with load(lambda: cluster, rooms, 99) as outcome:
         time.sleep(BEFORE)
-    assert outcome.effective.total() > 50 and not outcome.disconnections and not outcome.errors, outcome.examples
+    assert outcome.effective.total() > 50 and not outcome.disconnections and not outcome.errors, (
+        outcome.examples
+    )
     assert_right(cluster)
 
 
@@ -193,9 +195,11 @@ def test_prepared_transactions_outlive_a_crash(mortal: Cluster, rooms: Rooms) ->
         watcher = Watcher(connection, SCHEMA)
         for name in ("kept", "dropped"):
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-            connection.execute("SELECT create_room(%s, '@anna:hs.test', name => 'Tea')", (f"!{name}:hs.test",))
+            connection.execute(
+                "SELECT create_room(%s, '@anna:hs.test', name => 'Tea')", (f"!{name}:hs.test",)
+            )
             connection.execute("SELECT rename(%s, '@anna:hs.test', 'Coffee')", (f"!{name}:hs.test",))
-            connection.execute(f"PREPARE TRANSACTION '{name}'")  # type: ignore[arg-type]
+            connection.execute(f"PREPARE TRANSACTION '{name}'")
         assert not watcher.check_step()
     kill_postmaster(mortal)
     mortal.start()
@@ -205,7 +209,8 @@ def test_prepared_transactions_outlive_a_crash(mortal: Cluster, rooms: Rooms) ->
         connection.execute("ROLLBACK PREPARED 'dropped'")
         assert not watcher.check_step()
         names = connection.execute(
-            "SELECT room_name FROM sliding_sync_joined_rooms WHERE room_id IN ('!kept:hs.test', '!dropped:hs.test')"
+            "SELECT room_name FROM sliding_sync_joined_rooms"
+            " WHERE room_id IN ('!kept:hs.test', '!dropped:hs.test')"
         ).fetchall()
         assert names == [("Coffee",)]
     assert_goes_on(mortal, rooms)
@@ -231,27 +236,31 @@ def test_a_standby_takes_over(mortal: Cluster, rooms: Rooms) -> None:
     mortal.start()
 
 
+def drop_extension(cluster: Cluster) -> tuple[list[Finding], int]:
+    """Until no deadlock is resolved against us. What is wrong at that moment, and how often it was tried."""
+    for attempt in range(1, 21):
+        try:
+            with connect(cluster, DATABASE, SUPERUSER, autocommit=False) as connection:
+                connection.execute("DROP EXTENSION sliding_sync")
+                # all locks are ours: nobody else writes before we commit
+                findings = check(connection, SCHEMA)
+                connection.commit()
+                return findings, attempt
+        except psycopg.errors.DeadlockDetected:
+            continue
+    raise AssertionError("the writers never let the extension go")
+
+
 def test_the_extension_is_dropped_under_load(mortal: Cluster, rooms: Rooms) -> None:
     """Writers meet nothing but what they retry, and at that moment every row is right. Then it comes back."""
-    attempts = 0
     # a newer homeserver: an older one needs the tables dropped with the extension (README)
     with load(lambda: mortal, rooms, 5) as outcome:
         time.sleep(BEFORE)
-        for attempts in range(1, 21):
-            try:
-                with connect(mortal, DATABASE, "postgres", autocommit=False) as connection:
-                    connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-                    connection.execute("DROP EXTENSION sliding_sync")
-                    # the locks are ours now: nobody else writes before we commit
-                    rows_then = check(connection, SCHEMA)
-                    connection.commit()
-                break
-            except psycopg.errors.DeadlockDetected:
-                continue
+        wrong_then, attempts = drop_extension(mortal)
         time.sleep(BEFORE)
     mortal.execute("CREATE EXTENSION sliding_sync", DATABASE)
     print(f"dropped after {attempts} attempts")
-    assert not rows_then
+    assert not wrong_then
     assert not outcome.errors and not outcome.exhausted and not outcome.disconnections, outcome.examples
     with connect(mortal, DATABASE) as connection:
         assert connection.execute("SELECT count(*) > 10 FROM sliding_sync_joined_rooms").fetchone() == (True,)

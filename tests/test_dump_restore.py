@@ -1,4 +1,4 @@
-"""Copies of a homeserver's database: dumps, restores, bulk copies and replication keep triggers and rows as they were."""
+"""Dumps, restores, bulk copies and replication of a homeserver's database keep triggers and rows."""
 
 from __future__ import annotations
 
@@ -93,9 +93,11 @@ def assert_writes_are_right(cluster: Cluster, database: str) -> None:
             ('SELECT "join"(%s, %s)', (ROOM, BERT)),
             ("SELECT purge_room(%s)", ("!shared1:hs.test",)),
         ):
-            connection.execute(statement, arguments)  # type: ignore[arg-type]
+            connection.execute(statement, arguments)
             assert not watcher.check_step()
-        names = connection.execute("SELECT room_name FROM sliding_sync_joined_rooms WHERE room_id = %s", (ROOM,))
+        names = connection.execute(
+            "SELECT room_name FROM sliding_sync_joined_rooms WHERE room_id = %s", (ROOM,)
+        )
         assert names.fetchall() == [("Milk",)]
 
 
@@ -137,9 +139,13 @@ def test_dump_and_restore(
 def empty_copy(cluster: Cluster, copy: str) -> None:
     create_homeserver(cluster, copy)
     with cluster.connect(copy) as connection:
-        connection.execute("SELECT setval('operations.event_counter', 1000000)")  # the data has events of its own
+        connection.execute(
+            "SELECT setval('operations.event_counter', 1000000)"
+        )  # the data has events of its own
         # The homeserver's own trigger, unlike ours, needs its search_path.
-        connection.execute("ALTER FUNCTION homeserver.check_event_stream_ordering() SET search_path = homeserver")
+        connection.execute(
+            "ALTER FUNCTION homeserver.check_event_stream_ordering() SET search_path = homeserver"
+        )
         for table in ("schema_version", "schema_compat_version", "applied_schema_deltas"):
             connection.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(SCHEMA, table)))
 
@@ -166,11 +172,13 @@ def test_data_only(cluster: Cluster, source: str, copy: str, folder: Path, how: 
 def test_data_only_of_the_base_tables(
     cluster: Cluster, source: str, copy: str, folder: Path, single: bool
 ) -> None:
-    """The triggers fire under an empty search_path, table by table in any order, and make the rows themselves."""
+    """The triggers fire under an empty search_path, table by table, and make the rows themselves."""
     empty_copy(cluster, copy)
     file = folder / "data"
     without = [f"--exclude-table={SCHEMA}.{table}" for table in DERIVED]
-    run(cluster, folder, "pg_dump", *flags(cluster), "--data-only", *without, "-n", SCHEMA, "-f", file, source)
+    run(
+        cluster, folder, "pg_dump", *flags(cluster), "--data-only", *without, "-n", SCHEMA, "-f", file, source
+    )
     assert "set_config('search_path', '', false)" in file.read_text()
     more = ["--single-transaction"] if single else []
     psql = ["-qX", "-v", "ON_ERROR_STOP=1", *more, *flags(cluster, OWNER), "-d", copy, "-f", file]
@@ -182,9 +190,13 @@ def test_data_only_of_the_base_tables(
             "SELECT room_id, user_id FROM local_current_membership WHERE membership <> 'join'"
         ).fetchall()
     assert joined_rooms == all_rows(cluster, source)["sliding_sync_joined_rooms"]
-    # What a room was like when somebody left or was invited stands in state groups, which is for the backfill to
-    # read: there is no such row, or, all in one transaction, one with the state at the end of that transaction.
-    wrong = [str(finding) for finding in findings if finding.key not in history or not (single or finding.column == "(row)")]
+    # What a room was like when somebody left or was invited stands in state groups, which the backfill reads:
+    # there is no such row, or, all in one transaction, one with the state at the end of that transaction.
+    wrong = [
+        str(finding)
+        for finding in findings
+        if finding.key not in history or not (single or finding.column == "(row)")
+    ]
     assert not wrong, "\n".join(wrong[:30])
     assert_writes_are_right(cluster, copy)
 
@@ -193,7 +205,11 @@ def test_data_only_of_the_base_tables(
 
 
 def bulk_copy(
-    cluster: Cluster, source: str, connect_copy: Callable[[], Connection], seed: int, last: tuple[str, ...] = ()
+    cluster: Cluster,
+    source: str,
+    connect_copy: Callable[[], Connection],
+    seed: int,
+    last: tuple[str, ...] = (),
 ) -> None:
     """As the homeserver's own tool moves a database: rooms and events first, then everything in any order."""
     with connect(cluster, source, SUPERUSER) as origin:
@@ -226,7 +242,9 @@ def bulk_copy(
 
 
 @pytest.mark.parametrize("seed", [1, 2, pytest.param(3, marks=pytest.mark.long)])
-def test_bulk_copy_with_the_triggers_switched_off(cluster: Cluster, source: str, copy: str, seed: int) -> None:
+def test_bulk_copy_with_the_triggers_switched_off(
+    cluster: Cluster, source: str, copy: str, seed: int
+) -> None:
     empty_copy(cluster, copy)
     options = "-c sliding_sync.enabled=off"
     bulk_copy(cluster, source, lambda: connect(cluster, copy, options=options), seed)
@@ -308,7 +326,9 @@ def test_logical_replication(with_derived: bool) -> None:
             for sequence in ("events_stream_seq", "events_backfill_stream_seq", "state_group_id_seq"):
                 connection.execute("SELECT setval(%s, 1000000)", (sequence,))
             connection.execute("SELECT rename(%s, %s, 'Milk')", (ROOM, ANNA))
-            names = connection.execute("SELECT room_name FROM sliding_sync_joined_rooms WHERE room_id = %s", (ROOM,))
+            names = connection.execute(
+                "SELECT room_name FROM sliding_sync_joined_rooms WHERE room_id = %s", (ROOM,)
+            )
             assert names.fetchall() == [("Milk",)]
 
 

@@ -1,4 +1,4 @@
-"""Many writers at once: the triggers add no error to what the same load meets without them, and no row is wrong."""
+"""Many writers at once: the triggers add no error to what the load meets without them; no row is wrong."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ def played(
         cluster.execute("CREATE EXTENSION sliding_sync", name)
     with connect(cluster, name) as connection:
         prepare(connection, rooms)
-    outcome = play(
-        lambda: connect(cluster, name), rooms, seed=seed, transactions=transactions, **behaviour
-    )
+    outcome = play(lambda: connect(cluster, name), rooms, seed=seed, transactions=transactions, **behaviour)
     with connect(cluster, name) as connection:
         findings = check(connection, SCHEMA)
         print(f"{count_rows(take_picture(connection, SCHEMA))} rows checked, {len(findings)} findings")

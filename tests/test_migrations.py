@@ -1,7 +1,8 @@
 """A homeserver's migration of any column, in one transaction with its writes: neither is in the other's way.
 
-What must hold, whatever was done to a column that we read or write: the migration commits, the transactions after
-it commit, and a row that exists is right. When the column is back, the next change makes everything right again.
+What must hold, whatever was done to a column that we read or write: the migration commits, the transactions
+after it commit, and a row that exists is right. When the column is back, the next change makes everything
+right again.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _KEY = {
 
 @dataclass
 class Past:
-    """A homeserver that has lived a while, in a database to clone; and how its life goes on without a migration."""
+    """A homeserver with a past, in a database to clone; and how its life goes on without a migration."""
 
     database: str
     server: PlainHomeserver
@@ -68,7 +69,7 @@ def past(cluster: Cluster) -> Past:
         server = PlainHomeserver(connection, SCHEMA)
         # It names columns itself: a migration would have to change it too.
         for table in ("room_memberships", "local_current_membership", "current_state_events"):
-            connection.execute(f"DROP TRIGGER check_event_stream_ordering ON {table}")  # type: ignore[arg-type]
+            connection.execute(f"DROP TRIGGER check_event_stream_ordering ON {table}")
         # Their conditions have no meaning for a column of another type.
         connection.execute("DROP INDEX event_contains_url_index, events_jump_to_date_idx")
         for step in BEFORE:
@@ -185,7 +186,7 @@ def test_a_column_gets_another_type_and_comes_back(
 
 @pytest.mark.parametrize("column", COLUMNS)
 def test_a_column_is_replaced_by_a_copy(server: PlainHomeserver, past: Past, column: Column) -> None:
-    """As the swap of `events.stream_ordering2` does: the column has another number, and nothing else changes."""
+    """As the swap of `events.stream_ordering2` does: the column has another number, nothing else changes."""
     run(server, message, lambda server: columns.replace(server.connection, column), message)
     assert derived_rows(server) == past.rows[0]
     for (name, rows), expected in zip(go_on(server), past.rows[1:], strict=False):
@@ -281,7 +282,11 @@ def test_a_table_is_dropped_in_the_transaction_of_the_writes(server: PlainHomese
 
 
 def test_the_schema_is_dropped_in_the_transaction_of_the_writes(server: PlainHomeserver) -> None:
-    run(server, message_and_changes, lambda server: columns.execute(server.connection, "DROP SCHEMA {} CASCADE", SCHEMA))
+    run(
+        server,
+        message_and_changes,
+        lambda server: columns.execute(server.connection, "DROP SCHEMA {} CASCADE", SCHEMA),
+    )
     assert not server.connection.execute("SELECT FROM pg_trigger WHERE tgname = 'A_sliding_sync'").fetchall()
 
 
@@ -328,7 +333,7 @@ def test_all_tables_move_to_another_schema(server: PlainHomeserver, past: Past, 
 
 @pytest.mark.parametrize("table", [*TABLES, *_KEY])
 def test_one_table_moves_to_another_schema_and_back(server: PlainHomeserver, past: Past, table: str) -> None:
-    """Two halves of a homeserver are none, and nothing is promised of its rows; but neither is it hindered."""
+    """Two halves of a homeserver are none: nothing is promised of its rows, but it is not hindered."""
 
     def move(server: PlainHomeserver) -> None:
         server.connection.execute("CREATE SCHEMA elsewhere")

@@ -1,5 +1,5 @@
-"""Nobody gets rights through the triggers: neither a plain role that prepares names, tables and indexes of its own,
-nor the derived tables' owner over whoever commits. And nobody needs more rights than on the base tables.
+"""Nobody gets rights through the triggers: neither a plain role that prepares names, tables and indexes of
+its own, nor the derived tables' owner over whoever commits. And nobody needs more rights than on the base tables.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def test_no_search_path_lends_a_name_to_us(
             plant_names(connection, schema)
     with connect(cluster, database, user) as connection:
         watcher = Watcher(connection, SCHEMA)
-        connection.execute(f"BEGIN ISOLATION LEVEL {isolation}")  # type: ignore[arg-type]
+        connection.execute(f"BEGIN ISOLATION LEVEL {isolation}")
         change_much(connection)
         connection.execute("SELECT send_message(%s, %s)", (ROOM, ANNA))
-        connection.execute(f"SET LOCAL search_path = {search_path}")  # type: ignore[arg-type]
+        connection.execute(f"SET LOCAL search_path = {search_path}")
         if user == SUPERUSER:  # others may not
             connection.execute("SELECT sliding_sync.flush()")
         # the foreign keys of a deleted event are looked after inside the statement
@@ -88,10 +88,10 @@ def test_no_search_path_lends_a_name_to_us(
         extremities = "DELETE FROM homeserver.event_forward_extremities"
         delete = f"DELETE FROM homeserver.events WHERE stream_ordering OPERATOR(pg_catalog.=) ({newest})"
         for statement in (extremities, delete, "COMMIT"):
-            connection.execute(statement)  # type: ignore[arg-type]
+            connection.execute(statement)
         # by a TRUNCATE, everything is looked at
         connection.execute("BEGIN")
-        connection.execute(f"SET LOCAL search_path = {search_path}")  # type: ignore[arg-type]
+        connection.execute(f"SET LOCAL search_path = {search_path}")
         connection.execute("TRUNCATE homeserver.rejections")
         connection.execute("COMMIT")
         assert not watcher.check_step()
@@ -114,7 +114,7 @@ def test_temporary_tables_of_the_same_names(cluster: Cluster, database: str) -> 
     with connect(cluster, database) as connection:
         watcher = Watcher(connection, SCHEMA)
         for table in (*BASE_TABLES, *DERIVED_TABLES):
-            connection.execute(f"CREATE TEMP TABLE {table} (LIKE {SCHEMA}.{table})")  # type: ignore[arg-type]
+            connection.execute(f"CREATE TEMP TABLE {table} (LIKE {SCHEMA}.{table})")
         connection.execute("INSERT INTO pg_temp.rejections SELECT event_id, '', '' FROM homeserver.events")
         connection.execute("BEGIN")
         connection.execute("SET LOCAL search_path = operations, homeserver, pg_temp")
@@ -123,7 +123,7 @@ def test_temporary_tables_of_the_same_names(cluster: Cluster, database: str) -> 
         connection.execute("COMMIT")
         assert not watcher.check_step()
         for table in DERIVED_TABLES:
-            rows = connection.execute(f"SELECT count(*) FROM pg_temp.{table}").fetchone()  # type: ignore[arg-type]
+            rows = connection.execute(f"SELECT count(*) FROM pg_temp.{table}").fetchone()
             assert rows == (0,)
 
 
@@ -164,7 +164,7 @@ def test_tables_that_an_old_homeserver_does_not_have(cluster: Cluster, planted: 
     name = create_homeserver(cluster, f"before {planted}", extension=False, old_schema=True)
     arm(cluster, name)
     with cluster.connect(name, ATTACKER) as connection:
-        connection.execute(_PLANTED[planted])  # type: ignore[arg-type]
+        connection.execute(_PLANTED[planted])
     cluster.execute("CREATE EXTENSION sliding_sync", name)
     with connect(cluster, name) as connection:
         connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
@@ -182,7 +182,7 @@ def test_attach_refuses_derived_tables_of_somebody_else(cluster: Cluster, table:
     name = create_homeserver(cluster, "before attach", extension=False, old_schema=True)
     arm(cluster, name)
     with cluster.connect(name, ATTACKER) as connection:
-        connection.execute(f"CREATE TABLE homeserver.{table} (room_id text)")  # type: ignore[arg-type]
+        connection.execute(f"CREATE TABLE homeserver.{table} (room_id text)")
     with cluster.connect(name) as connection:
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="does not belong to the owner"):
             connection.execute("CREATE EXTENSION sliding_sync")
@@ -211,7 +211,7 @@ def test_trigger_functions_on_tables_of_any_shape() -> None:
             table: [
                 name
                 for (name,) in cluster.execute(
-                    "SELECT attname FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped"  # type: ignore[arg-type]
+                    "SELECT attname FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped"
                     f" AND attrelid = 'homeserver.{table}'::regclass",
                     "shapes",
                 )
@@ -234,7 +234,7 @@ def test_trigger_functions_on_tables_of_any_shape() -> None:
                         f"DELETE FROM {table}",
                         f"DROP TABLE {table}",
                     ):
-                        connection.execute(statement)  # type: ignore[arg-type]
+                        connection.execute(statement)
 
 
 # -- commands that run other people's functions with few rights
@@ -255,11 +255,11 @@ def test_trigger_functions_on_tables_of_any_shape() -> None:
 def test_maintenance_of_a_table_with_hostile_functions(
     cluster: Cluster, database: str, command: str, user: str
 ) -> None:
-    """What such a function writes to attached tables is refused: it would be carried out later, by the committer."""
+    """What such a function writes to attached tables is refused: it would be carried out at commit."""
     with cluster.connect(database) as connection:
         for table in (*BASE_TABLES, *DERIVED_TABLES):
             connection.execute(
-                f"CREATE TABLE attacker.{table} (LIKE {SCHEMA}.{table} INCLUDING DEFAULTS INCLUDING INDEXES);"  # type: ignore[arg-type]
+                f"CREATE TABLE attacker.{table} (LIKE {SCHEMA}.{table} INCLUDING DEFAULTS INCLUDING INDEXES);"
                 f"ALTER TABLE attacker.{table} OWNER TO attacker"
             )
     with cluster.connect(database, ATTACKER) as connection:
@@ -273,7 +273,7 @@ def test_maintenance_of_a_table_with_hostile_functions(
         connection.execute("TRUNCATE attacker.witness")
     with cluster.connect(database, user) as connection:
         try:
-            connection.execute(command)  # type: ignore[arg-type]
+            connection.execute(command)
             refused = False
         except psycopg.errors.InsufficientPrivilege as error:
             refused = True
@@ -295,8 +295,10 @@ _LURE = """
     BEGIN
         INSERT INTO attacker.rooms (room_id) VALUES (room || n);
         INSERT INTO attacker.event_json VALUES ('$' || n, room || n, '{}', '{}', 3);
-        INSERT INTO attacker.events (topological_ordering, event_id, type, room_id, processed, outlier, sender,
-            stream_ordering, state_key) VALUES (n, '$' || n, 'm.room.create', room || n, true, false, '@x:y', n, '');
+        INSERT INTO attacker.events
+            (topological_ordering, event_id, type, room_id, processed, outlier, sender, stream_ordering,
+             state_key)
+            VALUES (n, '$' || n, 'm.room.create', room || n, true, false, '@x:y', n, '');
         INSERT INTO attacker.current_state_events VALUES ('$' || n, room || n, 'm.room.create', '');
         RETURN room;
     END $$;
@@ -324,7 +326,7 @@ def test_triggers_of_the_derived_tables_run_as_their_owner(
     with connect(cluster, database) as connection:
         for table in DERIVED_TABLES:
             connection.execute(
-                f"CREATE TRIGGER now AFTER INSERT OR UPDATE OR DELETE ON {table}"  # type: ignore[arg-type]
+                f"CREATE TRIGGER now AFTER INSERT OR UPDATE OR DELETE ON {table}"
                 " FOR EACH ROW EXECUTE FUNCTION attacker.trigger_ran();"
                 f"CREATE CONSTRAINT TRIGGER later AFTER INSERT OR UPDATE OR DELETE ON {table}"
                 " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION attacker.trigger_ran();"
@@ -360,7 +362,7 @@ def allow_writing(cluster: Cluster, database: str, role: str) -> None:
     """The base tables and whatever else a homeserver writes, but nothing of the derived ones."""
     cluster.create_role(role)
     cluster.execute(
-        f"GRANT USAGE ON SCHEMA {SCHEMA}, operations TO {role};"  # type: ignore[arg-type]
+        f"GRANT USAGE ON SCHEMA {SCHEMA}, operations TO {role};"
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {role};"
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA}, operations TO {role};"
         + "".join(f"REVOKE ALL ON {SCHEMA}.{table} FROM {role};" for table in DERIVED_TABLES),
@@ -385,15 +387,15 @@ def test_a_role_that_may_only_insert(cluster: Cluster, database: str) -> None:
         with connection.transaction():
             connection.execute("INSERT INTO event_json VALUES ('$x', %s, '{}', '{}', 3)", (ROOM,))
             connection.execute(
-                "INSERT INTO events (topological_ordering, event_id, type, room_id, processed, outlier, sender,"
-                " stream_ordering) VALUES (9, '$x', 'm.room.message', %s, true, false, %s,"
+                "INSERT INTO events (topological_ordering, event_id, type, room_id, processed, outlier,"
+                " sender, stream_ordering) VALUES (9, '$x', 'm.room.message', %s, true, false, %s,"
                 " nextval('events_stream_seq'))",
                 (ROOM, ANNA),
             )
         assert not watcher.check_step()
         for table in (*BASE_TABLES, *DERIVED_TABLES):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(f"SELECT FROM {table}")  # type: ignore[arg-type]
+                connection.execute(f"SELECT FROM {table}")
 
 
 def test_a_role_with_the_base_tables_only(cluster: Cluster, database: str) -> None:
@@ -407,18 +409,19 @@ def test_a_role_with_the_base_tables_only(cluster: Cluster, database: str) -> No
         assert not watcher.check_step()
         for table in DERIVED_TABLES:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(f"SELECT FROM {table}")  # type: ignore[arg-type]
+                connection.execute(f"SELECT FROM {table}")
 
 
 def test_a_reader(cluster: Cluster, database: str) -> None:
     cluster.create_role("reader")
     cluster.execute(
-        "GRANT USAGE ON SCHEMA homeserver TO reader; GRANT SELECT ON ALL TABLES IN SCHEMA homeserver TO reader",
+        "GRANT USAGE ON SCHEMA homeserver TO reader;"
+        "GRANT SELECT ON ALL TABLES IN SCHEMA homeserver TO reader",
         database,
     )
     with connect(cluster, database, "reader") as connection:
         for table in DERIVED_TABLES:
-            rows = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # type: ignore[arg-type]
+            rows = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
             assert rows == (1,)
         assert connection.execute("SELECT attached_schemas FROM sliding_sync.version()").fetchone() == (
             [SCHEMA],
@@ -432,7 +435,7 @@ def test_a_reader(cluster: Cluster, database: str) -> None:
             "UPDATE sliding_sync_membership_snapshots SET forgotten = 1",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(statement)  # type: ignore[arg-type]
+                connection.execute(statement)
 
 
 # -- what the extension makes
@@ -462,7 +465,7 @@ def test_functions(cluster: Cluster, database: str) -> None:
 def test_nobody_else_may_write_or_create_in_our_schema(cluster: Cluster, database: str) -> None:
     rights = "INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER"
     writable = cluster.execute(
-        "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'sliding_sync'::regnamespace"  # type: ignore[arg-type]
+        "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'sliding_sync'::regnamespace"
         f" AND c.relkind IN ('r', 'v', 'm', 'p') AND has_table_privilege('attacker', c.oid, '{rights}')",
         database,
     )

@@ -310,7 +310,7 @@ Refreshed refresh(Homeserver& homeserver, Changes changes) {
         }
     }
     const HomeserverSchema& schema = homeserver.schema;
-    if (schema.joined_rooms == TableShape::unknown || schema.membership_snapshots == TableShape::unknown) {
+    if (schema.has_unknown_table()) {
         return remove_everything(homeserver);
     }
     refreshed.joined_rooms = changes.rooms.size();

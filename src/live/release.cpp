@@ -92,6 +92,10 @@ void release_event(NotedKeys& keys, const DeletedRow& deleted, std::uint32_t sta
     if (!OidIsValid(homeserver.schema.derived_owner)) {
         return;
     }
+    if (homeserver.schema.has_unknown_table()) {
+        remove_everything(homeserver);
+        return;
+    }
     const auto careful = [&] {
         if (first) {
             release_room_of_events(keys, room, homeserver);
@@ -108,6 +112,10 @@ void release_event(NotedKeys& keys, const DeletedRow& deleted, std::uint32_t sta
 void release_room(const NotedKeys& keys, const DeletedRow& deleted) {
     Homeserver& homeserver = homeserver_in(keys.namespace_oid);
     if (!OidIsValid(homeserver.schema.derived_owner)) {
+        return;
+    }
+    if (homeserver.schema.has_unknown_table()) {
+        remove_everything(homeserver);
         return;
     }
     const auto remove = [&] { remove_room(homeserver, deleted.room_id); };

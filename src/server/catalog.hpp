@@ -79,6 +79,11 @@ struct HomeserverSchema {
     bool has_redaction_recheck = false;  ///< redactions.recheck, from schema 94
     bool has_ban_redactions = false;     ///< room_ban_redactions, from schema 92
 
+    /// A derived table whose keys cannot be named: only all of its rows can be removed.
+    [[nodiscard]] bool has_unknown_table() const noexcept {
+        return joined_rooms == TableShape::unknown || membership_snapshots == TableShape::unknown;
+    }
+
     friend bool operator==(const HomeserverSchema&, const HomeserverSchema&) = default;
 };
 

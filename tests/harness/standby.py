@@ -1,4 +1,4 @@
-"""A standby of a private cluster: a base backup that follows it by streaming replication until it is promoted."""
+"""A standby: a base backup that follows its primary by streaming replication until it is promoted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ class Standby(Cluster):
         for path in (self.data, self.socket_directory, self.log):
             processes.give_to_server(path)
         processes.run(
-            [self.bin / "pg_basebackup", "-D", self.data, "-R", "-X", "stream", "--checkpoint=fast", "--no-sync"]
+            [
+                self.bin / "pg_basebackup",
+                "-D",
+                self.data,
+                "-R",
+                "-X",
+                "stream",
+                "--checkpoint=fast",
+                "--no-sync",
+            ]
             + ["-h", "127.0.0.1", "-p", self._primary.port, "-U", SUPERUSER],
             cwd=self.root,
         )

@@ -1,1 +1,1 @@
-"""A synthetic homeserver in a private database: its tables, its operations, and clients that write like it does."""
+"""A synthetic homeserver: its tables, its operations, and clients that write as it does."""

@@ -1,4 +1,4 @@
-"""A plain role that wants its code to run with the rights of others, and a witness of the rights that it ran with."""
+"""A plain role that wants its code to run with the rights of others, and a witness of the rights it had."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _FUNCTIONS = {
 
 
 def arm(cluster: Cluster, database: str) -> None:
-    """Makes the role and its objects; it may also create objects in `public` and among the homeserver's tables."""
+    """Makes the role and its objects. It may create more in `public` and in the homeserver's schema."""
     cluster.create_role(ATTACKER)
     with cluster.connect(database) as connection:
         connection.execute(f"GRANT CREATE, USAGE ON SCHEMA public, {SCHEMA} TO {ATTACKER}")
@@ -72,18 +72,18 @@ def plant_names(connection: Connection, schema: str) -> None:
     for type_ in _COMPARED:
         for operator, name in _COMPARISONS.items():
             connection.execute(
-                f"CREATE FUNCTION {schema}.{name}({type_}, {type_}) RETURNS boolean LANGUAGE sql"  # type: ignore[arg-type]
+                f"CREATE FUNCTION {schema}.{name}({type_}, {type_}) RETURNS boolean LANGUAGE sql"
                 f" AS $$ SELECT attacker.ran('{type_} {operator}') $$"
             )
             connection.execute(
-                f"CREATE OPERATOR {schema}.{operator} (LEFTARG = {type_}, RIGHTARG = {type_},"  # type: ignore[arg-type]
+                f"CREATE OPERATOR {schema}.{operator} (LEFTARG = {type_}, RIGHTARG = {type_},"
                 f" FUNCTION = {schema}.{name})"
             )
     for name, signatures in _FUNCTIONS.items():
         for signature in signatures:
             result = "SETOF text" if name == "unnest" else "text"
             connection.execute(
-                f"CREATE FUNCTION {schema}.{name}({signature}) RETURNS {result} LANGUAGE sql"  # type: ignore[arg-type]
+                f"CREATE FUNCTION {schema}.{name}({signature}) RETURNS {result} LANGUAGE sql"
                 f" AS $$ SELECT attacker.ran('{name}')::text $$"
             )
 

@@ -1,4 +1,4 @@
-"""The columns that the extension reads and writes, and what a homeserver's migration may do to one of them."""
+"""The columns that the extension reads and writes, and what a migration may do to one of them."""
 
 from __future__ import annotations
 
@@ -71,26 +71,28 @@ def alter_type(connection: Connection, column: Column, to: str | None = None) ->
     if "boolean" in (before, to):  # whose default has no cast
         execute(connection, "ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", table, name)
     query = sql.SQL("ALTER TABLE {0} ALTER COLUMN {1} TYPE {2} USING {1}::{2}")
-    connection.execute(query.format(sql.Identifier(table), sql.Identifier(name), sql.SQL(to)))  # type: ignore[arg-type]
+    connection.execute(query.format(sql.Identifier(table), sql.Identifier(name), sql.SQL(to)))
 
 
 def add_column(connection: Connection, table: str) -> None:
     """And fills it, which rewrites every row."""
-    execute(connection, "ALTER TABLE {} ADD COLUMN {} text NOT NULL DEFAULT md5(random()::text)", table, "added")
+    execute(
+        connection, "ALTER TABLE {} ADD COLUMN {} text NOT NULL DEFAULT md5(random()::text)", table, "added"
+    )
 
 
 def replace(connection: Connection, column: Column) -> None:
-    """By a copy of itself with another number: add, fill, drop, rename, as the swap of stream_ordering2 does."""
+    """By a copy with another number: add, fill, drop, rename, as the swap of stream_ordering2 does."""
     table, name = column
     definitions = _definitions(connection, column)
-    kind = sql.SQL(type_of(connection, column))  # type: ignore[arg-type]
+    kind = sql.SQL(type_of(connection, column))
     query = sql.SQL("ALTER TABLE {} ADD COLUMN copy {}").format(sql.Identifier(table), kind)
     connection.execute(query)
     execute(connection, "UPDATE {} SET copy = {}", table, name)
     drop(connection, column)
     rename(connection, (table, "copy"), name)
     for definition in definitions:
-        connection.execute(definition)  # type: ignore[arg-type]
+        connection.execute(definition)
 
 
 # -- what hangs on a column
@@ -108,7 +110,7 @@ _REFERS_TO = (
 def _foreign_keys(connection: Connection, column: Column, others_only: bool = False) -> list[tuple[str, str]]:
     which = _REFERS_TO if others_only else f"({_KEY_OF} OR {_REFERS_TO})"
     return connection.execute(
-        f"SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'f' AND {which}",  # type: ignore[arg-type]
+        f"SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'f' AND {which}",
         {"table": column[0], "name": column[1]},
     ).fetchall()
 
@@ -116,7 +118,7 @@ def _foreign_keys(connection: Connection, column: Column, others_only: bool = Fa
 def _definitions(connection: Connection, column: Column) -> list[str]:
     """Statements that make constraints and indexes of the column again, foreign keys last."""
     rows = connection.execute(
-        "SELECT format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', conrelid::regclass, conname,"  # type: ignore[arg-type]
+        "SELECT format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', conrelid::regclass, conname,"
         " pg_get_constraintdef(oid)) FROM pg_constraint"
         f" WHERE ({_KEY_OF} OR {_REFERS_TO}) AND contype IN ('p', 'u', 'f')"
         " UNION ALL SELECT pg_get_indexdef(indexrelid) FROM pg_index"
@@ -130,7 +132,7 @@ def _definitions(connection: Connection, column: Column) -> list[str]:
 
 def _drop_constraint(connection: Connection, table: str, name: str) -> None:
     query = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}")
-    connection.execute(query.format(sql.SQL(table), sql.Identifier(name)))  # type: ignore[arg-type]
+    connection.execute(query.format(sql.SQL(table), sql.Identifier(name)))
 
 
 def an_index(connection: Connection, table: str) -> str:
@@ -146,4 +148,4 @@ def an_index(connection: Connection, table: str) -> str:
 def execute(connection: Connection, query: str, *names: str) -> None:
     """A statement with identifiers in the places of {}."""
     identifiers = [sql.Identifier(name) for name in names]
-    connection.execute(sql.SQL(query).format(*identifiers))  # type: ignore[arg-type]
+    connection.execute(sql.SQL(query).format(*identifiers))

@@ -1,7 +1,7 @@
 """Many clients that write as a homeserver does, at the same time.
 
-Every client draws its operations from a seed of its own, so that the same load can be played on two databases. What
-interleaves differs from run to run; what the clients want does not.
+Every client draws its operations from a seed of its own, so that the same load can be played on two
+databases. What interleaves differs from run to run; what the clients want does not.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Outcome:
 
     def __str__(self) -> str:
         return (
-            f"{self.committed.total()} transactions, {self.effective.total()} of them with writes, in {self.seconds:.1f} s"
+            f"{self.committed.total()} transactions, {self.effective.total()} of them with writes,"
+            f" in {self.seconds:.1f} s"
             f" ({self.committed.total() / max(self.seconds, 0.001):.0f}/s), retries {dict(self.retries)},"
             f" exhausted {dict(self.exhausted)}, errors {dict(self.errors)},"
             f" {self.disconnections} disconnections"
@@ -58,14 +59,12 @@ class Outcome:
 
 
 class Rooms:
-    """The rooms of a load, and the lock of each: a homeserver stores the events of one room one after the other."""
+    """The rooms of a load, each with a lock: a homeserver stores the events of a room one after the other."""
 
     def __init__(self, clients: int, shared: int, own: int) -> None:
         self.shared = [f"!shared{n}:hs.test" for n in range(shared)]
         self.far = [f"!far{n}:remote.test" for n in range(shared)]  # that the homeserver is only invited to
-        self.own = {
-            client: [f"!own{client}_{n}:hs.test" for n in range(own)] for client in range(clients)
-        }
+        self.own = {client: [f"!own{client}_{n}:hs.test" for n in range(own)] for client in range(clients)}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -134,7 +133,7 @@ class Client:
                 if connection is None or connection.closed:
                     connection = self._connect()
                     setting = "on" if self._writes_tables else "off"
-                    connection.execute(f"SET homeserver.writes_tables = {setting}")  # type: ignore[arg-type]
+                    connection.execute(f"SET homeserver.writes_tables = {setting}")
                 if operation.room_id is not None and self._one_writer:
                     with self._rooms.one_writer(operation.room_id):
                         self._run(connection, operation)
@@ -157,8 +156,8 @@ class Client:
     def _transaction(self, connection: Connection, name: str, level: str, statements: list[Query]) -> bool:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                connection.execute(f"BEGIN ISOLATION LEVEL {level}")  # type: ignore[arg-type]
-                rows = sum(connection.execute(*query).rowcount for query in statements)  # type: ignore[arg-type]
+                connection.execute(f"BEGIN ISOLATION LEVEL {level}")
+                rows = sum(connection.execute(*query).rowcount for query in statements)
                 connection.execute("COMMIT")
                 self.outcome.committed[name] += 1
                 self.outcome.effective[name] += rows > 0
@@ -194,7 +193,8 @@ class Client:
             "WHERE EXISTS (SELECT FROM current_state_events WHERE room_id = %s) AND NOT EXISTS (SELECT FROM"
             " local_current_membership WHERE room_id = %s AND user_id = %s AND membership IN ('join', 'ban'))"
         )
-        event = f"(SELECT event_id FROM events WHERE room_id = %s ORDER BY md5(event_id || '{r.random()}') LIMIT 1)"
+        any_order = f"md5(event_id || '{r.random()}')"
+        event = f"(SELECT event_id FROM events WHERE room_id = %s ORDER BY {any_order} LIMIT 1)"
         here = (room, me)
         name = f"Name {r.randrange(1000)}"
         choices: list[tuple[int, str, str | None, list[Query]]] = [
@@ -207,20 +207,35 @@ class Client:
             (6, "leave", room, [(f'SELECT "leave"(%s, %s) {joined}', (*here, *here))]),
             (4, "profile", room, [(f'SELECT "join"(%s, %s) {joined}', (*here, *here))]),
             (3, "kick", room, [(f"SELECT kick(%s, %s, %s) {joined}", (room, other, me, room, other))]),
-            (4, "invite", room, [(f"SELECT invite(%s, %s, %s) {not_joined}", (room, other, me, room, room, other))]),
+            (
+                4,
+                "invite",
+                room,
+                [(f"SELECT invite(%s, %s, %s) {not_joined}", (room, other, me, room, room, other))],
+            ),
             (3, "remote invite", far, [self._remote_invite(far, other)]),
             (3, "reject a remote invite", far, [self._reject(far, me)]),
             (2, "join a remote room", far, [self._join_far(far, me)]),
             (2, "leave a remote room", far, [(f'SELECT "leave"(%s, %s) {joined}', (far, me, far, me))]),
             (6, "redact", room, [(f"SELECT redact(%s, %s, {event}) {joined}", (*here, room, *here))]),
             (2, "soft-failed", room, [(f"SELECT soft_fail(%s, %s) {joined}", (*here, *here))]),
-            (2, "rejected", room, [(f"SELECT reject_event(%s, %s, 'm.room.name', '') {joined}", (*here, *here))]),
+            (
+                2,
+                "rejected",
+                room,
+                [(f"SELECT reject_event(%s, %s, 'm.room.name', '') {joined}", (*here, *here))],
+            ),
             (2, "outlier", room, [(f"SELECT send_outlier(%s, %s) {joined}", (*here, *here))]),
             (2, "backfill", room, [(f"SELECT backfill_events(%s, %s) {joined}", (*here, *here))]),
             # what runs beside the writer of the room
             (5, "forget", None, [(f"SELECT forget(%s, %s) {in_room}", (any_room, me, any_room))]),
             (4, "censor", None, [_CENSOR]),
-            (3, "purge history", None, [(f"SELECT purge_history(%s, {event}) {in_room}", (any_room, any_room, any_room))]),
+            (
+                3,
+                "purge history",
+                None,
+                [(f"SELECT purge_history(%s, {event}) {in_room}", (any_room, any_room, any_room))],
+            ),
             (2, "resign", None, [(_RESIGN, (any_room,))]),
         ]
         if r.random() < 0.03:
@@ -232,7 +247,9 @@ class Client:
 
     def _remote_invite(self, room_id: str, who: str) -> Query:
         """From a server whose room we do not, or no longer, know."""
-        stripped = '[{"type": "m.room.create", "state_key": "", "sender": "@boss:remote.test", "content": {}}]'
+        stripped = (
+            '[{"type": "m.room.create", "state_key": "", "sender": "@boss:remote.test", "content": {}}]'
+        )
         condition = "WHERE NOT EXISTS (SELECT FROM current_state_events WHERE room_id = %s)"
         return (
             f"SELECT remote_invite(%s, %s, '@boss:remote.test', %s) {condition}",
@@ -258,7 +275,8 @@ class Client:
         room_id = f"!new{self._number}_{self._created}:hs.test"
         self._created += 1
         self._rooms.own[self._number].append(room_id)
-        query = "SELECT create_room(%s, %s, name => 'New') WHERE NOT EXISTS (SELECT FROM rooms WHERE room_id = %s)"
+        is_new = "NOT EXISTS (SELECT FROM rooms WHERE room_id = %s)"
+        query = f"SELECT create_room(%s, %s, name => 'New') WHERE {is_new}"
         arguments = (room_id, user(self._number), room_id)
         return Operation("create", room_id, [("REPEATABLE READ", [(query, arguments)])])
 

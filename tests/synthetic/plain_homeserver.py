@@ -1,7 +1,8 @@
 """A homeserver whose statements name only the columns that exist, by the names that they have now.
 
-For migrations: whatever they did to a column, the next transaction is written as a homeserver of the new schema
-would write it. All ids and orderings are given, so that the same steps make the same rows in every database.
+For migrations: whatever they did to a column, the next transaction is written as a homeserver of the new
+schema would write it. All ids and orderings are given, so that the same steps make the same rows in every
+database.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class PlainHomeserver:
     names: dict[Column, str | None] = field(default_factory=dict)  # what migrations changed; None: gone
     moved: dict[str, str] = field(default_factory=dict)  # tables in another schema
     count: int = 0
-    current: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    current: dict[tuple[str, str, str], str] = field(default_factory=dict)  # (room, type, state key) -> event
 
     # -- statements
 
@@ -72,9 +73,7 @@ class PlainHomeserver:
     def delete(self, table: str, *alternatives: Values) -> None:
         where = self._where(table, alternatives)
         if where:
-            query = sql.SQL("DELETE FROM {} WHERE {}").format(
-                self.table(table), _equal(where, " AND ")
-            )
+            query = sql.SQL("DELETE FROM {} WHERE {}").format(self.table(table), _equal(where, " AND "))
             self.connection.execute(query, list(where.values()))
 
     # -- operations, in a homeserver's order of statements
@@ -95,6 +94,7 @@ class PlainHomeserver:
     ) -> str:
         self.count += 1
         event_id = f"$e{self.count}:hs.test"
+        self.current[(room_id, "stored", event_id)] = event_id
         document = {"type": event_type, "room_id": room_id, "sender": sender, "content": content}
         if state_key is not None:
             document["state_key"] = state_key
@@ -262,15 +262,20 @@ def _censor(server: PlainHomeserver) -> None:
 
 def _purge_far(server: PlainHomeserver) -> None:
     """As by a homeserver that knows the room list tables."""
-    for table in (
-        "event_json",
-        "local_current_membership",
-        "room_memberships",
-        "sliding_sync_membership_snapshots",
-        "events",
-        "rooms",
-    ):
-        server.delete(table, {"room_id": FAR})
+    room = {"room_id": FAR}
+    events = [
+        event_id
+        for (room_id, what, _), event_id in server.current.items()
+        if (room_id, what) == (FAR, "stored")
+    ]
+    for table in ("event_json", "local_current_membership", "room_memberships"):
+        for event_id in events:
+            server.delete(table, room, {"event_id": event_id})
+    for event_id in events:
+        server.delete("sliding_sync_membership_snapshots", room, {"membership_event_id": event_id})
+    for event_id in events:
+        server.delete("events", room, {"event_id": event_id})
+    server.delete("rooms", room)
 
 
 BEFORE: list[Step] = [
