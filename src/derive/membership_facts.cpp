@@ -1,5 +1,7 @@
 #include "derive/membership_facts.hpp"
 
+#include <set>
+
 extern "C" {
 #include "catalog/pg_type.h"
 }
@@ -60,9 +62,7 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
               // the JSON is read for stripped state, and for a sender that stands nowhere else
               "CASE WHEN e.outlier OR c.event_id IS NULL OR e.sender IS NULL OR l.membership %= 'invite' "
               "OR l.membership %= 'knock' THEN j.json END, "
-              "j.internal_metadata, rm.forgotten, rm.event_id IS NOT NULL, c.event_id IS NOT NULL, "
-              "(c.event_id IS NOT NULL OR EXISTS (SELECT FROM %S.current_state_events a WHERE a.room_id %= "
-              "k.room_id)), " +
+              "j.internal_metadata, rm.forgotten, rm.event_id IS NOT NULL, c.event_id IS NOT NULL, " +
                   may_be_redacted(s, "e") + ", " + std::string(snapshot_columns) + " FROM " +
                   std::string(membership_keys) +
                   " LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
@@ -78,6 +78,11 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                   "%= k.user_id",
               s.name),
           {TEXTARRAYOID, TEXTARRAYOID}),
+      rooms_with_state_("rooms_with_state",
+                        sql_text("SELECT k.room_id FROM pg_catalog.unnest($1) k(room_id) WHERE EXISTS "
+                                 "(SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id)",
+                                 s.name),
+                        {TEXTARRAYOID}),
       memberships_before_(
           "memberships_before",
           sql_text("SELECT k.n, l.event_id, c.event_id, "
@@ -112,6 +117,26 @@ void MembershipFacts::lock(std::span<const MembershipKey> keys) {
     lock_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
 }
 
+// Asked once a room: where this very transaction has deleted the state of a big room, each answer walks over all of it.
+void MembershipFacts::read_rooms_with_state(std::vector<StoredMembership>& memberships) {
+    std::set<std::string_view> asked;
+    for (const StoredMembership& membership : memberships) {
+        if (!membership.facts.event_id.empty() && !membership.facts.in_current_state) {
+            asked.insert(membership.facts.room_id);
+        }
+    }
+    if (asked.empty()) {
+        return;
+    }
+    const std::vector<std::string_view> room_ids(asked.begin(), asked.end());
+    const auto found = first_column(rooms_with_state_.run(Arguments().texts(room_ids)));
+    const std::set<std::string_view> with_state(found.begin(), found.end());
+    for (StoredMembership& membership : memberships) {
+        membership.facts.room_has_current_state =
+            membership.facts.in_current_state || with_state.contains(membership.facts.room_id);
+    }
+}
+
 std::vector<StoredMembership> MembershipFacts::memberships(std::span<const MembershipKey> keys) {
     std::vector<StoredMembership> result(keys.size());
     const MembershipKeyColumns columns(keys);
@@ -139,19 +164,20 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
             facts.forgotten = static_cast<std::int32_t>(row[12].optional_number().value_or(0));
         }
         facts.in_current_state = row[14].boolean();
-        facts.room_has_current_state = row[15].boolean();
-        if (row[16].boolean()) {
+        facts.room_has_current_state = facts.in_current_state;  // of the others below
+        if (row[15].boolean()) {
             candidates.push_back({row[2].text(), keys[n].room_id,
                                   row[6].is_null ? std::nullopt : std::optional(row[6].text()),
                                   row[10].text(), row[5].optional_number()});
             places.push_back(n);
         }
-        result[n].row = read_snapshot(keys[n], row.subspan(17));
+        result[n].row = read_snapshot(keys[n], row.subspan(16));
     }
     const std::vector<bool> verdicts = redacted_.of(candidates);
     for (std::size_t i = 0; i < places.size(); ++i) {
         result[places[i]].facts.redacted = verdicts[i];
     }
+    read_rooms_with_state(result);
     const Rows before = memberships_before_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids),
                                                 View::before_transaction);
     for (std::size_t i = 0; i < before.count; ++i) {

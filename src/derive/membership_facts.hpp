@@ -33,9 +33,12 @@ public:
                                                std::span<const std::string_view> but_not_event_ids);
 
 private:
+    void read_rooms_with_state(std::vector<StoredMembership>& memberships);
+
     RedactionVerdicts& redacted_;
     Statement lock_;
     Statement memberships_;
+    Statement rooms_with_state_;
     Statement memberships_before_;
     Statement earlier_invites_;
 };
