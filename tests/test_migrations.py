@@ -92,8 +92,11 @@ def _twin(server: PlainHomeserver, connection: Connection) -> PlainHomeserver:
 
 @pytest.fixture
 def server(cluster: Cluster, past: Past) -> Iterator[PlainHomeserver]:
-    cluster.drop_database("migration")  # of a test that a crash ended
-    name = cluster.create_database("migration", OWNER, past.database)
+    try:
+        name = cluster.create_database("migration", OWNER, past.database)
+    except psycopg.errors.DuplicateDatabase:  # a crash ended the test before
+        cluster.drop_database("migration")
+        name = cluster.create_database("migration", OWNER, past.database)
     with connect(cluster, name) as connection:
         yield _twin(past.server, connection)
     cluster.drop_database(name)

@@ -1,5 +1,5 @@
 """Nobody gets rights through the triggers: neither a plain role that prepares names, tables and indexes of
-its own, nor the derived tables' owner over whoever commits. And nobody needs more rights than on the base tables.
+its own, nor the derived tables' owner over whoever commits. And nobody needs more than the base tables.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 #include "derive/membership_facts.hpp"
 
-#include <set>
-
 extern "C" {
 #include "catalog/pg_type.h"
 }
@@ -85,9 +83,8 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                         {TEXTARRAYOID}),
       memberships_before_(
           "memberships_before",
-          sql_text("SELECT k.n, l.event_id, c.event_id, "
-                   "EXISTS (SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id), " +
-                       std::string(snapshot_columns) + " FROM " + std::string(membership_keys) +
+          sql_text("SELECT k.n, l.event_id, c.event_id, " + std::string(snapshot_columns) + " FROM " +
+                       std::string(membership_keys) +
                        " LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= "
                        "k.user_id "
                        "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= "
@@ -117,23 +114,31 @@ void MembershipFacts::lock(std::span<const MembershipKey> keys) {
     lock_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
 }
 
-// Asked once a room: where this very transaction has deleted the state of a big room, each answer walks over all of it.
+std::set<std::string> MembershipFacts::rooms_with_state(const std::set<std::string>& room_ids, View view) {
+    if (room_ids.empty()) {
+        return {};
+    }
+    const std::vector<std::string_view> asked(room_ids.begin(), room_ids.end());
+    const auto found = first_column(rooms_with_state_.run(Arguments().texts(asked), view));
+    return {found.begin(), found.end()};
+}
+
+// Asked once a room, and only where a membership does not stand in current state itself: where this very transaction
+// has written or deleted the state of a big room, each answer walks over all of it.
 void MembershipFacts::read_rooms_with_state(std::vector<StoredMembership>& memberships) {
-    std::set<std::string_view> asked;
+    std::set<std::string> asked;
     for (const StoredMembership& membership : memberships) {
         if (!membership.facts.event_id.empty() && !membership.facts.in_current_state) {
             asked.insert(membership.facts.room_id);
         }
     }
-    if (asked.empty()) {
-        return;
-    }
-    const std::vector<std::string_view> room_ids(asked.begin(), asked.end());
-    const auto found = first_column(rooms_with_state_.run(Arguments().texts(room_ids)));
-    const std::set<std::string_view> with_state(found.begin(), found.end());
+    const std::set<std::string> now = rooms_with_state(asked, View::current);
+    std::erase_if(asked, [&](const std::string& room_id) { return now.contains(room_id); });
+    const std::set<std::string> before = rooms_with_state(asked, View::before_transaction);
     for (StoredMembership& membership : memberships) {
-        membership.facts.room_has_current_state =
-            membership.facts.in_current_state || with_state.contains(membership.facts.room_id);
+        rules::MembershipFacts& facts = membership.facts;
+        facts.room_has_current_state = facts.in_current_state || now.contains(facts.room_id);
+        facts.room_had_current_state = before.contains(facts.room_id);
     }
 }
 
@@ -184,8 +189,7 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
         const auto row = before[i];
         const std::size_t n = position(row[0]);
         rules::MembershipFacts& facts = result[n].facts;
-        facts.room_had_current_state = row[3].boolean();
-        facts.previous = read_snapshot(keys[n], row.subspan(4));
+        facts.previous = read_snapshot(keys[n], row.subspan(3));
         const bool same_membership =
             (!row[1].is_null && row[1].text() == facts.event_id) ||
             (facts.previous && facts.previous->membership_event_id == facts.event_id);

@@ -1,6 +1,8 @@
 // Reads what the rules need to know of local memberships, for sets of them.
 #pragma once
 
+#include <set>
+
 #include "derive/redaction_verdicts.hpp"
 #include "rules/membership_snapshot.hpp"
 
@@ -33,6 +35,7 @@ public:
                                                std::span<const std::string_view> but_not_event_ids);
 
 private:
+    std::set<std::string> rooms_with_state(const std::set<std::string>& room_ids, View view);
     void read_rooms_with_state(std::vector<StoredMembership>& memberships);
 
     RedactionVerdicts& redacted_;
