@@ -93,7 +93,8 @@ class _Membership:
     def _forgotten(self) -> Value:
         forgotten = forgotten_column(self._new, self._pair)
         if forgotten is None:
-            return self._previous["forgotten"] if self._previous else 0
+            same = self._previous and self._previous["membership_event_id"] == self._new.local_memberships[self._pair].event_id
+            return self._previous["forgotten"] if self._previous and same else 0
         return forgotten
 
     # -- the history columns

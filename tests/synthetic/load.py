@@ -35,7 +35,7 @@ class Outcome:
     effective: Counter[str] = field(default_factory=Counter)  # of these, those that found something to do
     retries: Counter[str] = field(default_factory=Counter)  # by SQLSTATE
     exhausted: Counter[str] = field(default_factory=Counter)  # by operation
-    errors: Counter[str] = field(default_factory=Counter)  # by SQLSTATE: nothing that a retry would cure
+    errors: Counter[str] = field(default_factory=Counter)  # by SQLSTATE and table: what no retry would cure
     examples: dict[str, str] = field(default_factory=dict)
     disconnections: int = 0
     seconds: float = 0.0
@@ -168,8 +168,9 @@ class Client:
                     raise psycopg.OperationalError("the server went away") from error
                 connection.execute("ROLLBACK")
                 if state not in RETRIED:
-                    self.outcome.errors[state] += 1
-                    self.outcome.examples.setdefault(state, f"{name}: {error}")
+                    error_class = f"{state} {error.diag.table_name or ''}".rstrip()
+                    self.outcome.errors[error_class] += 1
+                    self.outcome.examples.setdefault(error_class, f"{name}: {error}")
                     return False
                 self.outcome.retries[state] += 1
                 if attempt == ATTEMPTS:
