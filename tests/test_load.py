@@ -50,7 +50,7 @@ def compare(cluster: Cluster, template: str, seed: int, transactions: int, **beh
     if behaviour["one_writer_a_room"]:
         assert not with_it.exhausted
     else:
-        # Two of them may insert the same key, which the homeserver's own index tells by chance in one run only.
+        # Two of them may insert the same key; whether the homeserver's own index gets to tell is chance.
         added -= {f"23505 {table}" for table in OWN_KEYS}
     assert not added, with_it.examples
     # Writers that run into each other give up now and then; we may not make them do so much more often.

@@ -37,6 +37,14 @@ std::optional<rules::MembershipSnapshot> read_snapshot(const MembershipKey& key,
 constexpr std::string_view membership_keys =
     "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, user_id, n)";
 
+// The member type is a parameter, and not part of the text, lest the plan take the index on members of a room, which
+// is only good for small rooms, instead of the unique one on (room_id, type, state_key).
+Arguments key_arguments(const MembershipKeyColumns& columns) {
+    Arguments arguments;
+    arguments.texts(columns.room_ids).texts(columns.user_ids).text("m.room.member");
+    return arguments;
+}
+
 }  // namespace
 
 MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
@@ -75,7 +83,7 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                   "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id AND m.user_id "
                   "%= k.user_id",
               s.name),
-          {TEXTARRAYOID, TEXTARRAYOID}),
+          {TEXTARRAYOID, TEXTARRAYOID, TEXTOID}),
       rooms_with_state_("rooms_with_state",
                         sql_text("SELECT k.room_id FROM pg_catalog.unnest($1) k(room_id) WHERE EXISTS "
                                  "(SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id)",
@@ -93,7 +101,7 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                        "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id "
                        "AND m.user_id %= k.user_id",
                    s.name),
-          {TEXTARRAYOID, TEXTARRAYOID}),
+          {TEXTARRAYOID, TEXTARRAYOID, TEXTOID}),
       earlier_invites_(
           "earlier_invites",
           sql_text("SELECT k.n, x.event_id, x.room_id, x.sender, x.stream_ordering, x.membership, x.json "
@@ -145,7 +153,7 @@ void MembershipFacts::read_rooms_with_state(std::vector<StoredMembership>& membe
 std::vector<StoredMembership> MembershipFacts::memberships(std::span<const MembershipKey> keys) {
     std::vector<StoredMembership> result(keys.size());
     const MembershipKeyColumns columns(keys);
-    const Rows rows = memberships_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
+    const Rows rows = memberships_.run(key_arguments(columns));
     std::vector<RedactionCandidate> candidates;
     std::vector<std::size_t> places;
     for (std::size_t i = 0; i < rows.count; ++i) {
