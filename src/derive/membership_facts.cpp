@@ -77,8 +77,7 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                   "LEFT JOIN %S.events e ON e.event_id %= l.event_id "
                   "LEFT JOIN %S.event_json j ON j.event_id %= l.event_id "
                   "LEFT JOIN %S.room_memberships rm ON rm.event_id %= l.event_id "
-                  "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= "
-                  "'m.room.member' "
+                  "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= $3 "
                   "AND c.state_key %= k.user_id AND c.event_id %= l.event_id "
                   "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id AND m.user_id "
                   "%= k.user_id",
@@ -95,8 +94,7 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                        std::string(membership_keys) +
                        " LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= "
                        "k.user_id "
-                       "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= "
-                       "'m.room.member' "
+                       "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= $3 "
                        "AND c.state_key %= k.user_id "
                        "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id "
                        "AND m.user_id %= k.user_id",
