@@ -163,3 +163,14 @@ def test_one_poisoned_room_costs_only_its_own_row(connection: psycopg.Connection
     ).fetchall()
     assert names == [(f"!p{number}:hs.test", "fine") for number in range(9) if number != 4]
     assert quarantined(connection) == {("!p4:hs.test",)}
+
+
+def test_an_ordering_may_move_to_another_room(connection: psycopg.Connection[Any]) -> None:
+    """Orderings are unique: the row that gives one up is written before the row that takes it."""
+    connection.execute("SET sliding_sync.on_failure = error")
+    connection.execute("SELECT create_room('!a:hs.test', '@anna:hs.test'), create_room('!b:hs.test', '@anna:hs.test')")
+    moved = connection.execute("SELECT send_message('!b:hs.test', '@anna:hs.test')").fetchone()[0]
+    connection.execute("UPDATE events SET room_id = '!a:hs.test' WHERE event_id = %s", [moved])
+    watcher = Watcher(connection, SCHEMA)
+    connection.execute("UPDATE events SET room_id = '!b:hs.test' WHERE event_id = %s", [moved])
+    assert watcher.check_step() == []

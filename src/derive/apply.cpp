@@ -130,8 +130,12 @@ void JoinedRoomChanges::add(std::string_view room_id, const std::optional<rules:
     }
     if (!wanted) {
         remove.push_back(room_id);
+    } else if (!stored) {
+        insert.push_back(std::move(*wanted));
+    } else if (wanted->event_stream_ordering < stored->event_stream_ordering) {
+        update.insert(update.begin() + static_cast<std::ptrdiff_t>(giving_up++), std::move(*wanted));
     } else {
-        (stored ? update : insert).push_back(std::move(*wanted));
+        update.push_back(std::move(*wanted));
     }
 }
 

@@ -17,7 +17,9 @@ struct RaisedOrderings {
 /// Differences between what is stored and what should be, in key order.
 struct JoinedRoomChanges {
     std::vector<rules::JoinedRoom> insert;
-    std::vector<rules::JoinedRoom> update;
+    std::vector<rules::JoinedRoom>
+        update;  ///< rows that give up their ordering first: another may take it over
+    std::size_t giving_up = 0;
     std::vector<std::string_view> remove;
 
     /// Compares one room; `wanted` is nothing when there must be no row.

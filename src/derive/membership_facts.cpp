@@ -189,8 +189,7 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
         result[places[i]].facts.redacted = verdicts[i];
     }
     read_rooms_with_state(result);
-    const Rows before = memberships_before_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids),
-                                                View::before_transaction);
+    const Rows before = memberships_before_.run(key_arguments(columns), View::before_transaction);
     for (std::size_t i = 0; i < before.count; ++i) {
         const auto row = before[i];
         const std::size_t n = position(row[0]);

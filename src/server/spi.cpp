@@ -257,6 +257,10 @@ Arguments& Arguments::booleans(std::span<const bool> values) {
 }
 
 Rows Statement::run(const Arguments& arguments, View view) {
+    if (arguments.values_.size() != types_.size()) {
+        throw Error(ERRCODE_INTERNAL_ERROR,
+                    std::string("sliding_sync: wrong number of parameters for ") + name_);
+    }
     auto* const values = const_cast<Datum*>(arguments.values_.data());
     const char* const nulls = arguments.nulls_.data();
     call_pg([&] {
