@@ -62,56 +62,77 @@ void merge(Changes& changes) {
                               changes.memberships.end());
 }
 
-// A TRUNCATE concerns whole tables: their keys are read page by page.
+// Reads one page of keys; false when that failed, and was noted in quarantine.
+bool read_page(const Homeserver& homeserver, const std::function<void()>& read) {
+    return look_up(homeserver.schema, [&] {
+        const SpiConnection connection;
+        read();
+    });
+}
+
+// Refreshes all rooms, page by page; false when their keys could not be read.
+bool refresh_all_rooms(Homeserver& homeserver, Refreshed& refreshed) {
+    std::string after;
+    while (true) {
+        std::vector<std::string> page;
+        const bool is_read = read_page(homeserver, [&] {
+            for (const std::string_view room_id :
+                 homeserver.street->lookup.rooms_after(after, keys_per_page)) {
+                page.emplace_back(room_id);
+            }
+        });
+        if (!is_read || page.empty()) {
+            return is_read;
+        }
+        Changes changes;
+        for (const std::string& room_id : page) {
+            RoomChange change;
+            change.room_id = room_id;
+            change.state = true;
+            change.orderings = true;
+            changes.rooms.push_back(change);
+        }
+        refreshed += refresh(homeserver, std::move(changes));
+        after = page.back();
+    }
+}
+
+// The same for the snapshots whose membership is gone, or another one.
+bool refresh_stale_memberships(Homeserver& homeserver, Refreshed& refreshed) {
+    std::pair<std::string, std::string> after;
+    while (true) {
+        std::vector<std::pair<std::string, std::string>> page;
+        const bool is_read = read_page(homeserver, [&] {
+            for (const MembershipKey& key : homeserver.street->lookup.stale_memberships_after(
+                     {after.first, after.second}, keys_per_page)) {
+                page.emplace_back(key.room_id, key.user_id);
+            }
+        });
+        if (!is_read || page.empty()) {
+            return is_read;
+        }
+        Changes changes;
+        for (const auto& [room_id, user_id] : page) {
+            changes.memberships.push_back({room_id, user_id});
+        }
+        refreshed += refresh(homeserver, std::move(changes));
+        after = page.back();
+    }
+}
+
+// A TRUNCATE concerns whole tables. If not even the keys can be read, nobody knows which rows are right.
 Refreshed refresh_everything(Homeserver& homeserver, const NotedKeys& keys) {
     Refreshed refreshed;
-    if (keys.all_rooms && homeserver.schema.joined_rooms == TableShape::known) {
-        std::string after;
-        for (bool more = true; more;) {
-            std::vector<std::string> page;
-            {
-                const SpiConnection connection;
-                for (const std::string_view room_id :
-                     homeserver.street->lookup.rooms_after(after, keys_per_page)) {
-                    page.emplace_back(room_id);
-                }
-            }
-            more = !page.empty();
-            Changes changes;
-            for (const std::string& room_id : page) {
-                RoomChange change;
-                change.room_id = room_id;
-                change.state = true;
-                change.orderings = true;
-                changes.rooms.push_back(change);
-            }
-            if (more) {
-                after = page.back();
-                refreshed += refresh(homeserver, std::move(changes));
-            }
-        }
+    const HomeserverSchema& schema = homeserver.schema;
+    bool is_done = true;
+    if (keys.all_rooms && schema.joined_rooms == TableShape::known) {
+        is_done = refresh_all_rooms(homeserver, refreshed);
     }
-    if (keys.all_memberships && homeserver.schema.membership_snapshots == TableShape::known) {
-        std::pair<std::string, std::string> after;
-        for (bool more = true; more;) {
-            std::vector<std::pair<std::string, std::string>> page;
-            {
-                const SpiConnection connection;
-                for (const MembershipKey& key : homeserver.street->lookup.stale_memberships_after(
-                         {after.first, after.second}, keys_per_page)) {
-                    page.emplace_back(key.room_id, key.user_id);
-                }
-            }
-            more = !page.empty();
-            Changes changes;
-            for (const auto& [room_id, user_id] : page) {
-                changes.memberships.push_back({room_id, user_id});
-            }
-            if (more) {
-                after = page.back();
-                refreshed += refresh(homeserver, std::move(changes));
-            }
-        }
+    if (keys.all_memberships && schema.membership_snapshots == TableShape::known) {
+        is_done = refresh_stale_memberships(homeserver, refreshed) && is_done;
+    }
+    if (!is_done) {
+        refreshed += remove_everything(homeserver);
     }
     return refreshed;
 }
