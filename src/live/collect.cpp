@@ -90,12 +90,23 @@ void inserted(NotedKeys& keys, const Row<specs.size()>& row) {
     }
 }
 
+// What a snapshot holds of its membership event. A history purge makes outliers of all state events of a room, members
+// among them, and changes none of this.
+bool is_other_membership(const Change<specs.size()>& change) {
+    constexpr std::array held{event_id, room_id, type, sender, instance_name, stream_ordering, state_key};
+    return std::any_of(held.begin(), held.end(),
+                       [&](Column column) { return change.after->differs(*change.before, column); });
+}
+
 // Everything that reads differently now: its room's orderings, the state it stands in, the membership it makes.
-void changed(NotedKeys& keys, const Row<specs.size()>& row) {
+void changed(NotedKeys& keys, const Row<specs.size()>& row, bool with_membership) {
     NotedRoom& room = note_room(keys, row.text(room_id));
     room.orderings = true;
     room.state = true;
     if (row.text(type) == member_type) {
+        if (!with_membership) {
+            return;
+        }
         if (row.is_null(state_key)) {
             note_event(keys, row.text(event_id)).membership = true;  // older than the column (spec 1.5)
         } else {
@@ -118,8 +129,9 @@ void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_comple
         return;
     }
     if (!is_complete || !is_unchanged(change)) {
-        changed(keys, *change.before);
-        changed(keys, *change.after);
+        const bool with_membership = !is_complete || is_other_membership(change);
+        changed(keys, *change.before, with_membership);
+        changed(keys, *change.after, with_membership);
     }
 }
 

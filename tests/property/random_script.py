@@ -87,6 +87,7 @@ class RandomScript:
         room = event["room_id"] if is_member or r.random() < 0.9 else r.choice(ROOMS)
         user = r.choice(USERS) if r.random() < 0.1 else event["user_id"]
         other = r.choice(EVENTS)
+        redaction = r.choice([e for e in EVENTS if self._event(e)["type"] == "m.room.redaction"])
         ordering = event["stream_ordering"] if r.random() < 0.95 else None
         outlier = r.random() < 0.2
         metadata = r.choice(["{}", "{}", '{"out_of_band_membership": true}', '{"recheck_redaction": true}', "x"])
@@ -138,13 +139,13 @@ class RandomScript:
             (4, [insert_membership]),
             (3, [Statement("INSERT INTO redactions (event_id, redacts, recheck) VALUES (%s, %s, %s) "
                            "ON CONFLICT (event_id) DO UPDATE SET redacts = excluded.redacts",
-                           (other, event_id, r.random() < 0.7))]),
+                           (redaction, event_id, r.random() < 0.7))]),
             (2, [Statement("INSERT INTO rejections (event_id, reason, last_check) "
                            "SELECT event_id, 'no', 'now' FROM events WHERE event_id = %s", (event_id,))]),
             (1, [Statement("INSERT INTO room_ban_redactions (room_id, user_id, redacting_event_id, redact_end_ordering) "
                            "VALUES (%s, %s, %s, %s) ON CONFLICT (room_id, user_id) DO UPDATE SET "
                            "redact_end_ordering = excluded.redact_end_ordering",
-                           (room, event["sender"], other, r.choice([None, 0, 5, 20])))]),
+                           (room, event["sender"], redaction, r.choice([None, 0, 5, 20])))]),
             (2, [Statement("DELETE FROM local_current_membership WHERE room_id = %s AND user_id = %s", (room, user))]),
             (2, [Statement("DELETE FROM current_state_events WHERE event_id = %s", (event_id,))]),
             (1, [Statement("DELETE FROM current_state_events WHERE room_id = %s", (room,))]),
