@@ -114,3 +114,15 @@ def test_any_operation_of_a_homeserver(connection: psycopg.Connection[Any], seed
         assert_right(watcher, seed, number, level, statements)
     rows = connection.execute(f"SELECT count(*) FROM {SCHEMA}.sliding_sync_membership_snapshots").fetchone()
     assert rows and rows[0] > 0, "a run that writes nothing proves nothing"
+
+
+@pytest.mark.parametrize("seed", [1068])
+def test_a_script_that_once_failed(connection: psycopg.Connection[Any], seed: int) -> None:
+    """1068: the last leave in the transaction that deletes a state event of the room."""
+    test_any_order_of_statements(connection, seed)
+
+
+@pytest.mark.parametrize("seed", [1098])
+def test_a_homeserver_that_once_failed(connection: psycopg.Connection[Any], seed: int) -> None:
+    """1098: the same, deleted by hand."""
+    test_any_operation_of_a_homeserver(connection, seed)

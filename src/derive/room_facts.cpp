@@ -213,25 +213,40 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
             take(newer[i]);
         }
     }
-    std::vector<std::string_view> event_ids;
-    std::vector<std::optional<std::int64_t>> positions;
-    for (std::size_t room = 0; room < found.size(); ++room) {
-        for (const std::string_view event_id : found[room]) {
-            if (!event_id.empty()) {
-                event_ids.push_back(event_id);
-                positions.emplace_back(static_cast<std::int64_t>(room + 1));
+    // The events are read as a reader sees them now, redactions of this very transaction included; one that it has
+    // deleted as it stood before.
+    std::vector<rules::StateEvents> result(room_ids.size());
+    for (const View view : {View::current, View::before_transaction}) {
+        std::vector<std::string_view> event_ids;
+        std::vector<std::optional<std::int64_t>> positions;
+        for (std::size_t room = 0; room < found.size(); ++room) {
+            for (std::size_t kind = 0; kind < rules::state_kind_count; ++kind) {
+                if (!found[room][kind].empty() && !result[room][kind]) {
+                    event_ids.push_back(found[room][kind]);
+                    positions.emplace_back(static_cast<std::int64_t>(room + 1));
+                }
+            }
+        }
+        if (event_ids.empty()) {
+            break;
+        }
+        Rows rows = state_events_by_id_.run(Arguments().texts(event_ids).numbers(positions), view);
+        keep_rows(rows, [&](std::span<const Cell> row) {
+            const std::size_t room = position(row[0]);
+            const auto kind = rules::state_kind(row[1].text());
+            return row[3].text() == room_ids[room] && kind &&
+                   found[room][static_cast<std::size_t>(*kind)] == row[2].text();
+        });
+        const std::vector<rules::StateEvents> read = state_events(rows, room_ids.size());
+        for (std::size_t room = 0; room < read.size(); ++room) {
+            for (std::size_t kind = 0; kind < rules::state_kind_count; ++kind) {
+                if (read[room][kind]) {
+                    result[room][kind] = read[room][kind];
+                }
             }
         }
     }
-    // The events are read as a reader sees them now, redactions of this very transaction included.
-    Rows rows = state_events_by_id_.run(Arguments().texts(event_ids).numbers(positions));
-    keep_rows(rows, [&](std::span<const Cell> row) {
-        const std::size_t room = position(row[0]);
-        const auto kind = rules::state_kind(row[1].text());
-        return row[3].text() == room_ids[room] && kind &&
-               found[room][static_cast<std::size_t>(*kind)] == row[2].text();
-    });
-    return state_events(rows, room_ids.size());
+    return result;
 }
 
 RoomFacts::References RoomFacts::references(std::string_view room_id) {
