@@ -360,13 +360,8 @@ std::uint64_t Apply::remove_joined_rooms(std::span<const std::string_view> room_
 }
 
 std::uint64_t Apply::remove_memberships(std::span<const MembershipKey> keys) {
-    std::vector<std::string_view> room_ids;
-    std::vector<std::string_view> user_ids;
-    for (const MembershipKey& key : keys) {
-        room_ids.push_back(key.room_id);
-        user_ids.push_back(key.user_id);
-    }
-    remove_memberships_.run(Arguments().texts(room_ids).texts(user_ids));
+    const MembershipKeyColumns columns(keys);
+    remove_memberships_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
     return remove_memberships_.processed();
 }
 
