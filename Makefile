@@ -6,7 +6,11 @@
 
 EXTENSION = control/sliding_sync
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" control/sliding_sync.control)
-DATA = extension/sliding_sync--$(EXTVERSION).sql
+SQL_SCRIPT = extension/sliding_sync--$(EXTVERSION).sql
+DATA_built = $(SQL_SCRIPT)
+# in the order of the script; attaching comes last
+SQL_PARTS = $(patsubst %,extension/install/%.sql,schema triggers quarantine runs attach flush version \
+	attach_at_creation)
 MODULE_big = sliding_sync
 SOURCES = $(sort $(wildcard src/*/*.cpp))
 OBJS = $(SOURCES:.cpp=.o)
@@ -40,6 +44,9 @@ check-long: ## check, then what takes an hour: fuzzing, long variants, 10^5 rand
 endif
 
 -include $(SOURCES:.cpp=.d)
+
+$(SQL_SCRIPT): $(SQL_PARTS)
+	cat $^ > $@
 
 .PHONY: help demo check check-long
 
