@@ -76,3 +76,6 @@ CREATE FUNCTION sliding_sync.trigger_fingerprint(target_schema text) RETURNS tex
 $$;
 COMMENT ON FUNCTION sliding_sync.trigger_fingerprint(text) IS
     'changes whenever a trigger of the extension is made, dropped, disabled or enabled';
+
+COMMENT ON SEQUENCE sliding_sync.runs_run_id_seq IS 'numbers of the runs';
+COMMENT ON SEQUENCE sliding_sync.unwatched_writes_write_id_seq IS 'numbers of the unwatched writes';

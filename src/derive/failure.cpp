@@ -59,7 +59,8 @@ std::size_t carry_out_range(const HomeserverSchema& schema, Fuse& fuse, const Gu
         remove_and_note(schema, work, begin, end, QuarantineReason::fuse_blown, &error);
         return end - begin;
     }
-    ErrorData* const failure = run_in_subtransaction([&] { work.work(begin, end); });
+    ErrorData* const failure = run_in_subtransaction(
+        [&] { work.work(begin, end); }, work.may_wait ? Swallow::lasting_failures : Swallow::failures);
     if (failure == nullptr) {
         fuse.succeeded();
         return 0;
@@ -79,7 +80,7 @@ std::size_t carry_out_range(const HomeserverSchema& schema, Fuse& fuse, const Gu
 }  // namespace
 
 bool Fuse::is_blown() const noexcept {
-    return failures_ >= failures_to_blow && generation_ == catalog_generation() &&
+    return !is_endless_ && failures_ >= failures_to_blow && generation_ == catalog_generation() &&
            GetCurrentTimestamp() < retry_at_;
 }
 

@@ -10,6 +10,13 @@ namespace sliding_sync {
 /// a while or as soon as the catalog has changed.
 class Fuse {
 public:
+    Fuse() = default;
+    /// One that never blows, for whoever looks at one key after the other on purpose.
+    static Fuse endless() noexcept {
+        Fuse fuse;
+        fuse.is_endless_ = true;
+        return fuse;
+    }
     /// True while refreshes are not even tried.
     [[nodiscard]] bool is_blown() const noexcept;
     void succeeded() noexcept {
@@ -18,6 +25,7 @@ public:
     void failed() noexcept;
 
 private:
+    bool is_endless_ = false;
     int failures_ = 0;  ///< in a row
     std::int64_t retry_at_ = 0;
     std::uint64_t generation_ = 0;
@@ -32,6 +40,7 @@ struct GuardedWork {
     Step work;
     Step remove;  ///< takes away the keys' derived rows
     std::function<QuarantineKey(std::size_t)> key;
+    bool may_wait = false;  ///< a lock that could not be had in time is raised: the work will be tried again
 };
 
 /// Carries the work out in a subtransaction. What fails there, and could not be handled by the homeserver, costs the

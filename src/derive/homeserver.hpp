@@ -14,6 +14,7 @@ struct Street {
     explicit Street(const HomeserverSchema& schema);
 
     RedactionVerdicts redacted;
+    StateGroups state_groups;
     RoomFacts rooms;
     MembershipFacts memberships;
     KeyLookup lookup;

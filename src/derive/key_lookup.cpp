@@ -29,13 +29,36 @@ KeyLookup::KeyLookup(const HomeserverSchema& s)
               "SELECT l.room_id, l.user_id FROM %S.local_current_membership l WHERE l.room_id %= ANY ($1)",
               s.name),
           {TEXTARRAYOID}),
-      rooms_after_("rooms_after",
-                   sql_text("SELECT x.room_id FROM (SELECT j.room_id FROM %S.sliding_sync_joined_rooms j "
-                            "WHERE j.room_id %> $1 UNION SELECT c.room_id FROM %S.current_state_events c "
-                            "WHERE c.room_id %> $1 AND c.state_key %= '' AND c.type %= ANY (" +
-                                relevant_types_array() + ")) x ORDER BY x.room_id LIMIT $2",
-                            s.name),
-                   {TEXTOID, INT8OID}),
+      rooms_between_(
+          "rooms_between",
+          // A row without a room can only be left over from a table without its foreign key. The end is a value in
+          // any case, so that the scans stop there.
+          sql_text("SELECT x.room_id FROM (SELECT COALESCE($2, GREATEST("
+                   "(SELECT r.room_id FROM %S.rooms r ORDER BY r.room_id DESC LIMIT 1), "
+                   "(SELECT j.room_id FROM %S.sliding_sync_joined_rooms j ORDER BY j.room_id DESC LIMIT 1))) "
+                   "AS room_id OFFSET 0) up_to CROSS JOIN LATERAL ("
+                   "(SELECT r.room_id FROM %S.rooms r WHERE r.room_id %> $1 AND r.room_id %<= up_to.room_id "
+                   "ORDER BY r.room_id LIMIT $3) UNION (SELECT j.room_id FROM %S.sliding_sync_joined_rooms j "
+                   "WHERE j.room_id %> $1 AND j.room_id %<= up_to.room_id ORDER BY j.room_id LIMIT $3)) x "
+                   "ORDER BY x.room_id LIMIT $3",
+                   s.name),
+          {TEXTOID, TEXTOID, INT8OID}),
+      memberships_between_(
+          "memberships_between",
+          sql_text(
+              "SELECT x.room_id, x.user_id FROM (SELECT COALESCE($3, GREATEST("
+              "(SELECT l.room_id FROM %S.local_current_membership l ORDER BY l.room_id DESC LIMIT 1), "
+              "(SELECT m.room_id FROM %S.sliding_sync_membership_snapshots m ORDER BY m.room_id DESC LIMIT "
+              "1))) AS room_id OFFSET 0) up_to CROSS JOIN LATERAL ("
+              "(SELECT l.room_id, l.user_id FROM %S.local_current_membership l WHERE l.room_id %>= $1 "
+              "AND l.room_id %<= up_to.room_id AND (l.room_id %> $1 OR ($2 %<> '' AND l.user_id %> $2)) "
+              "ORDER BY l.room_id, l.user_id LIMIT $4) UNION "
+              "(SELECT m.room_id, m.user_id FROM %S.sliding_sync_membership_snapshots m "
+              "WHERE m.room_id %>= $1 AND m.room_id %<= up_to.room_id "
+              "AND (m.room_id %> $1 OR ($2 %<> '' AND m.user_id %> $2)) "
+              "ORDER BY m.room_id, m.user_id LIMIT $4)) x ORDER BY x.room_id, x.user_id LIMIT $4",
+              s.name),
+          {TEXTOID, TEXTOID, TEXTOID, INT8OID}),
       stale_memberships_after_(
           "stale_memberships_after",
           sql_text("SELECT m.room_id, m.user_id FROM %S.sliding_sync_membership_snapshots m "
@@ -62,7 +85,22 @@ std::vector<MembershipKey> KeyLookup::memberships_of_rooms(std::span<const std::
 }
 
 std::vector<std::string_view> KeyLookup::rooms_after(std::string_view after, std::int64_t limit) {
-    return first_column(rooms_after_.run(Arguments().text(after).number(limit)));
+    return rooms_between(after, std::nullopt, limit).keys;
+}
+
+KeyLookup::Page<std::string_view> KeyLookup::rooms_between(std::string_view after,
+                                                           const std::optional<std::string>& up_to,
+                                                           std::int64_t limit) {
+    const Rows rows = rooms_between_.run(Arguments().text(after).optional_text(up_to).number(limit));
+    return {first_column(rows), rows.count < static_cast<std::size_t>(limit)};
+}
+
+KeyLookup::Page<MembershipKey> KeyLookup::memberships_between(const MembershipKey& after,
+                                                              const std::optional<std::string>& up_to,
+                                                              std::int64_t limit) {
+    const Rows rows = memberships_between_.run(
+        Arguments().text(after.room_id).text(after.user_id).optional_text(up_to).number(limit));
+    return {first_two_columns(rows), rows.count < static_cast<std::size_t>(limit)};
 }
 
 std::vector<MembershipKey> KeyLookup::stale_memberships_after(const MembershipKey& after,

@@ -19,17 +19,31 @@ public:
     /// All local memberships of these rooms.
     std::vector<MembershipKey> memberships_of_rooms(std::span<const std::string_view> room_ids);
 
-    /// The next rooms in key order after `after` that have a row or might need one; and the next snapshots whose
-    /// membership is gone or another one. Both for changes that concern whole tables.
+    /// The next rooms in key order after `after` that have a row or might need one.
     std::vector<std::string_view> rooms_after(std::string_view after, std::int64_t limit);
+    /// The next snapshots whose membership is gone or another one.
     std::vector<MembershipKey> stale_memberships_after(const MembershipKey& after, std::int64_t limit);
+
+    /// A part of a range of keys; `is_last` when nothing of the range is left behind it.
+    template <typename Key>
+    struct Page {
+        std::vector<Key> keys;
+        bool is_last = false;
+    };
+    /// Rooms, and memberships and snapshots, up to a room (nothing: no end). An empty user stands for the end of its
+    /// room.
+    Page<std::string_view> rooms_between(std::string_view after, const std::optional<std::string>& up_to,
+                                         std::int64_t limit);
+    Page<MembershipKey> memberships_between(const MembershipKey& after,
+                                            const std::optional<std::string>& up_to, std::int64_t limit);
 
 private:
     Statement rooms_of_state_events_;
     Statement rooms_of_events_;
     Statement memberships_of_events_;
     Statement memberships_of_rooms_;
-    Statement rooms_after_;
+    Statement rooms_between_;
+    Statement memberships_between_;
     Statement stale_memberships_after_;
 };
 

@@ -37,6 +37,12 @@ std::optional<rules::MembershipSnapshot> read_snapshot(const MembershipKey& key,
 constexpr std::string_view membership_keys =
     "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, user_id, n)";
 
+// OFFSET 0: rows are locked as they come, so they must come in the order of the keys.
+constexpr std::string_view keys_without_snapshot =
+    "(SELECT k.room_id, k.user_id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
+    "k(room_id, user_id) WHERE NOT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m "
+    "WHERE m.room_id %= k.room_id AND m.user_id %= k.user_id) OFFSET 0) k";
+
 // The member type is a parameter, and not part of the text, lest the plan take the index on members of a room, which
 // is only good for small rooms, instead of the unique one on (room_id, type, state_key).
 Arguments key_arguments(const MembershipKeyColumns& columns) {
@@ -56,6 +62,31 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                                           "ORDER BY m.room_id, m.user_id FOR NO KEY UPDATE OF m",
                                           s.name),
                                  {TEXTARRAYOID, TEXTARRAYOID}),
+      has_snapshots_(s.membership_snapshots == TableShape::known),
+      lock_memberships_("lock_local_memberships",
+                        sql_text("SELECT FROM " + std::string(keys_without_snapshot) +
+                                     " JOIN %S.local_current_membership l ON l.room_id %= k.room_id "
+                                     "AND l.user_id %= k.user_id FOR SHARE OF l",
+                                 s.name),
+                        {TEXTARRAYOID, TEXTARRAYOID}),
+      lock_forgotten_("lock_room_memberships",
+                      sql_text("SELECT FROM " + std::string(keys_without_snapshot) +
+                                   " JOIN %S.local_current_membership l ON l.room_id %= k.room_id "
+                                   "AND l.user_id %= k.user_id JOIN %S.room_memberships rm "
+                                   "ON rm.event_id %= l.event_id FOR SHARE OF rm",
+                               s.name),
+                      {TEXTARRAYOID, TEXTARRAYOID}),
+      exist_("snapshots_exist",
+             sql_text("SELECT EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
+                      "k(room_id, user_id) JOIN %S.sliding_sync_membership_snapshots m "
+                      "ON m.room_id %= k.room_id AND m.user_id %= k.user_id)",
+                      s.name),
+             {TEXTARRAYOID, TEXTARRAYOID}),
+      event_reference_("event_of_snapshot",
+                       sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m "
+                                "WHERE m.membership_event_id %= $1)",
+                                s.name),
+                       {TEXTOID}),
       memberships_(
           "memberships",
           sql_text(
@@ -120,6 +151,22 @@ void MembershipFacts::lock(std::span<const MembershipKey> keys) {
     lock_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
 }
 
+void MembershipFacts::lock_inputs(std::span<const MembershipKey> keys) {
+    const MembershipKeyColumns columns(keys);
+    lock_memberships_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
+    lock_forgotten_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
+}
+
+bool MembershipFacts::is_referred_to_by_now(std::string_view event_id) {
+    return has_snapshots_ && event_reference_.run(Arguments().text(event_id), View::latest)[0][0].boolean();
+}
+
+bool MembershipFacts::exist_by_now(std::span<const MembershipKey> keys) {
+    const MembershipKeyColumns columns(keys);
+    return exist_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids), View::latest)[0][0]
+        .boolean();
+}
+
 std::set<std::string> MembershipFacts::rooms_with_state(const std::set<std::string>& room_ids, View view) {
     if (room_ids.empty()) {
         return {};
@@ -148,7 +195,8 @@ void MembershipFacts::read_rooms_with_state(std::vector<StoredMembership>& membe
     }
 }
 
-std::vector<StoredMembership> MembershipFacts::memberships(std::span<const MembershipKey> keys) {
+std::vector<StoredMembership> MembershipFacts::memberships(std::span<const MembershipKey> keys,
+                                                           rules::Occasion occasion) {
     std::vector<StoredMembership> result(keys.size());
     const MembershipKeyColumns columns(keys);
     const Rows rows = memberships_.run(key_arguments(columns));
@@ -158,6 +206,7 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
         const auto row = rows[i];
         const std::size_t n = position(row[0]);
         rules::MembershipFacts& facts = result[n].facts;
+        facts.occasion = occasion;
         facts.room_id = keys[n].room_id;
         facts.user_id = keys[n].user_id;
         facts.in_rooms = row[1].boolean();
@@ -188,12 +237,25 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
     for (std::size_t i = 0; i < places.size(); ++i) {
         result[places[i]].facts.redacted = verdicts[i];
     }
-    read_rooms_with_state(result);
+    if (occasion == rules::Occasion::change) {
+        read_rooms_with_state(result);
+        read_before(keys, columns, result);
+    } else {
+        for (StoredMembership& membership : result) {
+            membership.facts.previous = membership.row;
+        }
+    }
+    return result;
+}
+
+// What stood there before this transaction.
+void MembershipFacts::read_before(std::span<const MembershipKey> keys, const MembershipKeyColumns& columns,
+                                  std::vector<StoredMembership>& memberships) {
     const Rows before = memberships_before_.run(key_arguments(columns), View::before_transaction);
     for (std::size_t i = 0; i < before.count; ++i) {
         const auto row = before[i];
         const std::size_t n = position(row[0]);
-        rules::MembershipFacts& facts = result[n].facts;
+        rules::MembershipFacts& facts = memberships[n].facts;
         facts.previous = read_snapshot(keys[n], row.subspan(3));
         const bool same_membership =
             (!row[1].is_null && row[1].text() == facts.event_id) ||
@@ -202,7 +264,6 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
             facts.in_current_state && (row[2].is_null || row[2].text() != facts.event_id);
         facts.membership_unchanged = same_membership && !entered_current_state;
     }
-    return result;
 }
 
 std::vector<EarlierInvite>

@@ -30,16 +30,32 @@ public:
     /// Locks the stored rows in the order of the (sorted) keys. Needed before reading at READ COMMITTED only.
     void lock(std::span<const MembershipKey> keys);
 
-    std::vector<StoredMembership> memberships(std::span<const MembershipKey> keys);
+    /// Keeps what the snapshots of memberships without one would be made from until the end of the transaction: the
+    /// membership and whether it is forgotten.
+    void lock_inputs(std::span<const MembershipKey> keys);
+
+    /// Whether one of them has a snapshot by now, even if this transaction does not see it.
+    bool exist_by_now(std::span<const MembershipKey> keys);
+    /// The same for a snapshot that names this event.
+    bool is_referred_to_by_now(std::string_view event_id);
+
+    std::vector<StoredMembership> memberships(std::span<const MembershipKey> keys, rules::Occasion occasion);
     std::vector<EarlierInvite> earlier_invites(std::span<const MembershipKey> keys,
                                                std::span<const std::string_view> but_not_event_ids);
 
 private:
     std::set<std::string> rooms_with_state(const std::set<std::string>& room_ids, View view);
     void read_rooms_with_state(std::vector<StoredMembership>& memberships);
+    void read_before(std::span<const MembershipKey> keys, const MembershipKeyColumns& columns,
+                     std::vector<StoredMembership>& memberships);
 
     RedactionVerdicts& redacted_;
     Statement lock_;
+    bool has_snapshots_;
+    Statement lock_memberships_;
+    Statement lock_forgotten_;
+    Statement exist_;
+    Statement event_reference_;
     Statement memberships_;
     Statement rooms_with_state_;
     Statement memberships_before_;

@@ -2,26 +2,9 @@
 // come through here; nothing else writes the derived tables.
 #pragma once
 
-#include "derive/homeserver.hpp"
+#include "derive/compare.hpp"
 
 namespace sliding_sync {
-
-/// What happened to a room, as far as its row in sliding_sync_joined_rooms may depend on it.
-struct RoomChange {
-    std::string_view room_id;
-    bool orderings = false;  ///< eligible events may have gone: look for the newest again
-    bool state = false;      ///< relevant current state may have changed
-    bool touched =
-        false;  ///< nothing of the row changed, but another writer may have written the row just now
-    std::optional<std::int64_t> latest;       ///< newest eligible event that was inserted
-    std::optional<std::int64_t> latest_bump;  ///< the same among the bump types
-    std::optional<std::int64_t> oldest_new;   ///< no event that was inserted has a smaller ordering
-};
-
-struct Changes {
-    std::vector<RoomChange> rooms;           ///< each room once
-    std::vector<MembershipKey> memberships;  ///< each once
-};
 
 struct Refreshed {
     std::uint64_t joined_rooms = 0;  ///< rooms looked at
@@ -34,7 +17,16 @@ struct Refreshed {
 
 /// Makes the rows of these keys what they should be. Runs as the owner of the derived tables. A failure that the
 /// homeserver could not handle removes the rows concerned instead (sliding_sync.on_failure), with a WARNING.
-Refreshed refresh(Homeserver& homeserver, Changes changes);
+///
+/// A recall reads what other transactions may be changing just now. It locks what it reads, so that each of them either
+/// comes first, and is seen, or waits for this transaction and then sees its rows or is told to try again.
+Refreshed refresh(Homeserver& homeserver, Changes changes,
+                  rules::Occasion occasion = rules::Occasion::change);
+
+/// A transaction that reads one moment does not see a row which somebody else, a backfill for instance, has made since
+/// from what the transaction is about to change. It would leave that row behind, wrong, or fail on a foreign key: so it
+/// has to be tried again (40001) when such rows `exist`.
+void refuse_hidden_rows(bool exist);
 
 /// Removes every derived row: when nobody can tell any more which of them are right.
 Refreshed remove_everything(Homeserver& homeserver);

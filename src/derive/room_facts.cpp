@@ -17,19 +17,6 @@ std::string state_event_columns(const HomeserverSchema& schema) {
            ", j.json, (e.type %<> 'm.room.create' AND " + may_be_redacted(schema, "e") + ")";
 }
 
-// Drops the rows that are not wanted, in place.
-template <typename Wanted>
-void keep_rows(Rows& rows, Wanted wanted) {
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        if (wanted(rows[i])) {
-            std::copy_n(rows.cells + i * rows.columns, rows.columns, rows.cells + kept * rows.columns);
-            ++kept;
-        }
-    }
-    rows.count = kept;
-}
-
 }  // namespace
 
 RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
@@ -39,6 +26,19 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
                      "ORDER BY j.room_id FOR NO KEY UPDATE",
                      s.name),
             {TEXTARRAYOID}),
+      lock_inputs_("lock_room_inputs",
+                   sql_text("SELECT c.room_id FROM %S.current_state_events c WHERE c.room_id %= ANY ($1) "
+                            "AND c.state_key %= '' AND c.type %= ANY (" +
+                                relevant_types_array() +
+                                ") AND NOT EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j "
+                                "WHERE j.room_id %= c.room_id) ORDER BY c.room_id, c.type FOR SHARE OF c",
+                            s.name),
+                   {TEXTARRAYOID}),
+      exist_("joined_rooms_exist",
+             sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY "
+                      "($1))",
+                      s.name),
+             {TEXTARRAYOID}),
       joined_rooms_(
           "joined_rooms",
           sql_text("SELECT k.n, r.room_id IS NOT NULL, j.xmin, j.event_stream_ordering, j.bump_stamp, "
@@ -125,6 +125,14 @@ void RoomFacts::lock(std::span<const std::string_view> room_ids) {
     lock_.run(Arguments().texts(room_ids));
 }
 
+void RoomFacts::lock_inputs(std::span<const std::string_view> room_ids) {
+    lock_inputs_.run(Arguments().texts(room_ids));
+}
+
+bool RoomFacts::exist_by_now(std::span<const std::string_view> room_ids) {
+    return exist_.run(Arguments().texts(room_ids), View::latest)[0][0].boolean();
+}
+
 std::vector<StoredRoom> RoomFacts::joined_rooms(std::span<const std::string_view> room_ids) {
     std::vector<StoredRoom> result(room_ids.size());
     const Rows rows = joined_rooms_.run(Arguments().texts(room_ids));
@@ -158,34 +166,69 @@ std::vector<Orderings> RoomFacts::orderings(std::span<const std::string_view> ro
 }
 
 // Rows of state_event_columns.
-std::vector<rules::StateEvents> RoomFacts::state_events(Rows rows, std::size_t room_count) {
-    std::vector<rules::StateEvents> result(room_count);
+std::vector<RoomFacts::ReadEvent> RoomFacts::read_events(Rows rows) {
+    std::vector<ReadEvent> result;
     std::vector<RedactionCandidate> candidates;
-    std::vector<std::pair<std::size_t, std::size_t>> places;  // of each target: room, kind
+    std::vector<std::size_t> places;
     for (std::size_t i = 0; i < rows.count; ++i) {
         const auto row = rows[i];
         const auto kind = rules::state_kind(row[1].text());
         if (!kind) {
             continue;
         }
-        const std::size_t slot = static_cast<std::size_t>(*kind);
-        result[position(row[0])][slot] = rules::StateEvent{row[7].text(), false, row[6].boolean()};
         if (row[8].boolean()) {
             candidates.push_back({row[2].text(), row[3].text(),
                                   row[4].is_null ? std::nullopt : std::optional(row[4].text()), row[7].text(),
                                   row[5].optional_number()});
-            places.emplace_back(position(row[0]), slot);
+            places.push_back(result.size());
         }
+        result.push_back({position(row[0]), row[2].text(), row[3].text(), *kind,
+                          rules::StateEvent{row[7].text(), false, row[6].boolean()}});
     }
     const std::vector<bool> verdicts = redacted_.of(candidates);
     for (std::size_t i = 0; i < places.size(); ++i) {
-        result[places[i].first][places[i].second]->redacted = verdicts[i];
+        result[places[i]].event.redacted = verdicts[i];
     }
     return result;
 }
 
 std::vector<rules::StateEvents> RoomFacts::current_state(std::span<const std::string_view> room_ids) {
-    return state_events(current_state_.run(Arguments().texts(room_ids)), room_ids.size());
+    std::vector<rules::StateEvents> result(room_ids.size());
+    for (const ReadEvent& read : read_events(current_state_.run(Arguments().texts(room_ids)))) {
+        result[read.position][static_cast<std::size_t>(read.kind)] = read.event;
+    }
+    return result;
+}
+
+std::vector<rules::StateEvents> RoomFacts::events(std::span<const std::string_view> room_ids,
+                                                  std::span<const StateEventIds> event_ids) {
+    // memberships of one room share most of their state: each event is read once
+    std::vector<std::string_view> distinct;
+    for (const StateEventIds& ids : event_ids) {
+        std::copy_if(ids.begin(), ids.end(), std::back_inserter(distinct),
+                     [](std::string_view id) { return !id.empty(); });
+    }
+    std::sort(distinct.begin(), distinct.end());
+    distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+    const std::vector<std::optional<std::int64_t>> positions(distinct.size(), 1);
+    std::unordered_map<std::string_view, ReadEvent> found;
+    if (!distinct.empty()) {
+        for (const ReadEvent& read :
+             read_events(state_events_by_id_.run(Arguments().texts(distinct).numbers(positions)))) {
+            found.emplace(read.event_id, read);
+        }
+    }
+    std::vector<rules::StateEvents> result(room_ids.size());
+    for (std::size_t i = 0; i < room_ids.size(); ++i) {
+        for (std::size_t kind = 0; kind < rules::state_kind_count; ++kind) {
+            const auto read = found.find(event_ids[i][kind]);
+            if (read != found.end() && read->second.room_id == room_ids[i] &&
+                read->second.kind == static_cast<rules::StateKind>(kind)) {
+                result[i][kind] = read->second.event;
+            }
+        }
+    }
+    return result;
 }
 
 std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::string_view> room_ids,
@@ -230,19 +273,11 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
         if (event_ids.empty()) {
             break;
         }
-        Rows rows = state_events_by_id_.run(Arguments().texts(event_ids).numbers(positions), view);
-        keep_rows(rows, [&](std::span<const Cell> row) {
-            const std::size_t room = position(row[0]);
-            const auto kind = rules::state_kind(row[1].text());
-            return row[3].text() == room_ids[room] && kind &&
-                   found[room][static_cast<std::size_t>(*kind)] == row[2].text();
-        });
-        const std::vector<rules::StateEvents> read = state_events(rows, room_ids.size());
-        for (std::size_t room = 0; room < read.size(); ++room) {
-            for (std::size_t kind = 0; kind < rules::state_kind_count; ++kind) {
-                if (read[room][kind]) {
-                    result[room][kind] = read[room][kind];
-                }
+        const Rows rows = state_events_by_id_.run(Arguments().texts(event_ids).numbers(positions), view);
+        for (const ReadEvent& read : read_events(rows)) {
+            const std::size_t kind = static_cast<std::size_t>(read.kind);
+            if (read.room_id == room_ids[read.position] && read.event_id == found[read.position][kind]) {
+                result[read.position][kind] = read.event;
             }
         }
     }
@@ -259,6 +294,17 @@ RoomFacts::References RoomFacts::references(std::string_view room_id) {
         found.snapshots = snapshot_reference_.run(Arguments().text(room_id))[0][0].boolean();
     }
     return found;
+}
+
+bool RoomFacts::is_referred_to_by_now(std::string_view room_id) {
+    return joined_rooms_shape_ == TableShape::known &&
+           joined_room_reference_.run(Arguments().text(room_id), View::latest)[0][0].boolean();
+}
+
+bool RoomFacts::has_rows_by_now(std::string_view room_id) {
+    return (joined_rooms_shape_ == TableShape::known && exist_by_now({&room_id, 1})) ||
+           (snapshots_shape_ == TableShape::known &&
+            snapshot_reference_.run(Arguments().text(room_id), View::latest)[0][0].boolean());
 }
 
 }  // namespace sliding_sync

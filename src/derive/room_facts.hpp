@@ -2,6 +2,7 @@
 #pragma once
 
 #include "derive/redaction_verdicts.hpp"
+#include "derive/state_groups.hpp"
 #include "rules/joined_room.hpp"
 
 namespace sliding_sync {
@@ -28,11 +29,22 @@ public:
     /// Locks the stored rows in the order of the (sorted) keys. Needed before reading at READ COMMITTED only.
     void lock(std::span<const std::string_view> room_ids);
 
+    /// Keeps what the rows of rooms without one would be made from until the end of the transaction: their relevant
+    /// current state. (Orderings are kept by the foreign key, a row that exists by its own lock.)
+    void lock_inputs(std::span<const std::string_view> room_ids);
+
+    /// Whether one of them has a row by now, even if this transaction does not see it.
+    bool exist_by_now(std::span<const std::string_view> room_ids);
+
     std::vector<StoredRoom> joined_rooms(std::span<const std::string_view> room_ids);
     std::vector<Orderings> orderings(std::span<const std::string_view> room_ids);
 
     /// The stored relevant events of current state.
     std::vector<rules::StateEvents> current_state(std::span<const std::string_view> room_ids);
+
+    /// The stored ones of these events; one of another room or type counts as not stored.
+    std::vector<rules::StateEvents> events(std::span<const std::string_view> room_ids,
+                                           std::span<const StateEventIds> event_ids);
 
     /// The same for rooms whose current state is gone: what stood there before this transaction, overlaid with the
     /// newest relevant state events that it stored itself, none of which is older than `oldest[i]` (nothing: it
@@ -47,13 +59,27 @@ public:
     };
     References references(std::string_view room_id);
 
+    /// By now, even if this transaction does not see it: whether the room's own row points at an event that is gone,
+    /// and whether the room has any derived row.
+    bool is_referred_to_by_now(std::string_view room_id);
+    bool has_rows_by_now(std::string_view room_id);
+
 private:
-    std::vector<rules::StateEvents> state_events(Rows rows, std::size_t room_count);
+    struct ReadEvent {
+        std::size_t position;
+        std::string_view event_id;
+        std::string_view room_id;
+        rules::StateKind kind;
+        rules::StateEvent event;
+    };
+    std::vector<ReadEvent> read_events(Rows rows);
 
     RedactionVerdicts& redacted_;
     TableShape joined_rooms_shape_;
     TableShape snapshots_shape_;
     Statement lock_;
+    Statement lock_inputs_;
+    Statement exist_;
     Statement joined_rooms_;
     Statement orderings_;
     Statement current_state_;

@@ -1,12 +1,16 @@
 // The doors of the SQL-callable functions.
 #include "admin/attach.hpp"
+#include "admin/attached.hpp"
+#include "admin/backfill.hpp"
 #include "admin/repair_quarantine.hpp"
 #include "live/flush.hpp"
 
 extern "C" {
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 }
 
 namespace sliding_sync {
@@ -24,6 +28,54 @@ Datum text_result(const std::string& text) {
     return call_pg([&] {
         return PointerGetDatum(cstring_to_text_with_len(text.data(), static_cast<int>(text.size())));
     });
+}
+
+std::optional<std::int64_t> number_argument(FunctionCallInfo fcinfo, int number) {
+    return PG_ARGISNULL(number) ? std::nullopt : std::optional<std::int64_t>(PG_GETARG_INT64(number));
+}
+
+bool boolean_argument(FunctionCallInfo fcinfo, int number) {
+    return !PG_ARGISNULL(number) && PG_GETARG_BOOL(number);
+}
+
+// An interval in seconds, months counted as 30 days.
+std::optional<double> seconds_argument(FunctionCallInfo fcinfo, int number) {
+    if (PG_ARGISNULL(number)) {
+        return std::nullopt;
+    }
+    const Interval& interval = *PG_GETARG_INTERVAL_P(number);
+    return static_cast<double>(interval.time) / USECS_PER_SEC +
+           (static_cast<double>(interval.day) + static_cast<double>(interval.month) * DAYS_PER_MONTH) *
+               SECS_PER_DAY;
+}
+
+void require(bool condition, const char* message) {
+    if (!condition) {
+        throw Error(ERRCODE_INVALID_PARAMETER_VALUE, message);
+    }
+}
+
+BackfillOptions backfill_options(FunctionCallInfo fcinfo) {
+    BackfillOptions options;
+    const AttachedHomeserver homeserver = attached_homeserver(text_argument(fcinfo, 0));
+    options.namespace_oid = homeserver.namespace_oid;
+    options.scope.schema = homeserver.schema;
+    options.scope.what = parse_what(text_argument(fcinfo, 1).value_or("both"));
+    options.scope.first_room = text_argument(fcinfo, 2);
+    options.scope.last_room = text_argument(fcinfo, 3);
+    options.batch_size = number_argument(fcinfo, 4);
+    require(!options.batch_size || *options.batch_size > 0, "batch_size must be at least 1");
+    options.batch_seconds = seconds_argument(fcinfo, 5).value_or(options.batch_seconds);
+    require(options.batch_seconds > 0, "batch_time must be more than nothing");
+    options.pause_seconds = seconds_argument(fcinfo, 6).value_or(0);
+    require(options.pause_seconds >= 0, "pause must not be negative");
+    options.share = PG_ARGISNULL(7) ? 1 : PG_GETARG_FLOAT8(7);
+    require(options.share > 0 && options.share <= 1, "share must be more than 0, and 1 at most");
+    options.max_seconds = seconds_argument(fcinfo, 8);
+    require(!options.max_seconds || *options.max_seconds > 0, "max_duration must be more than nothing");
+    options.restart = boolean_argument(fcinfo, 9);
+    options.verbose = boolean_argument(fcinfo, 10);
+    return options;
 }
 
 template <std::size_t count>
@@ -73,6 +125,24 @@ SLIDING_SYNC_FUNCTION(sliding_sync_repair_quarantine) {
         const Repaired done = repair_quarantine();
         return row_result<2>(fcinfo, {Int64GetDatum(done.repaired), Int64GetDatum(done.left_over)},
                              {false, false});
+    });
+}
+
+SLIDING_SYNC_FUNCTION(sliding_sync_backfill) {
+    using namespace sliding_sync;
+    return enter_cpp([&] {
+        call_pg([] { PreventCommandIfReadOnly("sliding_sync.backfill()"); });
+        const BackfillOptions options = backfill_options(fcinfo);
+        Backfilled done;
+        {
+            Procedure procedure(fcinfo, "sliding_sync.backfill()");
+            done = backfill(procedure, options);
+        }
+        return row_result<5>(fcinfo,
+                             {Int64GetDatum(done.joined_rooms), Int64GetDatum(done.memberships),
+                              Int64GetDatum(done.rows_written), Int64GetDatum(done.set_aside),
+                              BoolGetDatum(done.is_finished)},
+                             {false, false, false, false, false});
     });
 }
 

@@ -73,6 +73,10 @@ void release_room_of_events(const NotedKeys& keys, NotedRoom& room, Homeserver& 
         found = references();
     }
     room.has_snapshots = found.snapshots;
+    if (!is_read_committed()) {
+        const SpiConnection connection;
+        refuse_hidden_rows(homeserver.street->rooms.is_referred_to_by_now(room_id));
+    }
 }
 
 void release_membership(NotedKeys& keys, const DeletedRow& deleted, Homeserver& homeserver) {
@@ -82,10 +86,16 @@ void release_membership(NotedKeys& keys, const DeletedRow& deleted, Homeserver& 
     }
 }
 
+void refuse_hidden_snapshot(const DeletedRow& deleted, Homeserver& homeserver) {
+    const WriteAs owner(homeserver.schema.derived_owner);
+    const SpiConnection connection;
+    refuse_hidden_rows(homeserver.street->memberships.is_referred_to_by_now(deleted.event_id));
+}
+
 void release_event(NotedKeys& keys, const DeletedRow& deleted, std::uint32_t statement) {
     NotedRoom& room = *call_pg([&] { return &note_room(keys, deleted.room_id); });
     const bool first = room.released_in != statement;
-    if (!first && !(deleted.is_membership && room.has_snapshots)) {
+    if (!first && !deleted.is_membership) {
         return;
     }
     Homeserver& homeserver = homeserver_in(keys.namespace_oid);
@@ -104,9 +114,14 @@ void release_event(NotedKeys& keys, const DeletedRow& deleted, std::uint32_t sta
             release_membership(keys, deleted, homeserver);
         }
     };
-    carry_out_for_room(homeserver, deleted.room_id, careful,
-                       [&] { remove_room(homeserver, deleted.room_id); });
-    room.released_in = statement;
+    if (first || room.has_snapshots) {
+        carry_out_for_room(homeserver, deleted.room_id, careful,
+                           [&] { remove_room(homeserver, deleted.room_id); });
+        room.released_in = statement;
+    }
+    if (deleted.is_membership && !is_read_committed()) {
+        refuse_hidden_snapshot(deleted, homeserver);
+    }
 }
 
 void release_room(const NotedKeys& keys, const DeletedRow& deleted) {
@@ -120,6 +135,11 @@ void release_room(const NotedKeys& keys, const DeletedRow& deleted) {
     }
     const auto remove = [&] { remove_room(homeserver, deleted.room_id); };
     carry_out_for_room(homeserver, deleted.room_id, remove, remove);
+    if (!is_read_committed()) {
+        const WriteAs owner(homeserver.schema.derived_owner);
+        const SpiConnection connection;
+        refuse_hidden_rows(homeserver.street->rooms.has_rows_by_now(deleted.room_id));
+    }
 }
 
 }  // namespace

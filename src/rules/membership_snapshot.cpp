@@ -49,6 +49,27 @@ SnapshotSource source_from_outside(const MembershipFacts& facts) noexcept {
     return facts.previous ? SnapshotSource::inherit : SnapshotSource::earlier_invite;
 }
 
+/// Asked for later: what was the room like then? Unknown beats wrong, so an outlier that purging made of a leave
+/// (D23) has no state group, and no invite is taken for it either.
+SnapshotSource source_of_recall(const MembershipFacts& facts) {
+    const bool same = facts.previous && facts.previous->membership_event_id == facts.event_id;
+    const bool believed = same && facts.occasion == Occasion::recall;
+    if (brings_stripped_state(facts.membership) && !facts.in_current_state && is_out_of_band(facts)) {
+        // redacted since: what it said then is history (D24)
+        return believed && facts.redacted ? SnapshotSource::keep : SnapshotSource::stripped_state;
+    }
+    if (believed && facts.previous->has_known_state) {
+        return SnapshotSource::keep;
+    }
+    if (brings_stripped_state(facts.membership)) {
+        return SnapshotSource::stripped_state;
+    }
+    if (facts.membership == "join") {
+        return SnapshotSource::current_state;
+    }
+    return is_out_of_band(facts) ? SnapshotSource::earlier_invite : SnapshotSource::state_group;
+}
+
 bool forgotten(const MembershipFacts& facts) noexcept {
     if (facts.forgotten) {
         return *facts.forgotten != 0;
@@ -67,6 +88,7 @@ void set_state(MembershipSnapshot& row, SnapshotSource source, const MembershipF
     switch (source) {
     case SnapshotSource::current_state:
     case SnapshotSource::wiped_state:
+    case SnapshotSource::state_group:
         row.has_known_state = has_relevant_state(input.state_events);
         row.state = derive_room_state(input.state_events);
         break;
@@ -95,6 +117,9 @@ SnapshotSource snapshot_source(const MembershipFacts& facts) {
     if (facts.event_id.empty() || !facts.in_rooms || !facts.event_stored || !facts.stream_ordering ||
         !sender_of(facts)) {
         return SnapshotSource::none;
+    }
+    if (facts.occasion != Occasion::change) {
+        return source_of_recall(facts);
     }
     if (facts.membership_unchanged) {
         return source_of_unchanged(facts);

@@ -34,12 +34,21 @@ enum class SnapshotSource : std::uint8_t {
     stripped_state,   ///< invite or knock from outside (3.5 rule 2)
     inherit,          ///< out-of-band leave, or nothing left to read: the previous snapshot's columns (H8)
     earlier_invite,   ///< without a previous snapshot: the user's latest other invite or knock (D22)
+    state_group,      ///< asked for later: the room's state after the membership event (5.4)
     unknown_history,  ///< unchanged leave without a snapshot: left to backfill, which reads state groups
     none,             ///< no row: no membership, or its event or room is not stored (H48, H50)
 };
 
+/// Why a snapshot is derived.
+enum class Occasion : std::uint8_t {
+    change,  ///< this transaction changed what it depends on
+    recall,  ///< somebody asks for it later: a row of the same membership keeps its history where it is known
+    rewrite,  ///< the same, but what the stored row says of the room is not believed
+};
+
 /// The membership as the base tables hold it, and what was there before this transaction.
 struct MembershipFacts {
+    Occasion occasion = Occasion::change;
     std::string room_id;
     std::string user_id;
     bool in_rooms = false;  ///< the foreign key to `rooms` can be met
@@ -65,21 +74,24 @@ struct MembershipFacts {
     /// Asked only when the room has none now: it had some before this transaction, or this transaction brought some.
     bool room_had_current_state = false;
 
-    // before this transaction
+    // before this transaction; for a recall, as stored now
     /// The same event id stood in local_current_membership, and it did not enter current state just now:
     /// an out-of-band invite that becomes part of a joined room's state is a change (O5, O13, H80).
     bool membership_unchanged = false;
     std::optional<MembershipSnapshot> previous;
 };
 
-/// Which of the ways of spec 3.5 applies: the first that fits of `none`, an unchanged membership, current
+/// For a change, which of the ways of spec 3.5 applies: the first that fits of `none`, an unchanged membership, current
 /// state, an out-of-band membership, an empty current state; current state again for the rest. `keep` and
-/// `inherit` are given only when there is a previous snapshot. Throws nothing but std::bad_alloc.
+/// `inherit` are given only when there is a previous snapshot. For a recall, what a backfill can still know (5.4):
+/// today's state for a join, its own stripped state for an invite or knock, the state after the event for a leave or
+/// ban, the earlier invite when that came out of band. Throws nothing but std::bad_alloc.
 [[nodiscard]] SnapshotSource snapshot_source(const MembershipFacts& facts);
 
 /// The state that belongs to `snapshot_source(facts)`; unused members stay empty.
 struct SnapshotInput {
-    StateEvents state_events;         ///< current_state: today's; wiped_state: before the wipe
+    /// current_state: today's; wiped_state: before the wipe; state_group: after the event, empty where nobody knows
+    StateEvents state_events;
     std::string earlier_invite_json;  ///< earlier_invite: empty when there is none
     std::string earlier_invite_membership;
     bool earlier_invite_redacted = false;

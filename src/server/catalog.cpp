@@ -53,6 +53,10 @@ Oid find_trusted_table(const char* name, Oid namespace_oid, Oid owner) {
     return OidIsValid(its_owner) && (its_owner == owner || superuser_arg(its_owner)) ? relation : InvalidOid;
 }
 
+// What a room's state was after an event; all four or nothing.
+constexpr std::array<const char*, 4> state_group_tables{"event_to_state_groups", "state_groups",
+                                                        "state_group_edges", "state_groups_state"};
+
 // The first `keys` columns are those of the key.
 TableShape shape_of(Oid relation, std::span<const char* const> columns, std::size_t keys) {
     if (!OidIsValid(relation)) {
@@ -128,7 +132,7 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         const char* unquoted_name;
         Oid owner;
         TableShape joined_rooms, membership_snapshots;
-        bool plain, queue, rejections, recheck, ban_redactions;
+        bool plain, queue, rejections, recheck, ban_redactions, state_groups;
     };
     const Found found = call_pg([&]() -> Found {
         Found look{};
@@ -148,6 +152,11 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
             find_trusted_table(table_name(BaseTable::rejections), namespace_oid, look.owner) != InvalidOid;
         look.ban_redactions = find_trusted_table(table_name(BaseTable::room_ban_redactions), namespace_oid,
                                                  look.owner) != InvalidOid;
+        look.state_groups = true;
+        for (const char* const table : state_group_tables) {
+            look.state_groups =
+                look.state_groups && find_trusted_table(table, namespace_oid, look.owner) != InvalidOid;
+        }
         const Oid redactions = find_table(table_name(BaseTable::redactions), namespace_oid);
         look.recheck = OidIsValid(redactions) && get_attnum(redactions, "recheck") != InvalidAttrNumber;
         return look;
@@ -164,6 +173,7 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
     schema.has_rejections = found.rejections;
     schema.has_redaction_recheck = found.recheck;
     schema.has_ban_redactions = found.ban_redactions;
+    schema.has_state_groups = found.state_groups;
     return schema;
 }
 

@@ -78,6 +78,7 @@ struct HomeserverSchema {
     bool has_rejections = false;         ///< events.rejection_reason says the same since schema 68
     bool has_redaction_recheck = false;  ///< redactions.recheck, from schema 94
     bool has_ban_redactions = false;     ///< room_ban_redactions, from schema 92
+    bool has_state_groups = false;       ///< they may live in another database
 
     /// A derived table whose keys cannot be named: only all of its rows can be removed.
     [[nodiscard]] bool has_unknown_table() const noexcept {

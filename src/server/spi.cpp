@@ -138,6 +138,7 @@ Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(cons
 }
 
 int last_resorts = 0;
+int moments = 0;
 
 // Our statements look rows up by their keys, for a handful of keys or for thousands, and are planned once, perhaps
 // while the tables are still empty: anything but nested loops over index scans would be right only by accident.
@@ -200,7 +201,7 @@ SpiConnection::SpiConnection() : exceptions_(std::uncaught_exceptions()) {
     call_pg([] {
         check_result(SPI_connect(), "SPI_connect");
         // Reading toasted values after a statement needs a snapshot that is older than theirs.
-        PushActiveSnapshot(GetTransactionSnapshot());
+        PushActiveSnapshot(moments > 0 ? GetActiveSnapshot() : GetTransactionSnapshot());
     });
 }
 
@@ -209,6 +210,18 @@ SpiConnection::~SpiConnection() {
     if (std::uncaught_exceptions() == exceptions_) {
         PopActiveSnapshot();
         SPI_finish();
+    }
+}
+
+OneMoment::OneMoment() : exceptions_(std::uncaught_exceptions()) {
+    call_pg([] { PushActiveSnapshot(GetTransactionSnapshot()); });
+    ++moments;
+}
+
+OneMoment::~OneMoment() {
+    --moments;
+    if (std::uncaught_exceptions() == exceptions_) {
+        PopActiveSnapshot();
     }
 }
 
@@ -221,6 +234,24 @@ Arguments& Arguments::text(std::string_view value) {
 Arguments& Arguments::number(std::optional<std::int64_t> value) {
     values_.push_back(Int64GetDatum(value.value_or(0)));
     nulls_.push_back(value ? ' ' : 'n');
+    return *this;
+}
+
+Arguments& Arguments::optional_text(const std::optional<std::string>& value) {
+    values_.push_back(value ? call_pg([&] { return text_datum(*value); }) : Datum{0});
+    nulls_.push_back(value ? ' ' : 'n');
+    return *this;
+}
+
+Arguments& Arguments::real(double value) {
+    values_.push_back(call_pg([&] { return Float8GetDatum(value); }));
+    nulls_.push_back(' ');
+    return *this;
+}
+
+Arguments& Arguments::boolean(bool value) {
+    values_.push_back(BoolGetDatum(value));
+    nulls_.push_back(' ');
     return *this;
 }
 
@@ -283,14 +314,16 @@ Rows Statement::run(const Arguments& arguments, View view) {
         call_pg([&] { ReleaseCachedPlan(SPI_plan_get_cached_plan(plan_), CurrentResourceOwner); });
     }
     return call_pg([&]() -> Rows {
-        const bool before = view == View::before_transaction;
-        if (before) {
+        if (view == View::before_transaction) {
             // Our own changes carry command ids from FirstCommandId up; a snapshot that stops there sees none.
             PushCopiedSnapshot(GetTransactionSnapshot());
             GetActiveSnapshot()->curcid = FirstCommandId;
+        } else if (view == View::latest) {
+            PushActiveSnapshot(GetLatestSnapshot());
         }
-        const int code = SPI_execute_plan(plan_, values, nulls, before, 0);
-        if (before) {
+        const bool has_own_snapshot = view != View::current;
+        const int code = SPI_execute_plan(plan_, values, nulls, has_own_snapshot || moments > 0, 0);
+        if (has_own_snapshot) {
             PopActiveSnapshot();
         }
         check_result(code, sql_.c_str());
@@ -316,6 +349,17 @@ void run_once(const std::string& sql) {
 Rows query_once(const std::string& sql) {
     return call_pg([&] {
         check_result(SPI_execute(sql.c_str(), false, 0), sql.c_str());
+        return read_rows();
+    });
+}
+
+Rows query_once(const std::string& sql, const std::vector<Oid>& types, const Arguments& arguments) {
+    auto* const values = const_cast<Datum*>(arguments.values_.data());
+    return call_pg([&] {
+        check_result(SPI_execute_with_args(sql.c_str(), static_cast<int>(types.size()),
+                                           const_cast<Oid*>(types.data()), values, arguments.nulls_.data(),
+                                           false, 0),
+                     sql.c_str());
         return read_rows();
     });
 }

@@ -57,7 +57,10 @@ private:
 class Arguments {
 public:
     Arguments& text(std::string_view value);
+    Arguments& optional_text(const std::optional<std::string>& value);
     Arguments& number(std::optional<std::int64_t> value);
+    Arguments& real(double value);
+    Arguments& boolean(bool value);
     Arguments& texts(std::span<const std::string_view> values);
     Arguments& texts(std::span<const std::optional<std::string_view>> values);
     Arguments& numbers(std::span<const std::optional<std::int64_t>> values);
@@ -65,6 +68,7 @@ public:
 
 private:
     friend class Statement;
+    friend Rows query_once(const std::string& sql, const std::vector<Oid>& types, const Arguments& arguments);
     std::vector<Datum> values_;
     std::vector<char> nulls_;
 };
@@ -73,6 +77,20 @@ private:
 enum class View {
     current,             ///< everything committed for this transaction plus its own changes
     before_transaction,  ///< the same without this transaction's own changes: read-only
+    latest,              ///< everything committed by now, whatever the isolation level: read-only
+};
+
+/// While one is open, every statement reads the same moment: several of them together tell the truth although other
+/// transactions commit between them. Reads only; opened outside any SpiConnection.
+class OneMoment {
+public:
+    OneMoment();
+    ~OneMoment();
+    OneMoment(const OneMoment&) = delete;
+    OneMoment& operator=(const OneMoment&) = delete;
+
+private:
+    int exceptions_;
 };
 
 /// A statement whose plan is kept for the life of the backend and planned once for all parameter values.
@@ -118,7 +136,8 @@ std::string quoted_identifier(std::string_view text);
 /// Runs one statement without parameters, not kept; for DDL and settings.
 void run_once(const std::string& sql);
 
-/// Runs one query without parameters, not kept.
+/// Runs one query, not kept; without parameters, or with some of these types.
 Rows query_once(const std::string& sql);
+Rows query_once(const std::string& sql, const std::vector<Oid>& types, const Arguments& arguments);
 
 }  // namespace sliding_sync

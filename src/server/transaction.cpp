@@ -3,6 +3,8 @@
 extern "C" {
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 }
@@ -11,15 +13,23 @@ namespace sliding_sync {
 
 namespace {
 
-bool must_reach_the_client(int sqlstate) noexcept {
-    return sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE || sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
-           sqlstate == ERRCODE_QUERY_CANCELED || sqlstate == ERRCODE_ADMIN_SHUTDOWN ||
-           sqlstate == ERRCODE_CRASH_SHUTDOWN || sqlstate == ERRCODE_OUT_OF_MEMORY;
+bool is_swallowed(int sqlstate, Swallow swallow) noexcept {
+    const bool is_conflict =
+        sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE || sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED;
+    const bool is_timeout = sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
+    if (swallow == Swallow::contention) {
+        return is_conflict || is_timeout;
+    }
+    const bool must_reach_the_client =
+        is_conflict || sqlstate == ERRCODE_QUERY_CANCELED || sqlstate == ERRCODE_ADMIN_SHUTDOWN ||
+        sqlstate == ERRCODE_CRASH_SHUTDOWN || sqlstate == ERRCODE_OUT_OF_MEMORY ||
+        (is_timeout && swallow == Swallow::lasting_failures);
+    return !must_reach_the_client;
 }
 
 }  // namespace
 
-ErrorData* run_in_subtransaction(const std::function<void()>& body) {
+ErrorData* run_in_subtransaction(const std::function<void()>& body, Swallow swallow) {
     MemoryContext const context = CurrentMemoryContext;
     ResourceOwner const owner = CurrentResourceOwner;
     call_pg([&] {
@@ -47,10 +57,17 @@ ErrorData* run_in_subtransaction(const std::function<void()>& body) {
     if (other != nullptr) {
         std::rethrow_exception(other);
     }
-    if (error != nullptr && must_reach_the_client(error->sqlerrcode)) {
+    if (error != nullptr && !is_swallowed(error->sqlerrcode, swallow)) {
         throw PgError(error);
     }
     return error;
+}
+
+void set_local(const char* name, const char* value) {
+    call_pg([&] {
+        set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+                          true, 0, false);
+    });
 }
 
 bool is_read_committed() noexcept {

@@ -5,11 +5,22 @@
 
 namespace sliding_sync {
 
+/// Which errors of a subtransaction are kept from whoever runs the statement.
+enum class Swallow {
+    failures,  ///< all but those that a homeserver retries or must see: serialization, deadlock, cancel,
+               ///< shutdown, out of memory
+    lasting_failures,  ///< the same without a lock that could not be had in time
+    contention,        ///< only serialization, deadlock, and a lock that could not be had in time
+};
+
 /// Runs `body` in a subtransaction of its own. Returns nullptr when it went through; otherwise the error, after the
-/// subtransaction was rolled back. The only place where a server error may be swallowed (design section 6.4).
-/// Errors that the homeserver retries or must see (serialization, deadlock, cancel, shutdown, out of memory) are
-/// raised again.
-[[nodiscard]] ErrorData* run_in_subtransaction(const std::function<void()>& body);
+/// subtransaction was rolled back. The only place where a server error may be swallowed (design section 6.4); errors
+/// that may not are raised again.
+[[nodiscard]] ErrorData* run_in_subtransaction(const std::function<void()>& body,
+                                               Swallow swallow = Swallow::failures);
+
+/// Sets a setting until the transaction ends.
+void set_local(const char* name, const char* value);
 
 /// True when statements of one transaction see different snapshots: rows must be locked before they are read.
 [[nodiscard]] bool is_read_committed() noexcept;

@@ -1,0 +1,25 @@
+-- Fills and corrects the derived tables.
+
+CREATE PROCEDURE sliding_sync.backfill(
+    target_schema text DEFAULT NULL,
+    what text DEFAULT 'both',
+    first_room text DEFAULT NULL,
+    last_room text DEFAULT NULL,
+    batch_size bigint DEFAULT NULL,
+    batch_time interval DEFAULT '100 ms',
+    pause interval DEFAULT '0',
+    share double precision DEFAULT 1,
+    max_duration interval DEFAULT NULL,
+    restart boolean DEFAULT false,
+    verbose boolean DEFAULT false,
+    INOUT joined_rooms bigint DEFAULT NULL,
+    INOUT memberships bigint DEFAULT NULL,
+    INOUT rows_written bigint DEFAULT NULL,
+    INOUT set_aside bigint DEFAULT NULL,
+    INOUT is_finished boolean DEFAULT NULL
+) LANGUAGE c AS 'MODULE_PATHNAME', 'sliding_sync_backfill';
+COMMENT ON PROCEDURE sliding_sync.backfill(text, text, text, text, bigint, interval, interval, double precision, interval,
+    boolean, boolean, bigint, bigint, bigint, bigint, boolean) IS
+    'fills and corrects the derived tables, batch by batch, while the homeserver runs; goes on with an unfinished run';
+REVOKE ALL ON PROCEDURE sliding_sync.backfill(text, text, text, text, bigint, interval, interval, double precision,
+    interval, boolean, boolean, bigint, bigint, bigint, bigint, boolean) FROM PUBLIC;

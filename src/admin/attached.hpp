@@ -1,0 +1,16 @@
+// The homeserver that a function of the SQL surface is about.
+#pragma once
+
+#include "guard/boundary.hpp"
+
+namespace sliding_sync {
+
+struct AttachedHomeserver {
+    std::string schema;
+    Oid namespace_oid = InvalidOid;
+};
+
+/// The one in this schema, or the only attached one. Raises 42P01 when there is none, 42702 when several are meant.
+[[nodiscard]] AttachedHomeserver attached_homeserver(const std::optional<std::string>& schema);
+
+}  // namespace sliding_sync

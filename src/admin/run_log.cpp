@@ -1,0 +1,190 @@
+#include "admin/run_log.hpp"
+
+#include "admin/watched.hpp"
+#include "derive/sql_text.hpp"
+#include "server/catalog.hpp"
+#include "server/spi.hpp"
+#include "server/transaction.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+// Enough for many sessions to share, few enough for a glance.
+constexpr int ranges_per_table = 32;
+constexpr int memberships_ranges_from = 1000;  // rooms are done first: clients see them first
+
+// Splits the rooms of the scope evenly; a range of memberships holds those of its rooms. The first position is that of
+// the room before, since positions are exclusive.
+void make_ranges(std::int64_t run, const RunScope& scope, const std::string& quoted_schema,
+                 bool is_of_rooms) {
+    const std::string sql = sql_text(
+        "INSERT INTO sliding_sync.run_ranges (run_id, range_number, table_name, after_room, up_to_room, "
+        "position_room, items_total) WITH numbered AS (SELECT r.room_id, "
+        "pg_catalog.row_number() OVER (ORDER BY r.room_id) AS n, pg_catalog.count(*) OVER () AS total "
+        "FROM %S.rooms r WHERE ($1 IS NULL OR r.room_id %>= $1) AND ($2 IS NULL OR r.room_id %<= $2)), "
+        "last_rooms AS (SELECT room_id, total FROM numbered "
+        "WHERE n %% GREATEST(total %/ $3, 1) %= 0 AND n %< total "
+        "UNION ALL SELECT NULL, (SELECT pg_catalog.max(total) FROM numbered)), "
+        "ranges AS (SELECT room_id, COALESCE(total, 0) AS total, "
+        "pg_catalog.row_number() OVER (ORDER BY room_id NULLS LAST) AS n, COALESCE(pg_catalog.lag(room_id) "
+        "OVER (ORDER BY room_id NULLS LAST), (SELECT p.room_id FROM %S.rooms p WHERE p.room_id %< $1 "
+        "ORDER BY p.room_id DESC LIMIT 1), '') AS before, pg_catalog.count(*) OVER () AS ranges "
+        "FROM last_rooms) SELECT $4, $5 %+ n, $6, before, COALESCE(room_id, $2), before, "
+        // memberships of a room on average, by the statistics
+        "(total %* CASE WHEN $7 THEN 1 ELSE (SELECT GREATEST(l.reltuples, 0) %/ GREATEST(r.reltuples, 1) "
+        "FROM pg_catalog.pg_class l, pg_catalog.pg_class r WHERE l.oid %= pg_catalog.to_regclass($8) "
+        "AND r.oid %= pg_catalog.to_regclass($9)) END %/ ranges)::bigint FROM ranges",
+        quoted_schema);
+    query_once(sql, {TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, BOOLOID, TEXTOID, TEXTOID},
+               Arguments()
+                   .optional_text(scope.first_room)
+                   .optional_text(scope.last_room)
+                   .number(ranges_per_table)
+                   .number(run)
+                   .number(is_of_rooms ? 0 : memberships_ranges_from)
+                   .text(is_of_rooms ? joined_rooms_table : membership_snapshots_table)
+                   .boolean(is_of_rooms)
+                   .text(quoted_schema + ".local_current_membership")
+                   .text(quoted_schema + ".rooms"));
+}
+
+}  // namespace
+
+const char* word(What what) noexcept {
+    switch (what) {
+    case What::joined_rooms:
+        return "joined_rooms";
+    case What::memberships:
+        return "memberships";
+    case What::both:
+        break;
+    }
+    return "both";
+}
+
+What parse_what(const std::string& text) {
+    for (const What what : {What::joined_rooms, What::memberships, What::both}) {
+        if (text == word(what)) {
+            return what;
+        }
+    }
+    throw Error(ERRCODE_INVALID_PARAMETER_VALUE, "\"" + text + "\" names nothing to work on", "",
+                "Use joined_rooms, memberships or both.");
+}
+
+Run open_run(const RunScope& scope, const std::string& quoted_schema, bool restart) {
+    const WriteAs writer(bookkeeper());
+    const SpiConnection connection;
+    // sessions that start together share one run
+    run_once("LOCK TABLE sliding_sync.runs IN SHARE ROW EXCLUSIVE MODE");
+    const std::vector<Oid> types(4, TEXTOID);
+    const auto arguments = [&] {
+        return Arguments()
+            .text(scope.schema)
+            .text(word(scope.what))
+            .optional_text(scope.first_room)
+            .optional_text(scope.last_room);
+    };
+    const std::string same = sql_text("r.schema_name %= $1 AND r.what %= $2 AND r.first_room IS NOT DISTINCT "
+                                      "FROM $3 AND r.last_room IS NOT DISTINCT FROM $4 "
+                                      "AND r.finished_at IS NULL",
+                                      "");
+    if (restart) {
+        query_once("DELETE FROM sliding_sync.runs r WHERE " + same, types, arguments());
+    } else {
+        const Rows open = query_once("SELECT r.run_id FROM sliding_sync.runs r WHERE " + same +
+                                         " ORDER BY r.run_id LIMIT 1",
+                                     types, arguments());
+        if (open.count > 0) {
+            return {open[0][0].number, false};
+        }
+    }
+    const std::int64_t run = query_once("INSERT INTO sliding_sync.runs (schema_name, what, first_room, "
+                                        "last_room) VALUES ($1, $2, $3, $4) RETURNING run_id",
+                                        types, arguments())[0][0]
+                                 .number;
+    if (scope.what != What::memberships) {
+        make_ranges(run, scope, quoted_schema, true);
+    }
+    if (scope.what != What::joined_rooms) {
+        make_ranges(run, scope, quoted_schema, false);
+    }
+    return {run, true};
+}
+
+std::optional<Range> claim_range(std::int64_t run, std::int64_t preferred) {
+    static Statement claim(
+        "claim_range",
+        sql_text("SELECT r.range_number, r.table_name %= $3, r.up_to_room, r.position_room, r.position_user "
+                 "FROM sliding_sync.run_ranges r WHERE r.run_id %= $1 AND NOT r.is_done "
+                 "ORDER BY r.range_number %<> $2, r.range_number LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED",
+                 ""),
+        {INT8OID, INT4OID, TEXTOID});
+    const WriteAs writer(bookkeeper());
+    const SpiConnection connection;
+    const Rows rows = claim.run(Arguments().number(run).number(preferred).text(joined_rooms_table));
+    if (rows.count == 0) {
+        return std::nullopt;
+    }
+    const auto row = rows[0];
+    return Range{row[0].number, row[1].boolean(), row[2].optional_text(), std::string(row[3].text()),
+                 std::string(row[4].text())};
+}
+
+void note_batch(std::int64_t run, const Range& range, bool is_done, const BatchResult& batch) {
+    static Statement note(
+        "note_batch",
+        sql_text("UPDATE sliding_sync.run_ranges r SET position_room = $3, position_user = $4, is_done = $5, "
+                 "items_done = r.items_done %+ $6, rows_written = r.rows_written %+ $7, "
+                 "set_aside = r.set_aside %+ $8, work_seconds = r.work_seconds %+ $9, "
+                 "throttled_seconds = r.throttled_seconds %+ $10, "
+                 "updated_at = pg_catalog.clock_timestamp(), pid = pg_catalog.pg_backend_pid() "
+                 "WHERE r.run_id %= $1 AND r.range_number %= $2",
+                 ""),
+        {INT8OID, INT4OID, TEXTOID, TEXTOID, BOOLOID, INT8OID, INT8OID, INT8OID, FLOAT8OID, FLOAT8OID});
+    const WriteAs writer(bookkeeper());
+    const SpiConnection connection;
+    note.run(Arguments()
+                 .number(run)
+                 .number(range.number)
+                 .text(range.position_room)
+                 .text(range.position_user)
+                 .boolean(is_done)
+                 .number(batch.items)
+                 .number(batch.rows_written)
+                 .number(batch.set_aside)
+                 .real(batch.work_seconds)
+                 .real(batch.throttled_seconds));
+}
+
+bool has_open_ranges(std::int64_t run) {
+    static Statement open(
+        "open_ranges",
+        sql_text("SELECT EXISTS (SELECT FROM sliding_sync.run_ranges r WHERE r.run_id %= $1 "
+                 "AND NOT r.is_done)",
+                 ""),
+        {INT8OID});
+    const WriteAs reader(bookkeeper());
+    const SpiConnection connection;
+    return open.run(Arguments().number(run))[0][0].boolean();
+}
+
+bool finish_run(std::int64_t run) {
+    static Statement finish("finish_run",
+                            sql_text("UPDATE sliding_sync.runs r SET finished_at = "
+                                     "pg_catalog.clock_timestamp() WHERE r.run_id %= $1 "
+                                     "AND r.finished_at IS NULL",
+                                     ""),
+                            {INT8OID});
+    const WriteAs writer(bookkeeper());
+    const SpiConnection connection;
+    finish.run(Arguments().number(run));
+    return finish.processed() > 0;
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,63 @@
+// Runs of the backfill: which ranges of rooms are left, and how far each is (sliding_sync.runs, run_ranges). All
+// functions run as the owner of these tables, in the caller's transaction.
+#pragma once
+
+#include "guard/boundary.hpp"
+
+namespace sliding_sync {
+
+/// What a backfill fills.
+enum class What : std::uint8_t { joined_rooms, memberships, both };
+
+/// The word for it in SQL, and back; raises 22023 for any other word.
+[[nodiscard]] const char* word(What what) noexcept;
+[[nodiscard]] What parse_what(const std::string& text);
+
+struct RunScope {
+    std::string schema;
+    What what = What::both;
+    std::optional<std::string> first_room;
+    std::optional<std::string> last_room;
+
+    [[nodiscard]] bool is_everything() const noexcept {
+        return what == What::both && !first_room && !last_room;
+    }
+};
+
+struct Run {
+    std::int64_t id = 0;
+    bool is_new = false;
+};
+
+/// The unfinished run of this scope, or a new one, split into ranges of about as many rooms each.
+[[nodiscard]] Run open_run(const RunScope& scope, const std::string& quoted_schema, bool restart);
+
+struct Range {
+    std::int64_t number = 0;
+    bool is_of_rooms = false;  ///< of joined rooms, otherwise of memberships
+    std::optional<std::string> up_to_room;
+    std::string position_room;
+    std::string position_user;
+};
+
+/// A range nobody else is working on in this moment, the one with `preferred` number if it can be had; locked until the
+/// transaction ends.
+[[nodiscard]] std::optional<Range> claim_range(std::int64_t run, std::int64_t preferred);
+
+struct BatchResult {
+    std::int64_t items = 0;
+    std::int64_t rows_written = 0;
+    std::int64_t set_aside = 0;
+    double work_seconds = 0;
+    double throttled_seconds = 0;
+};
+
+/// Moves the range on, in the transaction of the batch.
+void note_batch(std::int64_t run, const Range& range, bool is_done, const BatchResult& batch);
+
+[[nodiscard]] bool has_open_ranges(std::int64_t run);
+
+/// True when this call is the one that finished the run.
+bool finish_run(std::int64_t run);
+
+}  // namespace sliding_sync

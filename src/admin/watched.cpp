@@ -1,0 +1,90 @@
+#include "admin/watched.hpp"
+
+#include "derive/sql_text.hpp"
+#include "server/catalog.hpp"
+#include "server/spi.hpp"
+#include "server/transaction.hpp"
+
+extern "C" {
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "utils/lsyscache.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+std::uint64_t run(Statement& statement, const std::string& schema) {
+    const WriteAs writer(bookkeeper());
+    const SpiConnection connection;
+    statement.run(Arguments().text(schema));
+    return statement.processed();
+}
+
+}  // namespace
+
+Oid bookkeeper() {
+    const Oid owner = call_pg([]() -> Oid {
+        return relation_owner(get_relname_relid("watched", get_namespace_oid("sliding_sync", false)));
+    });
+    if (!OidIsValid(owner)) {
+        throw Error(ERRCODE_UNDEFINED_TABLE, "the extension's own tables are missing", "",
+                    "Run ALTER EXTENSION sliding_sync UPDATE.");
+    }
+    return owner;
+}
+
+Watched read_watched(const std::string& schema) {
+    static Statement read(
+        "read_watched",
+        sql_text("SELECT w.complete_at IS NOT NULL, w.triggers %<> sliding_sync.trigger_fingerprint($1) "
+                 "OR EXISTS (SELECT FROM sliding_sync.unwatched_writes u WHERE u.schema_name %= $1) "
+                 "FROM sliding_sync.watched w WHERE w.schema_name %= $1",
+                 ""),
+        {TEXTOID});
+    const WriteAs reader(bookkeeper());
+    const SpiConnection connection;
+    const Rows rows = read.run(Arguments().text(schema));
+    if (rows.count == 0) {
+        return {};
+    }
+    return {true, rows[0][0].boolean(), rows[0][1].boolean()};
+}
+
+void begin_watching(const std::string& schema) {
+    static Statement forget(
+        "forget_unwatched",
+        sql_text("DELETE FROM sliding_sync.unwatched_writes u WHERE u.schema_name %= $1", ""), {TEXTOID});
+    static Statement mark(
+        "begin_watching",
+        "INSERT INTO sliding_sync.watched (schema_name, triggers) "
+        "VALUES ($1, sliding_sync.trigger_fingerprint($1)) ON CONFLICT (schema_name) DO UPDATE SET "
+        "triggers = excluded.triggers, complete_at = NULL, caught_up_at = NULL",
+        {TEXTOID});
+    run(forget, schema);
+    run(mark, schema);
+}
+
+bool note_complete(const std::string& schema) {
+    static Statement note("note_complete",
+                          sql_text("UPDATE sliding_sync.watched w SET "
+                                   "complete_at = pg_catalog.clock_timestamp(), "
+                                   "caught_up_at = pg_catalog.clock_timestamp() WHERE w.schema_name %= $1 "
+                                   "AND w.triggers %= sliding_sync.trigger_fingerprint($1)",
+                                   ""),
+                          {TEXTOID});
+    return run(note, schema) > 0;
+}
+
+bool note_caught_up(const std::string& schema) {
+    static Statement note("note_caught_up",
+                          sql_text("UPDATE sliding_sync.watched w SET "
+                                   "caught_up_at = pg_catalog.clock_timestamp() WHERE w.schema_name %= $1 "
+                                   "AND w.triggers %= sliding_sync.trigger_fingerprint($1)",
+                                   ""),
+                          {TEXTOID});
+    return run(note, schema) > 0;
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,28 @@
+// Since when nothing can have changed a homeserver's tables without the triggers (sliding_sync.watched).
+#pragma once
+
+#include "guard/boundary.hpp"
+
+namespace sliding_sync {
+
+/// What may have escaped the triggers since both tables were known to be right.
+struct Watched {
+    bool is_known = false;     ///< there is a mark at all
+    bool is_complete = false;  ///< a backfill or verify of everything was finished
+    bool has_gap = true;  ///< triggers were made, dropped, disabled or enabled, or writes noted without them
+};
+
+[[nodiscard]] Watched read_watched(const std::string& schema);
+
+/// From now on everything is watched: forgets the unwatched writes that are visible now, and remembers the triggers as
+/// they are. Whoever calls it looks at every row afterwards; until then the tables do not count as complete.
+void begin_watching(const std::string& schema);
+
+/// Every row has been looked at. Answers whether everything was watched meanwhile; otherwise nothing is noted.
+bool note_complete(const std::string& schema);
+bool note_caught_up(const std::string& schema);
+
+/// The owner of the extension's own tables: they are written as this role, since nobody else may.
+[[nodiscard]] Oid bookkeeper();
+
+}  // namespace sliding_sync

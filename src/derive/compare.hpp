@@ -1,0 +1,52 @@
+// What rows are and what they must be: changed keys -> facts -> rules, up to the point where something is written or
+// reported.
+#pragma once
+
+#include <map>
+
+#include "derive/homeserver.hpp"
+
+namespace sliding_sync {
+
+/// What happened to a room, as far as its row in sliding_sync_joined_rooms may depend on it.
+struct RoomChange {
+    std::string_view room_id;
+    bool orderings = false;  ///< eligible events may have gone: look for the newest again
+    bool state = false;      ///< relevant current state may have changed
+    bool touched =
+        false;  ///< nothing of the row changed, but another writer may have written the row just now
+    std::optional<std::int64_t> latest;       ///< newest eligible event that was inserted
+    std::optional<std::int64_t> latest_bump;  ///< the same among the bump types
+    std::optional<std::int64_t> oldest_new;   ///< no event that was inserted has a smaller ordering
+};
+
+struct Changes {
+    std::vector<RoomChange> rooms;           ///< each room once
+    std::vector<MembershipKey> memberships;  ///< each once
+};
+
+/// What happened before a transaction's inserted events is older than these, by room.
+using OldestNew = std::map<std::string_view, std::int64_t>;
+
+struct RoomComparison {
+    std::string_view room_id;
+    std::optional<rules::JoinedRoom> stored;
+    std::optional<rules::JoinedRoom> wanted;  ///< nothing: there must be no row
+};
+
+struct MembershipComparison {
+    MembershipKey key;
+    std::optional<rules::MembershipSnapshot> stored;
+    std::optional<rules::MembershipSnapshot> wanted;
+    rules::SnapshotSource source = rules::SnapshotSource::none;
+};
+
+/// Both answer in the order of their keys, inside an open SpiConnection, and write nothing.
+std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const RoomChange> rooms);
+std::vector<MembershipComparison> compare_memberships(Street& street, std::span<const MembershipKey> keys,
+                                                      const OldestNew& oldest_new, rules::Occasion occasion);
+
+/// A room of which everything is to be looked at.
+[[nodiscard]] RoomChange whole_room(std::string_view room_id) noexcept;
+
+}  // namespace sliding_sync
