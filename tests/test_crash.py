@@ -261,7 +261,9 @@ def test_the_extension_is_dropped_under_load(mortal: Cluster, rooms: Rooms) -> N
     mortal.execute("CREATE EXTENSION sliding_sync", DATABASE)
     print(f"dropped after {attempts} attempts")
     assert not wrong_then
-    assert not outcome.errors and not outcome.exhausted and not outcome.disconnections, outcome.examples
+    # once the triggers are gone, a purge may meet the row of a room whose newest event it deletes (H27)
+    assert set(outcome.errors) <= {"23503 sliding_sync_joined_rooms"}, outcome.examples
+    assert not outcome.exhausted and not outcome.disconnections, outcome.examples
     with connect(mortal, DATABASE) as connection:
         assert connection.execute("SELECT count(*) > 10 FROM sliding_sync_joined_rooms").fetchone() == (True,)
         watcher = Watcher(connection, SCHEMA)

@@ -23,3 +23,10 @@ COMMENT ON PROCEDURE sliding_sync.backfill(text, text, text, text, bigint, inter
     'fills and corrects the derived tables, batch by batch, while the homeserver runs; goes on with an unfinished run';
 REVOKE ALL ON PROCEDURE sliding_sync.backfill(text, text, text, text, bigint, interval, interval, double precision,
     interval, boolean, boolean, bigint, bigint, bigint, bigint, boolean) FROM PUBLIC;
+
+CREATE FUNCTION sliding_sync.catch_up(target_schema text DEFAULT NULL, mode text DEFAULT 'repair', OUT had_gap boolean,
+    OUT joined_rooms bigint, OUT memberships bigint, OUT rows_written bigint, OUT set_aside bigint)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sliding_sync_catch_up';
+COMMENT ON FUNCTION sliding_sync.catch_up(text, text) IS
+    'for a homeserver''s start: returns when no stale row is left, at once when nothing changed without the triggers; mode remove takes stale rows away for repair_quarantine() to make them later';
+REVOKE ALL ON FUNCTION sliding_sync.catch_up(text, text) FROM PUBLIC;

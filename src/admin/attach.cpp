@@ -244,18 +244,25 @@ void make_derived_tables(const std::string& schema, Mode mode) {
                   membership_snapshots_columns, "room_id,user_id", mode);
 }
 
-bool has_trigger(Oid relation, const char* name) {
-    return query_once("SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid OPERATOR(pg_catalog.=) " +
-                      std::to_string(relation) + " AND t.tgname OPERATOR(pg_catalog.=) " +
-                      quoted_literal(name))
-               .count > 0;
+enum class TriggerState { missing, not_always, always };
+
+TriggerState trigger_state(Oid relation, const char* name) {
+    const Rows rows = query_once(
+        "SELECT t.tgenabled OPERATOR(pg_catalog.=) 'A' FROM pg_catalog.pg_trigger t WHERE t.tgrelid "
+        "OPERATOR(pg_catalog.=) " +
+        std::to_string(relation) + " AND t.tgname OPERATOR(pg_catalog.=) " + quoted_literal(name));
+    if (rows.count == 0) {
+        return TriggerState::missing;
+    }
+    return rows[0][0].boolean() ? TriggerState::always : TriggerState::not_always;
 }
 
 bool is_attached(const std::string& schema, const std::vector<BaseTable>& tables) {
     return find_relation(schema, joined_rooms_table) && find_relation(schema, membership_snapshots_table) &&
            std::all_of(tables.begin(), tables.end(), [&](BaseTable table) {
                const Oid relation = find_relation(schema, table_name(table))->oid;
-               return has_trigger(relation, trigger_name) && has_trigger(relation, truncate_trigger_name);
+               return trigger_state(relation, trigger_name) == TriggerState::always &&
+                      trigger_state(relation, truncate_trigger_name) == TriggerState::always;
            });
 }
 
@@ -274,15 +281,20 @@ void depend_on_extension(Oid relation, const char* trigger) {
 
 void make_trigger(const std::string& schema, BaseTable table, const char* name, const std::string& events) {
     const std::string relation = quoted_identifier(schema) + "." + table_name(table);
-    if (has_trigger(find_relation(schema, table_name(table))->oid, name)) {
-        return;
+    const Oid oid = find_relation(schema, table_name(table))->oid;
+    const TriggerState state = trigger_state(oid, name);
+    if (state == TriggerState::missing) {
+        // No WHEN and no column list: both would make columns a dependency, and a homeserver's migration that alters
+        // one of them would fail.
+        run_once("CREATE TRIGGER " + quoted_identifier(name) + " AFTER " + events + " ON " + relation +
+                 " FOR EACH " + (events == "TRUNCATE" ? "STATEMENT" : "ROW") +
+                 " EXECUTE FUNCTION sliding_sync.collect_" + table_name(table) + "()");
+        depend_on_extension(oid, name);
     }
-    // No WHEN and no column list: both would make columns a dependency, and a homeserver's migration that alters
-    // one of them would fail.
-    run_once("CREATE TRIGGER " + quoted_identifier(name) + " AFTER " + events + " ON " + relation +
-             " FOR EACH " + (events == "TRUNCATE" ? "STATEMENT" : "ROW") +
-             " EXECUTE FUNCTION sliding_sync.collect_" + table_name(table) + "()");
-    depend_on_extension(find_relation(schema, table_name(table))->oid, name);
+    if (state != TriggerState::always) {
+        // Not to act in the sessions of a replica, but to know of them.
+        run_once("ALTER TABLE " + relation + " ENABLE ALWAYS TRIGGER " + quoted_identifier(name));
+    }
 }
 
 std::vector<std::string> qualified(const std::string& schema, const std::vector<BaseTable>& tables) {

@@ -22,6 +22,18 @@ std::uint64_t run(Statement& statement, const std::string& schema) {
     return statement.processed();
 }
 
+void forget_unwatched_writes(const std::string& schema) {
+    static Statement forget(
+        "forget_unwatched",
+        // a transaction that still runs holds on to the row that stands for it
+        sql_text(
+            "DELETE FROM sliding_sync.unwatched_writes u WHERE u.write_id %= ANY (ARRAY(SELECT w.write_id "
+            "FROM sliding_sync.unwatched_writes w WHERE w.schema_name %= $1 FOR UPDATE SKIP LOCKED))",
+            ""),
+        {TEXTOID});
+    run(forget, schema);
+}
+
 }  // namespace
 
 Oid bookkeeper() {
@@ -53,16 +65,23 @@ Watched read_watched(const std::string& schema) {
 }
 
 void begin_watching(const std::string& schema) {
-    static Statement forget(
-        "forget_unwatched",
-        sql_text("DELETE FROM sliding_sync.unwatched_writes u WHERE u.schema_name %= $1", ""), {TEXTOID});
     static Statement mark(
         "begin_watching",
         "INSERT INTO sliding_sync.watched (schema_name, triggers) "
         "VALUES ($1, sliding_sync.trigger_fingerprint($1)) ON CONFLICT (schema_name) DO UPDATE SET "
         "triggers = excluded.triggers, complete_at = NULL, caught_up_at = NULL",
         {TEXTOID});
-    run(forget, schema);
+    forget_unwatched_writes(schema);
+    run(mark, schema);
+}
+
+void watch_again(const std::string& schema) {
+    static Statement mark("watch_again",
+                          "INSERT INTO sliding_sync.watched (schema_name, triggers) "
+                          "VALUES ($1, sliding_sync.trigger_fingerprint($1)) ON CONFLICT (schema_name) "
+                          "DO UPDATE SET triggers = excluded.triggers",
+                          {TEXTOID});
+    forget_unwatched_writes(schema);
     run(mark, schema);
 }
 
@@ -77,14 +96,14 @@ bool note_complete(const std::string& schema) {
     return run(note, schema) > 0;
 }
 
-bool note_caught_up(const std::string& schema) {
+void note_caught_up(const std::string& schema) {
     static Statement note("note_caught_up",
                           sql_text("UPDATE sliding_sync.watched w SET "
                                    "caught_up_at = pg_catalog.clock_timestamp() WHERE w.schema_name %= $1 "
                                    "AND w.triggers %= sliding_sync.trigger_fingerprint($1)",
                                    ""),
                           {TEXTOID});
-    return run(note, schema) > 0;
+    run(note, schema);
 }
 
 }  // namespace sliding_sync

@@ -18,9 +18,12 @@ struct Watched {
 /// they are. Whoever calls it looks at every row afterwards; until then the tables do not count as complete.
 void begin_watching(const std::string& schema);
 
+/// The same where rows that are not stale are trusted: tables that were complete stay so.
+void watch_again(const std::string& schema);
+
 /// Every row has been looked at. Answers whether everything was watched meanwhile; otherwise nothing is noted.
 bool note_complete(const std::string& schema);
-bool note_caught_up(const std::string& schema);
+void note_caught_up(const std::string& schema);
 
 /// The owner of the extension's own tables: they are written as this role, since nobody else may.
 [[nodiscard]] Oid bookkeeper();

@@ -107,6 +107,13 @@ void note_unreadable(const HomeserverSchema& schema) {
     warn(&error, "All derived rows were removed; the transaction goes on.");
 }
 
+void note_stale(const HomeserverSchema& schema, const char* derived_table,
+                std::span<const QuarantineKey> keys) {
+    quarantine(
+        schema, derived_table, keys, QuarantineReason::stale,
+        own_error(ERRCODE_SUCCESSFUL_COMPLETION, "stale after changes without triggers; to be made again"));
+}
+
 bool look_up(const HomeserverSchema& schema, const std::function<void()>& work) {
     if (raises()) {
         work();

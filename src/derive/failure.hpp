@@ -53,7 +53,11 @@ std::size_t carry_out(const HomeserverSchema& schema, Fuse& fuse, const GuardedW
 /// Notes in quarantine, and warns, that all rows were removed because tables could not be understood any more.
 void note_unreadable(const HomeserverSchema& schema);
 
-/// The same for a look-up: true when it went through, otherwise it is noted in quarantine.
+/// Notes in quarantine that these rows were removed because they were stale, to be made again later.
+void note_stale(const HomeserverSchema& schema, const char* derived_table,
+                std::span<const QuarantineKey> keys);
+
+/// A look-up that may fail: true when it went through, otherwise it is noted in quarantine.
 [[nodiscard]] bool look_up(const HomeserverSchema& schema, const std::function<void()>& work);
 
 }  // namespace sliding_sync

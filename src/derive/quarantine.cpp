@@ -31,6 +31,8 @@ const char* reason_code(QuarantineReason reason) noexcept {
         return "fuse_blown";
     case QuarantineReason::unreadable:
         return "unreadable";
+    case QuarantineReason::stale:
+        return "stale";
     case QuarantineReason::lookup_failed:
         return "lookup_failed";
     }

@@ -15,6 +15,7 @@ enum class QuarantineReason : std::uint8_t {
     refresh_failed,  ///< its facts could not be read, or its row could not be written
     fuse_blown,      ///< refreshes had kept failing: its row was removed without another try
     unreadable,      ///< tables could not be understood: every row was removed; the key is empty
+    stale,           ///< it was changed without the triggers, and removed by catch_up()
     lookup_failed,   ///< which rooms a change concerns could not be found out; the key is empty
 };
 

@@ -2,6 +2,7 @@
 #include "admin/attach.hpp"
 #include "admin/attached.hpp"
 #include "admin/backfill.hpp"
+#include "admin/catch_up.hpp"
 #include "admin/repair_quarantine.hpp"
 #include "live/flush.hpp"
 
@@ -142,6 +143,20 @@ SLIDING_SYNC_FUNCTION(sliding_sync_backfill) {
                              {Int64GetDatum(done.joined_rooms), Int64GetDatum(done.memberships),
                               Int64GetDatum(done.rows_written), Int64GetDatum(done.set_aside),
                               BoolGetDatum(done.is_finished)},
+                             {false, false, false, false, false});
+    });
+}
+
+SLIDING_SYNC_FUNCTION(sliding_sync_catch_up) {
+    using namespace sliding_sync;
+    return enter_cpp([&] {
+        call_pg([] { PreventCommandIfReadOnly("sliding_sync.catch_up()"); });
+        const CaughtUp done = catch_up(attached_homeserver(text_argument(fcinfo, 0)),
+                                       parse_catch_up_mode(text_argument(fcinfo, 1).value_or("repair")));
+        return row_result<5>(fcinfo,
+                             {BoolGetDatum(done.had_gap), Int64GetDatum(done.joined_rooms),
+                              Int64GetDatum(done.memberships), Int64GetDatum(done.rows_written),
+                              Int64GetDatum(done.set_aside)},
                              {false, false, false, false, false});
     });
 }

@@ -1,6 +1,7 @@
 // The doors of the triggers: one function a base table.
 #include "live/collect.hpp"
 #include "live/release.hpp"
+#include "live/unwatched.hpp"
 #include "server/settings.hpp"
 
 extern "C" {
@@ -18,7 +19,11 @@ Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
                                      "Use sliding_sync.attach() to create the triggers.");
     }
     const auto& trigger = *reinterpret_cast<const TriggerData*>(fcinfo->context);
-    if (sliding_sync::enabled) {
+    if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA) {
+        sliding_sync::note_unwatched(trigger.tg_relation, sliding_sync::UnwatchedReason::replica);
+    } else if (!sliding_sync::enabled) {
+        sliding_sync::note_unwatched(trigger.tg_relation, sliding_sync::UnwatchedReason::disabled);
+    } else {
         sliding_sync::collect(trigger, table);
         if (TRIGGER_FIRED_BY_DELETE(trigger.tg_event) &&
             (table == BaseTable::events || table == BaseTable::rooms)) {

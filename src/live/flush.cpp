@@ -2,6 +2,7 @@
 
 #include "live/noted.hpp"
 #include "live/resolve.hpp"
+#include "live/unwatched.hpp"
 #include "server/transaction.hpp"
 
 extern "C" {
@@ -176,6 +177,7 @@ void forget_at_end(XactEvent event) {
     case XACT_EVENT_PARALLEL_COMMIT:
     case XACT_EVENT_PARALLEL_ABORT:
         forget_noted_keys();
+        forget_unwatched();
         break;
     default:
         break;
@@ -183,8 +185,13 @@ void forget_at_end(XactEvent event) {
 }
 
 void transaction_callback(XactEvent event, void*) {
-    if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) && has_noted_keys()) {
-        enter_cpp([] { flush_before_commit(); });
+    if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) {
+        if (has_noted_keys()) {
+            enter_cpp([] { flush_before_commit(); });
+        }
+        if (has_unwatched()) {
+            enter_cpp([] { write_unwatched(); });
+        }
         return;
     }
     forget_at_end(event);

@@ -7,6 +7,7 @@
 extern "C" {
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "jit/jit.h"
 #include "optimizer/cost.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -141,7 +142,8 @@ int last_resorts = 0;
 int moments = 0;
 
 // Our statements look rows up by their keys, for a handful of keys or for thousands, and are planned once, perhaps
-// while the tables are still empty: anything but nested loops over index scans would be right only by accident.
+// while the tables are still empty: anything but nested loops over index scans would be right only by accident. Where
+// the server must scan a small table all the same, the price it sees would make it compile the statement.
 class KeyLookupPlanning {
 public:
     KeyLookupPlanning() noexcept {
@@ -159,9 +161,9 @@ public:
     KeyLookupPlanning& operator=(const KeyLookupPlanning&) = delete;
 
 private:
-    static inline const std::array<bool*, 5> settings{&enable_seqscan, &enable_material, &enable_hashjoin,
-                                                      &enable_mergejoin, &enable_bitmapscan};
-    std::array<bool, 5> before_{};
+    static inline const std::array<bool*, 6> settings{&enable_seqscan,   &enable_material,   &enable_hashjoin,
+                                                      &enable_mergejoin, &enable_bitmapscan, &jit_enabled};
+    std::array<bool, 6> before_{};
 };
 
 bool must_be_planned(SPIPlanPtr plan) {

@@ -21,9 +21,9 @@ bool is_swallowed(int sqlstate, Swallow swallow) noexcept {
         return is_conflict || is_timeout;
     }
     const bool must_reach_the_client =
-        is_conflict || sqlstate == ERRCODE_QUERY_CANCELED || sqlstate == ERRCODE_ADMIN_SHUTDOWN ||
-        sqlstate == ERRCODE_CRASH_SHUTDOWN || sqlstate == ERRCODE_OUT_OF_MEMORY ||
-        (is_timeout && swallow == Swallow::lasting_failures);
+        (is_conflict && swallow != Swallow::all_but_cancel) || sqlstate == ERRCODE_QUERY_CANCELED ||
+        sqlstate == ERRCODE_ADMIN_SHUTDOWN || sqlstate == ERRCODE_CRASH_SHUTDOWN ||
+        sqlstate == ERRCODE_OUT_OF_MEMORY || (is_timeout && swallow == Swallow::lasting_failures);
     return !must_reach_the_client;
 }
 

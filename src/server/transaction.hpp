@@ -10,6 +10,7 @@ enum class Swallow {
     failures,  ///< all but those that a homeserver retries or must see: serialization, deadlock, cancel,
                ///< shutdown, out of memory
     lasting_failures,  ///< the same without a lock that could not be had in time
+    all_but_cancel,    ///< also those that a homeserver retries: there is another way
     contention,        ///< only serialization, deadlock, and a lock that could not be had in time
 };
 

@@ -1,0 +1,29 @@
+// Changes that the triggers see but must not act on: they are only noted to have happened, so that catch_up() and
+// ready() know of them without looking at every row.
+#pragma once
+
+#include "guard/boundary.hpp"
+
+extern "C" {
+#include "utils/rel.h"
+}
+
+namespace sliding_sync {
+
+enum class UnwatchedReason : std::uint8_t {
+    disabled,  ///< sliding_sync.enabled is off
+    replica,   ///< session_replication_role is replica: rows arrive as they are elsewhere
+};
+
+/// Once a row: nothing but a comparison after the first. Plain C in style; may be left by longjmp.
+void note_unwatched(Relation table, UnwatchedReason reason);
+
+[[nodiscard]] bool has_unwatched() noexcept;
+
+/// Before commit: leaves a row in sliding_sync.unwatched_writes, or a share lock on the one that is there already, for
+/// catch_up() must not take that one away before this transaction's changes can be seen. What fails costs a WARNING.
+void write_unwatched();
+
+void forget_unwatched() noexcept;
+
+}  // namespace sliding_sync
