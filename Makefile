@@ -9,7 +9,7 @@ EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" control/sliding
 SQL_SCRIPT = extension/sliding_sync--$(EXTVERSION).sql
 DATA_built = $(SQL_SCRIPT)
 # in the order of the script; attaching comes last
-SQL_PARTS = $(patsubst %,extension/install/%.sql,schema triggers quarantine runs attach backfill flush version \
+SQL_PARTS = $(patsubst %,extension/install/%.sql,schema triggers quarantine runs attach backfill verify flush version \
 	attach_at_creation)
 MODULE_big = sliding_sync
 SOURCES = $(sort $(wildcard src/*/*.cpp))

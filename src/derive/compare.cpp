@@ -226,8 +226,12 @@ std::vector<MembershipComparison> compare_memberships(Street& street, std::span<
     std::vector<MembershipComparison> result;
     result.reserve(keys.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {
+        const rules::MembershipFacts& facts = stored[i].facts;
+        const bool has_source_conflict =
+            occasion != rules::Occasion::change && facts.membership == "join" && !facts.in_current_state;
         result.push_back({keys[i], std::move(stored[i].row),
-                          rules::derive_membership_snapshot(stored[i].facts, inputs[i]), sources[i]});
+                          rules::derive_membership_snapshot(facts, inputs[i]), sources[i],
+                          has_source_conflict});
     }
     return result;
 }

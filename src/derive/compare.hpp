@@ -39,6 +39,8 @@ struct MembershipComparison {
     std::optional<rules::MembershipSnapshot> stored;
     std::optional<rules::MembershipSnapshot> wanted;
     rules::SnapshotSource source = rules::SnapshotSource::none;
+    /// Of a recall: the user has joined, but current state does not say so.
+    bool has_source_conflict = false;
 };
 
 /// Both answer in the order of their keys, inside an open SpiConnection, and write nothing.

@@ -3,8 +3,8 @@
 namespace sliding_sync {
 
 Street::Street(const HomeserverSchema& schema)
-    : redacted(schema), state_groups(schema), rooms(schema, redacted), memberships(schema, redacted),
-      lookup(schema), apply(schema) {}
+    : redacted(schema), state_groups(schema), rooms(schema, redacted), pasts(schema, rooms),
+      memberships(schema, redacted), lookup(schema), apply(schema) {}
 
 Homeserver& homeserver_in(Oid namespace_oid) {
     static std::unordered_map<Oid, Homeserver> homeservers;  // a backend meets one or two

@@ -5,7 +5,7 @@
 #include "derive/failure.hpp"
 #include "derive/key_lookup.hpp"
 #include "derive/membership_facts.hpp"
-#include "derive/room_facts.hpp"
+#include "derive/room_past.hpp"
 
 namespace sliding_sync {
 
@@ -16,6 +16,7 @@ struct Street {
     RedactionVerdicts redacted;
     StateGroups state_groups;
     RoomFacts rooms;
+    RoomPasts pasts;
     MembershipFacts memberships;
     KeyLookup lookup;
     Apply apply;

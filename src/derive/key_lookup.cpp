@@ -59,6 +59,26 @@ KeyLookup::KeyLookup(const HomeserverSchema& s)
               "ORDER BY m.room_id, m.user_id LIMIT $4)) x ORDER BY x.room_id, x.user_id LIMIT $4",
               s.name),
           {TEXTOID, TEXTOID, TEXTOID, INT8OID}),
+      memberships_of_room_(
+          "memberships_of_room",
+          sql_text("SELECT l.room_id, l.user_id FROM %S.local_current_membership l WHERE l.room_id %= $1 "
+                   "AND ($2 IS NULL OR l.user_id %= $2) UNION SELECT m.room_id, m.user_id "
+                   "FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1 "
+                   "AND ($2 IS NULL OR m.user_id %= $2) ORDER BY 1, 2",
+                   s.name),
+          {TEXTOID, TEXTOID}),
+      memberships_of_user_(
+          "memberships_of_user",
+          sql_text("SELECT l.room_id, l.user_id FROM %S.local_current_membership l WHERE l.user_id %= $1 "
+                   "UNION SELECT m.room_id, m.user_id FROM %S.sliding_sync_membership_snapshots m "
+                   "WHERE m.user_id %= $1 ORDER BY 1, 2",
+                   s.name),
+          {TEXTOID}),
+      room_before_("room_before",
+                   sql_text("SELECT r.room_id FROM %S.rooms r WHERE r.room_id %< $1 "
+                            "ORDER BY r.room_id DESC LIMIT 1",
+                            s.name),
+                   {TEXTOID}),
       stale_memberships_after_(
           "stale_memberships_after",
           sql_text("SELECT m.room_id, m.user_id FROM %S.sliding_sync_membership_snapshots m "
@@ -101,6 +121,19 @@ KeyLookup::Page<MembershipKey> KeyLookup::memberships_between(const MembershipKe
     const Rows rows = memberships_between_.run(
         Arguments().text(after.room_id).text(after.user_id).optional_text(up_to).number(limit));
     return {first_two_columns(rows), rows.count < static_cast<std::size_t>(limit)};
+}
+
+std::vector<MembershipKey> KeyLookup::memberships_of(const std::optional<std::string>& room_id,
+                                                     const std::optional<std::string>& user_id) {
+    if (room_id) {
+        return first_two_columns(memberships_of_room_.run(Arguments().text(*room_id).optional_text(user_id)));
+    }
+    return first_two_columns(memberships_of_user_.run(Arguments().text(*user_id)));
+}
+
+std::string_view KeyLookup::room_before(std::string_view room_id) {
+    const Rows rows = room_before_.run(Arguments().text(room_id));
+    return rows.count > 0 ? rows[0][0].text() : std::string_view();
 }
 
 std::vector<MembershipKey> KeyLookup::stale_memberships_after(const MembershipKey& after,

@@ -37,6 +37,13 @@ public:
     Page<MembershipKey> memberships_between(const MembershipKey& after,
                                             const std::optional<std::string>& up_to, std::int64_t limit);
 
+    /// Memberships and snapshots of a room, a user, or both; at least one is given.
+    std::vector<MembershipKey> memberships_of(const std::optional<std::string>& room_id,
+                                              const std::optional<std::string>& user_id);
+
+    /// The room before this one in key order; empty when it is the first.
+    std::string_view room_before(std::string_view room_id);
+
 private:
     Statement rooms_of_state_events_;
     Statement rooms_of_events_;
@@ -44,6 +51,9 @@ private:
     Statement memberships_of_rooms_;
     Statement rooms_between_;
     Statement memberships_between_;
+    Statement memberships_of_room_;
+    Statement memberships_of_user_;
+    Statement room_before_;
     Statement stale_memberships_after_;
 };
 

@@ -3,8 +3,10 @@
 #include "admin/attached.hpp"
 #include "admin/backfill.hpp"
 #include "admin/catch_up.hpp"
+#include "admin/repair.hpp"
 #include "admin/repair_quarantine.hpp"
 #include "live/flush.hpp"
+#include "server/result_rows.hpp"
 
 extern "C" {
 #include "datatype/timestamp.h"
@@ -76,6 +78,21 @@ BackfillOptions backfill_options(FunctionCallInfo fcinfo) {
     require(!options.max_seconds || *options.max_seconds > 0, "max_duration must be more than nothing");
     options.restart = boolean_argument(fcinfo, 9);
     options.verbose = boolean_argument(fcinfo, 10);
+    return options;
+}
+
+VerifyOptions verify_options(FunctionCallInfo fcinfo) {
+    VerifyOptions options;
+    options.homeserver = attached_homeserver(text_argument(fcinfo, 0));
+    options.scope.schema = options.homeserver.schema;
+    options.scope.what = parse_what(text_argument(fcinfo, 1).value_or("both"));
+    options.scope.first_room = text_argument(fcinfo, 2);
+    options.scope.last_room = text_argument(fcinfo, 3);
+    options.room = text_argument(fcinfo, 4);
+    options.member = text_argument(fcinfo, 5);
+    options.sample = PG_ARGISNULL(6) ? 1 : PG_GETARG_FLOAT8(6);
+    require(options.sample > 0 && options.sample <= 1, "sample must be more than 0, and 1 at most");
+    options.history = PG_ARGISNULL(7) || PG_GETARG_BOOL(7);
     return options;
 }
 
@@ -158,6 +175,41 @@ SLIDING_SYNC_FUNCTION(sliding_sync_catch_up) {
                               Int64GetDatum(done.memberships), Int64GetDatum(done.rows_written),
                               Int64GetDatum(done.set_aside)},
                              {false, false, false, false, false});
+    });
+}
+
+SLIDING_SYNC_FUNCTION(sliding_sync_verify) {
+    using namespace sliding_sync;
+    return enter_cpp([&]() -> Datum {
+        const VerifyOptions options = verify_options(fcinfo);
+        ResultRows rows(fcinfo);
+        verify(options, [&](const VerifiedSlice& slice) {
+            for (const Finding& finding : slice.findings) {
+                rows.add(std::array<std::optional<std::string>, 8>{
+                    finding.table, finding.room_id, finding.user_id,
+                    finding.column != nullptr ? std::optional<std::string>(finding.column) : std::nullopt,
+                    finding.expected, finding.actual, reason_code(finding.reason),
+                    severity_code(finding.severity)});
+            }
+        });
+        return Datum{0};
+    });
+}
+
+SLIDING_SYNC_FUNCTION(sliding_sync_repair) {
+    using namespace sliding_sync;
+    return enter_cpp([&]() -> Datum {
+        const VerifyOptions options = verify_options(fcinfo);
+        const bool dry_run = boolean_argument(fcinfo, 8);
+        if (!dry_run) {
+            call_pg([] { PreventCommandIfReadOnly("sliding_sync.repair()"); });
+        }
+        ResultRows rows(fcinfo);
+        repair(options, dry_run, [&](const RepairedRow& row) {
+            rows.add(std::array<std::optional<std::string>, 6>{row.table, row.room_id, row.user_id,
+                                                               row.reasons, row.before, row.after});
+        });
+        return Datum{0};
     });
 }
 

@@ -132,7 +132,7 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         const char* unquoted_name;
         Oid owner;
         TableShape joined_rooms, membership_snapshots;
-        bool plain, queue, rejections, recheck, ban_redactions, state_groups;
+        bool plain, queue, rejections, recheck, ban_redactions, state_groups, state_changes;
     };
     const Found found = call_pg([&]() -> Found {
         Found look{};
@@ -157,6 +157,9 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
             look.state_groups =
                 look.state_groups && find_trusted_table(table, namespace_oid, look.owner) != InvalidOid;
         }
+        look.state_changes =
+            find_trusted_table("current_state_delta_stream", namespace_oid, look.owner) != InvalidOid &&
+            OidIsValid(get_relname_relid("current_state_delta_stream_room_idx", namespace_oid));
         const Oid redactions = find_table(table_name(BaseTable::redactions), namespace_oid);
         look.recheck = OidIsValid(redactions) && get_attnum(redactions, "recheck") != InvalidAttrNumber;
         return look;
@@ -174,6 +177,7 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
     schema.has_redaction_recheck = found.recheck;
     schema.has_ban_redactions = found.ban_redactions;
     schema.has_state_groups = found.state_groups;
+    schema.has_state_changes = found.state_changes;
     return schema;
 }
 

@@ -79,6 +79,7 @@ struct HomeserverSchema {
     bool has_redaction_recheck = false;  ///< redactions.recheck, from schema 94
     bool has_ban_redactions = false;     ///< room_ban_redactions, from schema 92
     bool has_state_groups = false;       ///< they may live in another database
+    bool has_state_changes = false;  ///< current_state_delta_stream with its index on rooms, from schema 88
 
     /// A derived table whose keys cannot be named: only all of its rows can be removed.
     [[nodiscard]] bool has_unknown_table() const noexcept {

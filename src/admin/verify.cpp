@@ -1,0 +1,208 @@
+#include "admin/verify.hpp"
+
+#include "derive/room_past.hpp"
+#include "server/transaction.hpp"
+
+extern "C" {
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+constexpr std::int64_t keys_per_slice = 500;
+
+class Verification {
+public:
+    Verification(const VerifyOptions& options, const std::function<void(const VerifiedSlice&)>& report)
+        : options_(options), report_(report), homeserver_(homeserver_in(options.homeserver.namespace_oid)) {}
+
+    void run() {
+        if (options_.scope.what != What::memberships && !options_.member) {
+            options_.room ? one_room() : rooms();
+        }
+        if (options_.scope.what != What::joined_rooms) {
+            options_.room || options_.member ? some_memberships() : memberships();
+        }
+    }
+
+private:
+    // Everything of a slice is read at one moment, as the owner of the derived tables.
+    void slice(const std::function<void(VerifiedSlice&)>& read) {
+        VerifiedSlice slice;
+        {
+            const WriteAs reader(homeserver_.schema.derived_owner);
+            const OneMoment moment;
+            const SpiConnection connection;
+            read(slice);
+        }
+        call_pg([] { CHECK_FOR_INTERRUPTS(); });
+        if (!slice.findings.empty()) {
+            report_(slice);
+        }
+    }
+
+    template <typename Key>
+    void draw(std::vector<Key>& keys) const {
+        if (options_.sample < 1) {
+            std::erase_if(
+                keys, [&](const Key&) { return pg_prng_double(&pg_global_prng_state) >= options_.sample; });
+        }
+    }
+
+    void one_room() {
+        slice([&](VerifiedSlice& found) {
+            const std::string_view room_id = *options_.room;
+            compare_rooms(found, {room_id});
+        });
+    }
+
+    void rooms() {
+        std::string after = room_before();
+        for (bool is_last = false; !is_last;) {
+            slice([&](VerifiedSlice& found) {
+                auto page =
+                    homeserver_.street->lookup.rooms_between(after, options_.scope.last_room, keys_per_slice);
+                is_last = page.is_last;
+                if (!page.keys.empty()) {
+                    after = page.keys.back();
+                }
+                draw(page.keys);
+                compare_rooms(found, page.keys);
+            });
+        }
+    }
+
+    void memberships() {
+        std::pair<std::string, std::string> after{room_before(), ""};
+        for (bool is_last = false; !is_last;) {
+            slice([&](VerifiedSlice& found) {
+                auto page = homeserver_.street->lookup.memberships_between(
+                    {after.first, after.second}, options_.scope.last_room, keys_per_slice);
+                is_last = page.is_last;
+                if (!page.keys.empty()) {
+                    after = {std::string(page.keys.back().room_id), std::string(page.keys.back().user_id)};
+                }
+                draw(page.keys);
+                compare_memberships(found, page.keys);
+            });
+        }
+    }
+
+    void some_memberships() {
+        std::vector<std::pair<std::string, std::string>> keys;
+        slice([&](VerifiedSlice&) {
+            for (const MembershipKey& key :
+                 homeserver_.street->lookup.memberships_of(options_.room, options_.member)) {
+                keys.emplace_back(key.room_id, key.user_id);
+            }
+        });
+        for (std::size_t begin = 0; begin < keys.size(); begin += keys_per_slice) {
+            slice([&](VerifiedSlice& found) {
+                std::vector<MembershipKey> part;
+                for (std::size_t i = begin; i < std::min<std::size_t>(begin + keys_per_slice, keys.size());
+                     ++i) {
+                    part.push_back({keys[i].first, keys[i].second});
+                }
+                draw(part);
+                compare_memberships(found, part);
+            });
+        }
+    }
+
+    // Positions are exclusive: the range begins behind the room before its first one.
+    std::string room_before() {
+        if (!options_.scope.first_room) {
+            return "";
+        }
+        const WriteAs reader(homeserver_.schema.derived_owner);
+        const SpiConnection connection;
+        return std::string(homeserver_.street->lookup.room_before(*options_.scope.first_room));
+    }
+
+    void compare_rooms(VerifiedSlice& found, const std::vector<std::string_view>& room_ids) {
+        std::vector<RoomChange> rooms;
+        for (const std::string_view room_id : room_ids) {
+            rooms.push_back(whole_room(room_id));
+        }
+        for (const RoomComparison& room : compare_joined_rooms(*homeserver_.street, rooms)) {
+            if (room.stored != room.wanted) {
+                add_findings(found.findings, room);
+                found.rooms.emplace_back(room.room_id);
+            }
+        }
+    }
+
+    void compare_memberships(VerifiedSlice& found, const std::vector<MembershipKey>& keys) {
+        std::vector<MembershipKey> remembered;  // whose history is what the row says
+        const auto recalled =
+            sliding_sync::compare_memberships(*homeserver_.street, keys, {}, rules::Occasion::recall);
+        for (const MembershipComparison& membership : recalled) {
+            if (membership.stored != membership.wanted) {
+                add_findings(found.findings, membership);
+                found.memberships.emplace_back(membership.key.room_id, membership.key.user_id);
+            } else if (membership.source == rules::SnapshotSource::keep) {
+                remembered.push_back(membership.key);
+            }
+            if (membership.has_source_conflict) {
+                found.findings.push_back(
+                    {membership_snapshots_table, std::string(membership.key.room_id),
+                     std::string(membership.key.user_id), "membership", std::nullopt,
+                     membership.stored ? std::optional(membership.stored->membership) : std::nullopt,
+                     FindingReason::source_conflict, Severity::unverifiable});
+            }
+        }
+        if (options_.history && !remembered.empty()) {
+            judge_history(found, remembered);
+        }
+    }
+
+    // A snapshot that a comparison from scratch gives as well is right. Another one may be: names change, and a
+    // snapshot is of a moment.
+    void judge_history(VerifiedSlice& found, const std::vector<MembershipKey>& keys) {
+        const auto from_scratch =
+            sliding_sync::compare_memberships(*homeserver_.street, keys, {}, rules::Occasion::rewrite);
+        std::vector<const MembershipComparison*> doubtful;
+        std::vector<std::string_view> room_ids;
+        for (const MembershipComparison& membership : from_scratch) {
+            if (membership.stored && membership.wanted && membership.stored != membership.wanted) {
+                doubtful.push_back(&membership);
+                room_ids.push_back(membership.key.room_id);
+            }
+        }
+        if (doubtful.empty()) {
+            return;
+        }
+        std::vector<std::string_view> distinct = room_ids;
+        std::sort(distinct.begin(), distinct.end());
+        distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+        const std::vector<RoomPast> pasts = homeserver_.street->pasts.of(distinct);
+        for (const MembershipComparison* membership : doubtful) {
+            const auto at = std::lower_bound(distinct.begin(), distinct.end(), membership->key.room_id);
+            const RoomPast& past = pasts[static_cast<std::size_t>(at - distinct.begin())];
+            const bool is_possible = !past.is_complete ||
+                                     membership->source == rules::SnapshotSource::stripped_state ||
+                                     past.explains(membership->stored->state);
+            add_history_findings(found.findings, *membership,
+                                 is_possible ? FindingReason::history_unverifiable
+                                             : FindingReason::history_impossible);
+            if (!is_possible) {
+                found.impossible.emplace_back(membership->key.room_id, membership->key.user_id);
+            }
+        }
+    }
+
+    const VerifyOptions& options_;
+    const std::function<void(const VerifiedSlice&)>& report_;
+    Homeserver& homeserver_;
+};
+
+}  // namespace
+
+void verify(const VerifyOptions& options, const std::function<void(const VerifiedSlice&)>& report) {
+    Verification(options, report).run();
+}
+
+}  // namespace sliding_sync

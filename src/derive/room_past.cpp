@@ -1,0 +1,77 @@
+#include "derive/room_past.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+template <typename Column>
+bool any_told(const std::vector<rules::RoomState>& told, const Column& value,
+              Column rules::RoomState::*column) {
+    return value == Column{} || std::any_of(told.begin(), told.end(), [&](const rules::RoomState& state) {
+               return state.*column == value;
+           });
+}
+
+}  // namespace
+
+bool RoomPast::explains(const rules::RoomState& state) const {
+    return any_told(told, state.room_type, &rules::RoomState::room_type) &&
+           any_told(told, state.room_name, &rules::RoomState::room_name) &&
+           any_told(told, state.is_encrypted, &rules::RoomState::is_encrypted) &&
+           any_told(told, state.tombstone_successor_room_id, &rules::RoomState::tombstone_successor_room_id);
+}
+
+RoomPasts::RoomPasts(const HomeserverSchema& s, RoomFacts& rooms)
+    : is_kept_(s.has_state_changes), rooms_(rooms),
+      changes_(
+          "state_changes",
+          sql_text("SELECT DISTINCT k.n, d.type, x.event_id "
+                   "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
+                   "JOIN %S.current_state_delta_stream d ON d.room_id %= k.room_id AND d.state_key %= '' "
+                   "AND d.type %= ANY (" +
+                       relevant_types_array() +
+                       ") CROSS JOIN LATERAL (VALUES (d.event_id), (d.prev_event_id)) x(event_id) "
+                       "WHERE x.event_id IS NOT NULL",
+                   s.name),
+          {TEXTARRAYOID}) {}
+
+std::vector<RoomPast> RoomPasts::of(std::span<const std::string_view> room_ids) {
+    std::vector<RoomPast> result(room_ids.size());
+    if (!is_kept_ || room_ids.empty()) {
+        return result;
+    }
+    const Rows rows = changes_.run(Arguments().texts(room_ids));
+    std::vector<std::string_view> rooms;
+    std::vector<std::size_t> places;
+    std::vector<StateEventIds> ids;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        const auto kind = rules::state_kind(rows[i][1].text());
+        if (!kind) {
+            continue;
+        }
+        const std::size_t room = position(rows[i][0]);
+        result[room].is_complete = result[room].is_complete || *kind == rules::StateKind::create;
+        StateEventIds one{};
+        one[static_cast<std::size_t>(*kind)] = rows[i][2].text();
+        rooms.push_back(room_ids[room]);
+        places.push_back(room);
+        ids.push_back(one);
+    }
+    std::vector<rules::StateEvents> events = rooms_.events(rooms, ids);
+    for (std::size_t i = 0; i < events.size(); ++i) {
+        for (auto& event : events[i]) {
+            if (event) {
+                event->redacted = false;
+                event->rejected = false;
+            }
+        }
+        result[places[i]].told.push_back(rules::derive_room_state(events[i]));
+    }
+    return result;
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,30 @@
+// What rooms have ever said of themselves: for judging snapshots whose moment nobody can read any more.
+#pragma once
+
+#include "derive/room_facts.hpp"
+
+namespace sliding_sync {
+
+/// A room's relevant state events since its creation, each read without its redactions.
+struct RoomPast {
+    bool is_complete = false;  ///< it begins with the room's creation
+    std::vector<rules::RoomState> told;
+
+    /// True when some event has given each of these columns, or it is empty.
+    [[nodiscard]] bool explains(const rules::RoomState& state) const;
+};
+
+class RoomPasts {
+public:
+    RoomPasts(const HomeserverSchema& schema, RoomFacts& rooms);
+
+    /// In the order of the rooms, inside an open SpiConnection. Costs a look at all state changes of each room.
+    std::vector<RoomPast> of(std::span<const std::string_view> room_ids);
+
+private:
+    bool is_kept_;  ///< the homeserver keeps state changes, and can find those of a room
+    RoomFacts& rooms_;
+    Statement changes_;
+};
+
+}  // namespace sliding_sync
