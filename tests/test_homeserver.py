@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-import psycopg
 import pytest
 
 from harness.cluster import Cluster
 from harness.synapse import ROLE, Synapse
 from homeserver import comparison, deliberate, writers
-from homeserver.scenario import NAMES, World, play
-from oracle import check
+from homeserver.checks import (
+    Connection,
+    assert_nothing_failed,
+    check_room_lists,
+    drift,
+    play_and_check,
+    row_versions,
+)
+from homeserver.scenario import World
 
 VERSIONS = ("1.163.2", "1.118.0")
-
-Connection = psycopg.Connection[Any]
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
@@ -45,53 +48,8 @@ def database(blank: tuple[str, str], cluster: Cluster) -> Iterator[str]:
     cluster.drop_database("homeserver")
 
 
-class Findings:
-    """Everything found wrong, by the step after which it was first seen."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, str] = {}
-
-    def add(self, step: str, messages: list[str]) -> None:
-        for message in messages:
-            self._seen.setdefault(message, step)
-
-    def assert_none(self) -> None:
-        lines = [f"after {step}: {message}" for message, step in self._seen.items()]
-        assert not lines, f"{len(lines)} findings:\n" + "\n".join(lines)
-
-
-def play_and_check(synapse: Synapse, has_extension: bool, look: Callable[[str, World], list[str]]) -> World:
-    """The scenario with `look` after each step; no request may have failed, nor any background work."""
-    world, findings = World(synapse), Findings()
-
-    def after_step(step: str) -> None:
-        if has_extension:
-            findings.add(step, look(step, world))
-
-    try:
-        play(world, after_step)
-    except Exception as error:
-        error.add_note(synapse.read_log()[-3000:])
-        raise
-    findings.assert_none()
-    assert_nothing_failed(synapse)
-    return world
-
-
-def assert_nothing_failed(synapse: Synapse) -> None:
-    assert not synapse.api.failed, "\n".join(map(str, synapse.api.failed)) + "\n" + synapse.read_log()[-3000:]
-    assert not synapse.errors(), synapse.errors()
-
-
-def drift(connection: Connection, names: dict[str, str] | None = None) -> list[str]:
-    """What the oracle says about the real tables."""
-    named = []
-    for finding in check(connection, writers.REAL):
-        text = str(finding)
-        for identifier, name in (names or {}).items():
-            text = text.replace(identifier, name)
-        named.append(f"oracle: {text}")
-    return named
+def look_away(_step: str) -> list[str]:
+    return []
 
 
 def test_triggers_write_what_synapse_writes(blank: tuple[str, str], database: str, cluster: Cluster) -> None:
@@ -104,11 +62,13 @@ def test_triggers_write_what_synapse_writes(blank: tuple[str, str], database: st
         Synapse(blank[0], cluster, database, writers.SEARCH_PATH) as synapse,
     ):
 
-        def look(step: str, world: World) -> list[str]:
+        world = World(synapse)
+
+        def look(step: str) -> list[str]:
             found = comparison.differences(connection, world.names)
             return deliberate.unexplained(step, found) + drift(connection, world.names)
 
-        world = play_and_check(synapse, cluster.has_extension, look)
+        play_and_check(world, look if cluster.has_extension else look_away)
         assert not comparison.is_empty(connection, writers.COPY), "the homeserver did not write the copies"
         if cluster.has_extension:
             assert not comparison.is_empty(connection, writers.REAL), (
@@ -135,9 +95,12 @@ def check_adoption(world: World, connection: Connection) -> None:
 def test_both_write_the_same_tables(blank: tuple[str, str], database: str, cluster: Cluster) -> None:
     """The ordinary installation: homeserver and triggers write the same rows in the same transactions."""
     with cluster.connect(database) as connection, Synapse(blank[0], cluster, database) as synapse:
-        world = play_and_check(
-            synapse, cluster.has_extension, lambda _step, world: drift(connection, world.names)
-        )
+        world = World(synapse)
+
+        def look(_step: str) -> list[str]:
+            return drift(connection, world.names)
+
+        play_and_check(world, look if cluster.has_extension else look_away)
         check_room_lists(world, connection)
         if cluster.has_extension:
             check_queued_room_can_be_deleted(world, connection)
@@ -152,26 +115,3 @@ def check_queued_room_can_be_deleted(world: World, connection: Connection) -> No
     world.admin.delete_room(room)
     left = connection.execute("SELECT 1 FROM rooms WHERE room_id = %s", (room,)).fetchall()
     assert left == []
-
-
-def row_versions(connection: Connection) -> dict[str, list[Any]]:
-    """Which version of each row stands: equal lists mean that nothing was written, not even equal values."""
-    return {
-        table: connection.execute(f"SELECT ctid::text, xmin::text FROM public.{table} ORDER BY 1").fetchall()
-        for table in writers.TABLES
-    }
-
-
-def check_room_lists(world: World, connection: Connection) -> None:
-    """Each user's list over sliding sync holds the rooms that the homeserver's own membership tables name."""
-    for name in NAMES:
-        user = world.users[name]
-        expected = connection.execute(
-            "SELECT room_id FROM public.local_current_membership l JOIN public.room_memberships m"
-            " USING (event_id, room_id, user_id) WHERE user_id = %s AND m.forgotten = 0"
-            " AND NOT (l.membership = 'leave' AND m.sender = user_id)",
-            (user.user_id,),
-        ).fetchall()
-        operations = user.sliding_sync()["lists"]["all"]["ops"]
-        listed = {world.names.get(room, room) for operation in operations for room in operation["room_ids"]}
-        assert listed == {world.names.get(room, room) for (room,) in expected}, f"the room list of {name}"

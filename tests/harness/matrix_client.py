@@ -7,6 +7,7 @@ import hmac
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -43,6 +44,7 @@ class Api:
 
     base_url: str
     exchanges: list[Exchange] = field(default_factory=list)
+    after_request: Callable[[Exchange], object] | None = None  # called in the thread that asked
     _local: threading.local = field(default_factory=threading.local)  # a session serves one thread
 
     @property
@@ -58,6 +60,8 @@ class Api:
         response = self._session.request(method, self.base_url + path, json=body, headers=headers, timeout=60)
         exchange = Exchange(method, path, response.status_code, response.text)
         self.exchanges.append(exchange)
+        if self.after_request is not None:
+            self.after_request(exchange)
         if response.status_code >= 300:
             raise MatrixError(exchange)
         return response.json()

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from harness import processes
@@ -28,11 +29,19 @@ _NO_LIMIT = {"per_second": 100000, "burst_count": 100000}
 class Synapse:
     """One homeserver process; use it as a context manager."""
 
-    def __init__(self, version: str, cluster: Cluster, database: str, search_path: str | None = None) -> None:
+    def __init__(
+        self,
+        version: str,
+        cluster: Cluster,
+        database: str,
+        search_path: str | None = None,
+        configuration: Mapping[str, Any] | None = None,
+    ) -> None:
         self.version = version
         self.cluster = cluster
         self.database = database
         self.search_path = search_path
+        self.more_configuration = dict(configuration or {})
         self.directory = make_folder("homeserver")
         processes.give_to_server(self.directory)
         self.log = self.directory / "homeserver.log"
@@ -64,7 +73,8 @@ class Synapse:
     def start(self) -> None:
         assert self._process is None, "already started"
         # JSON is YAML too.
-        self._write("homeserver.yaml", json.dumps(self._configuration(), indent=1))
+        configuration = self._configuration() | self.more_configuration
+        self._write("homeserver.yaml", json.dumps(configuration, indent=1))
         self._write("log.yaml", json.dumps(self._log_configuration()))
         command = [synapse_python(self.version), "-m", "synapse.app.homeserver", "-c", "homeserver.yaml"]
         self._process = processes.spawn(command, self.directory, self.log, signal.SIGTERM)
@@ -85,6 +95,14 @@ class Synapse:
         """The same homeserver again, with other names in front of its own tables."""
         self.stop()
         self.search_path = search_path
+        self.start()
+
+    def change_version(self, version: str) -> None:
+        """The same homeserver as another version of the program."""
+        self.stop()
+        # An older version's scheduler stops at a task that it does not know; those ahead are only cleaning.
+        self.cluster.execute("DELETE FROM scheduled_tasks", self.database)
+        self.version = version
         self.start()
 
     def destroy(self) -> None:

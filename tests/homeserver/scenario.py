@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -467,8 +467,13 @@ STEPS: tuple[Step, ...] = (
 )
 
 
-def play(world: World, after_step: Callable[[str], None]) -> None:
-    for step in STEPS:
+def steps(first: Step, last: Step) -> tuple[Step, ...]:
+    """A part of the scenario, both ends included."""
+    return STEPS[STEPS.index(first) : STEPS.index(last) + 1]
+
+
+def play(world: World, after_step: Callable[[str], None], part: Sequence[Step] = STEPS) -> None:
+    for step in part:
         try:
             step(world)
         except Exception as error:
