@@ -1,0 +1,191 @@
+"""One database, and a homeserver that goes back to a version older than the tables, or comes from one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness import processes
+from harness.cluster import Cluster
+from harness.synapse import ROLE, Synapse
+from homeserver import scenario, writers
+from homeserver.checks import (
+    Connection,
+    assert_nothing_failed,
+    check_room_lists,
+    drift,
+    drift_after_each_request,
+    play_and_check,
+    row_versions,
+)
+from homeserver.scenario import World
+from oracle import check
+from oracle.finding import ROW, Finding
+
+NEW, OLD = "1.163.2", "1.113.0"
+
+# The newer version's default is a room version that the older one does not know.
+CONFIGURATION = {"default_room_version": "10"}
+
+QUEUE = "sliding_sync_joined_rooms_to_recalculate"
+
+
+@pytest.fixture(scope="module")
+def blank(cluster: Cluster) -> Iterator[str]:
+    """A database as the newer version's first start leaves it."""
+    if not cluster.has_extension:
+        pytest.skip("asks what triggers do")
+    cluster.create_role(ROLE)
+    database = cluster.create_database(f"blank {NEW}", ROLE)
+    with Synapse(NEW, cluster, database) as synapse:
+        synapse.wait_for_background_updates()
+    yield database
+    cluster.drop_database(database)
+
+
+@pytest.fixture
+def database(blank: str, cluster: Cluster) -> Iterator[str]:
+    yield cluster.create_database("versions", ROLE, template=blank)
+    cluster.drop_database("versions")
+
+
+@pytest.fixture
+def empty_database(blank: str, cluster: Cluster) -> Iterator[str]:
+    yield cluster.create_database("versions", ROLE)
+    cluster.drop_database("versions")
+
+
+def queued(connection: Connection) -> list[tuple[str, ...]]:
+    return connection.execute(f"SELECT * FROM {QUEUE}").fetchall()
+
+
+def was_ever_queued(connection: Connection) -> bool:
+    """A table that nothing was ever written to is an empty file."""
+    return connection.execute(f"SELECT pg_relation_size('{QUEUE}')").fetchall() != [(0,)]
+
+
+# -- back and forth
+
+
+def test_downgrade_and_upgrade(database: str, cluster: Cluster) -> None:
+    with (
+        cluster.connect(database) as connection,
+        Synapse(NEW, cluster, database, configuration=CONFIGURATION) as synapse,
+    ):
+        connection.execute("CREATE EXTENSION sliding_sync")
+        world = World(synapse)
+
+        def look(_step: str) -> list[str]:
+            return drift(connection, world.names)
+
+        with drift_after_each_request(world, connection):
+            play_and_check(world, look, scenario.steps(scenario.users, scenario.change_profile))
+        unknown = world.rooms["of version 12"] = world.alice.create_room(
+            preset="public_chat", name="Not for old homeservers", room_version="12"
+        )
+        world.bob.join(unknown)
+        assert drift(connection, world.names) == []
+        assert not was_ever_queued(connection)
+
+        synapse.change_version(OLD)
+        # A queued room, of which the older version knows nothing either, can be deleted all the same.
+        connection.execute(f"INSERT INTO {QUEUE} VALUES (%s)", (world.rooms["named"],))
+        with drift_after_each_request(world, connection):
+            play_and_check(world, look, scenario.steps(scenario.knock, scenario.delete_purged_room))
+            assert queued(connection) == []
+            connection.execute(f"TRUNCATE {QUEUE}")
+            scenario.last_words(world)
+        deleted = ["named", "public", "knocking", "abandoned", "upgraded"]
+        left = connection.execute(
+            "SELECT room_id FROM rooms WHERE room_id = ANY (%s)", ([world.rooms[name] for name in deleted],)
+        )
+        assert left.fetchall() == []
+
+        before = row_versions(connection)
+        synapse.change_version(NEW)
+        synapse.wait_for_background_updates()
+        assert row_versions(connection) == before, "the start-up check rewrote rows"
+        assert not was_ever_queued(connection)
+        check_room_lists(world, connection)
+
+        with drift_after_each_request(world, connection):
+            world.bob.leave(unknown)
+            world.alice.set_name(unknown, "Known again")
+            world.alice.leave(world.rooms["restricted"])
+            world.bob.leave(world.rooms["restricted"])
+        check_room_lists(world, connection)
+        check_restart_after_a_last_leave(world, connection)
+        assert drift(connection, world.names) == []
+        assert_nothing_failed(synapse)
+
+
+def check_restart_after_a_last_leave(world: World, connection: Connection) -> None:
+    """The newest event is in a room without a row: the start-up check looks at that room, and deletes nothing."""
+    before = row_versions(connection)
+    world.synapse.change_version(NEW)
+    world.synapse.wait_for_background_updates()
+    assert row_versions(connection) == before, "the start-up check rewrote rows"
+    assert was_ever_queued(connection) and queued(connection) == []
+    check_room_lists(world, connection)
+
+
+# -- from a version that is older than the tables
+
+
+def test_first_install_before_the_upgrade(blank: str, empty_database: str, cluster: Cluster) -> None:
+    """The homeserver's own schema deltas and background updates run over tables that the extension made."""
+    with (
+        cluster.connect(empty_database) as connection,
+        Synapse(OLD, cluster, empty_database, configuration=CONFIGURATION) as synapse,
+    ):
+        synapse.wait_for_background_updates()
+        world = World(synapse)
+        play_and_check(world, lambda _: [], scenario.steps(scenario.users, scenario.kick_and_come_back))
+
+        connection.execute("CREATE EXTENSION sliding_sync")
+        older = {finding.key for finding in check(connection)}
+        assert older, "nothing is older than the triggers"
+
+        def look(_step: str) -> list[str]:
+            """Rows are right, or still missing where they are older than the triggers."""
+            return [str(found) for found in check(connection) if not is_missing(found, older)]
+
+        play_and_check(world, look, scenario.steps(scenario.ban_and_unban, scenario.usable_name))
+        assert any(is_missing(found, older) for found in check(connection)), "nothing is left for the upgrade"
+
+        synapse.change_version(NEW)
+        # Work goes on while the background updates run.
+        play_and_check(world, look, scenario.steps(scenario.upgrade, scenario.rejoin_forgotten))
+        synapse.wait_for_background_updates()
+        assert drift(connection, world.names) == []
+        assert queued(connection) == []
+        check_room_lists(world, connection)
+        scenario.last_words(world)
+        assert drift(connection, world.names) == []
+
+        before = row_versions(connection)
+        synapse.change_version(NEW)
+        synapse.wait_for_background_updates()
+        assert row_versions(connection) == before, "the start-up check rewrote rows"
+        check_room_lists(world, connection)
+        assert_nothing_failed(synapse)
+    native = definitions(cluster, blank)
+    assert sum(line.startswith("CREATE TABLE") for line in native) == 3
+    assert definitions(cluster, empty_database) == native
+
+
+def is_missing(finding: Finding, older: set[tuple[str, ...]]) -> bool:
+    return finding.column == ROW and finding.actual == "absent" and finding.key in older
+
+
+def definitions(cluster: Cluster, database: str) -> list[str]:
+    """The derived tables with all that belongs to them, as SQL."""
+    info = cluster.conninfo(database)
+    tables = [word for table in (*writers.TABLES, QUEUE) for word in ("-t", f"public.{table}")]
+    dump = processes.run(
+        [cluster.bin / "pg_dump", "--schema-only", "-h", info["host"], "-p", info["port"], "-U", info["user"]]
+        + [*tables, database],
+        cwd=cluster.root,
+    )
+    return [line for line in dump.splitlines() if line and not line.startswith(("--", "\\"))]
