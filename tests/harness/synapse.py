@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from harness import processes
@@ -104,6 +105,17 @@ class Synapse:
         self.cluster.execute("DELETE FROM scheduled_tasks", self.database)
         self.version = version
         self.start()
+
+    def port_from(self, sqlite: Path, options: str) -> str:
+        """Fills the PostgreSQL database from an SQLite one with the homeserver's own tool; what that prints."""
+        assert self._process is None, "stop it first"
+        configuration = self._configuration()
+        configuration["database"]["args"]["options"] = options
+        self._write("port.yaml", json.dumps(configuration))
+        tool = synapse_python(self.version).parent / "synapse_port_db"
+        return processes.run(
+            [tool, "--sqlite-database", sqlite, "--postgres-config", "port.yaml"], self.directory
+        )
 
     def destroy(self) -> None:
         process, self._process = self._process, None
