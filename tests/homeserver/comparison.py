@@ -20,6 +20,7 @@ _KEYS = {JOINED: ("room_id",), SNAPSHOT: ("room_id", "user_id")}
 
 Row = dict[str, Any]
 Rows = dict[tuple[str, ...], Row]
+Tables = Mapping[str, Rows]
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,26 @@ def read_rows(connection: psycopg.Connection[Any], schema: str, table: str) -> R
     return {tuple(row[column] for column in _KEYS[table]): row for row in rows}
 
 
+def read_tables(connection: psycopg.Connection[Any], schema: str) -> Tables:
+    return {table: read_rows(connection, schema, table) for table in writers.TABLES}
+
+
 def differences(connection: psycopg.Connection[Any], names: Mapping[str, str]) -> set[Difference]:
     """All of them, from one snapshot of the database. `names` maps ids to what the scenario calls them."""
-    found: set[Difference] = set()
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        for table in writers.TABLES:
-            ours = read_rows(connection, writers.REAL, table)
-            theirs = read_rows(connection, writers.COPY, table)
-            for key in ours.keys() | theirs.keys():
-                room, user = (names.get(part, part) for part in (*key, "")[:2])
-                for column, values in _differing(ours.get(key), theirs.get(key)):
-                    found.add(Difference(table, room, user or None, column, *values))
+        ours = read_tables(connection, writers.REAL)
+        theirs = read_tables(connection, writers.COPY)
+    return compare(ours, theirs, names)
+
+
+def compare(ours: Tables, theirs: Tables, names: Mapping[str, str]) -> set[Difference]:
+    found: set[Difference] = set()
+    for table in writers.TABLES:
+        for key in ours[table].keys() | theirs[table].keys():
+            room, user = (names.get(part, part) for part in (*key, "")[:2])
+            for column, values in _differing(ours[table].get(key), theirs[table].get(key)):
+                found.add(Difference(table, room, user or None, column, *values))
     return found
 
 
