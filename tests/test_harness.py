@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from harness.cluster import Cluster
+from harness.commit_gate import CommitGate
 from harness.environment import PROJECT
 from harness.folders import remove_abandoned
 from homeserver import deliberate
@@ -66,3 +67,34 @@ def test_a_difference_that_nobody_chose_is_reported() -> None:
     )
     other = Difference(JOINED, "plain", None, "room_name", None, "Named")
     assert deliberate.unexplained("redact_name", {chosen, other}) == [str(other)]
+
+
+def test_the_gate_looks_before_the_client_hears_of_a_commit(cluster: Cluster) -> None:
+    cluster.execute("CREATE TABLE gate (number integer)")
+    seen: list[int] = []
+    with cluster.connect() as other:
+
+        def look() -> None:
+            seen.append(len(other.execute("TABLE gate").fetchall()))
+
+        with CommitGate(cluster.port, look) as gate:
+            arguments = cluster.conninfo() | gate.ARGUMENTS | {"port": gate.port}
+            with psycopg.connect(**arguments) as client:
+                client.execute("INSERT INTO gate VALUES (1)")
+                assert set(seen) == {0}
+                client.commit()
+                assert seen[-1] == 1
+                client.execute("INSERT INTO gate SELECT generate_series(1, 100000)")
+                client.rollback()
+                assert seen[-1] == 1
+                assert len(client.execute("SELECT repeat('x', 1000) FROM generate_series(1, 1000)").fetchall()) == 1000
+    cluster.execute("DROP TABLE gate")
+
+
+def test_the_gate_tells_when_the_look_failed(cluster: Cluster) -> None:
+    def look() -> None:
+        raise LookupError("nobody is there")
+
+    with pytest.raises(LookupError), CommitGate(cluster.port, look) as gate:
+        with psycopg.connect(**cluster.conninfo() | gate.ARGUMENTS | {"port": gate.port}) as client:
+            client.execute("SELECT 1")
