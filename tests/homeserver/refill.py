@@ -1,4 +1,4 @@
-"""Databases with a past and with empty derived tables, and what the homeserver's own background updates make of them."""
+"""Databases whose derived tables are empty or stale, and what the homeserver's own background updates make of them."""
 
 from __future__ import annotations
 
@@ -71,5 +71,38 @@ def refilled_by_synapse(cluster: Cluster, version: str, emptied: Emptied) -> Tab
             tables = read_tables(connection, writers.REAL)
         assert all(tables.values()), "the homeserver's background updates did not run"
         return tables
+    finally:
+        cluster.drop_database(database)
+
+
+# What a version that is older than the tables can do without the triggers: deleting would meet the foreign keys.
+NEGLECTED_STEPS = (
+    *scenario.steps(scenario.knock, scenario.rejoin_forgotten),
+    *scenario.steps(scenario.last_leaves, scenario.deactivate),
+    scenario.last_words,
+)
+
+
+@contextmanager
+def neglected_database(cluster: Cluster, version: str, older: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """A database, with the names of its rooms and users, that was right until an older version went on without triggers.
+
+    Nobody is connected, and the triggers are at work again.
+    """
+    cluster.create_role(ROLE)
+    database = cluster.create_database("neglected", ROLE)
+    try:
+        # The newer version's default is a room version that the older one may not know.
+        with Synapse(version, cluster, database, configuration={"default_room_version": "10"}) as synapse:
+            synapse.wait_for_background_updates()
+            cluster.execute("CREATE EXTENSION sliding_sync", database)
+            world = World(synapse)
+            scenario.play(world, lambda _: None, scenario.steps(scenario.users, scenario.change_profile))
+            cluster.execute(f"ALTER DATABASE {database} SET sliding_sync.enabled = off")
+            synapse.change_version(older)
+            scenario.play(world, lambda _: None, NEGLECTED_STEPS)
+            assert_nothing_failed(synapse)
+        cluster.execute(f"ALTER DATABASE {database} RESET sliding_sync.enabled")
+        yield database, dict(world.names)
     finally:
         cluster.drop_database(database)
