@@ -14,6 +14,7 @@ from homeserver.checks import (
     assert_nothing_failed,
     check_room_lists,
     drift,
+    look_away,
     play_and_check,
     row_versions,
 )
@@ -48,10 +49,6 @@ def database(blank: tuple[str, str], cluster: Cluster) -> Iterator[str]:
     cluster.drop_database("homeserver")
 
 
-def look_away(_step: str) -> list[str]:
-    return []
-
-
 def test_triggers_write_what_synapse_writes(blank: tuple[str, str], database: str, cluster: Cluster) -> None:
     """Two writers side by side, and the homeserver then goes on with the triggers' tables as with its own."""
     with cluster.connect(database, ROLE) as connection:
@@ -68,7 +65,7 @@ def test_triggers_write_what_synapse_writes(blank: tuple[str, str], database: st
             found = comparison.differences(connection, world.names)
             return deliberate.unexplained(step, found) + drift(connection, world.names)
 
-        play_and_check(world, look if cluster.has_extension else look_away)
+        play_and_check(world, look=look if cluster.has_extension else look_away)
         assert not comparison.is_empty(connection, writers.COPY), "the homeserver did not write the copies"
         if cluster.has_extension:
             assert not comparison.is_empty(connection, writers.REAL), (
@@ -100,7 +97,7 @@ def test_both_write_the_same_tables(blank: tuple[str, str], database: str, clust
         def look(_step: str) -> list[str]:
             return drift(connection, world.names)
 
-        play_and_check(world, look if cluster.has_extension else look_away)
+        play_and_check(world, look=look if cluster.has_extension else look_away)
         check_room_lists(world, connection)
         if cluster.has_extension:
             check_queued_room_can_be_deleted(world, connection)

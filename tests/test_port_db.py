@@ -52,7 +52,7 @@ def test_from_sqlite_to_postgresql(database: str, cluster: Cluster, server_direc
         wait_for_background_updates(file)
         world = World(synapse)
         # Up to the first step at which we choose to write something else than the homeserver.
-        play_and_check(world, lambda _: [], scenario.steps(scenario.users, scenario.redact_message))
+        play_and_check(world, scenario.steps(scenario.users, scenario.redact_message))
         wait_for_background_updates(file)
         synapse.stop()
 
@@ -68,7 +68,7 @@ def test_from_sqlite_to_postgresql(database: str, cluster: Cluster, server_direc
         assert row_versions(connection) == before
         check_room_lists(world, connection)
         with drift_after_each_request(world, connection):
-            play_and_check(world, lambda _: [], scenario.steps(scenario.redact_name, scenario.rejoin_forgotten))
+            play_and_check(world, scenario.steps(scenario.redact_name, scenario.rejoin_forgotten))
             scenario.last_words(world)
         check_room_lists(world, connection)
         assert_nothing_failed(synapse)

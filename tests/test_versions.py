@@ -8,10 +8,12 @@ import pytest
 
 from harness import processes
 from harness.cluster import Cluster
+from harness.commit_gate import CommitGate
 from harness.synapse import ROLE, Synapse
 from homeserver import scenario, writers
 from homeserver.checks import (
     Connection,
+    DriftAtCommits,
     assert_nothing_failed,
     check_room_lists,
     drift,
@@ -19,6 +21,7 @@ from homeserver.checks import (
     play_and_check,
     row_versions,
 )
+from homeserver.refill import neglected_database
 from homeserver.scenario import World
 from oracle import check
 from oracle.finding import ROW, Finding
@@ -80,7 +83,7 @@ def test_downgrade_and_upgrade(database: str, cluster: Cluster) -> None:
             return drift(connection, world.names)
 
         with drift_after_each_request(world, connection):
-            play_and_check(world, look, scenario.steps(scenario.users, scenario.change_profile))
+            play_and_check(world, scenario.steps(scenario.users, scenario.change_profile), look)
         unknown = world.rooms["of version 12"] = world.alice.create_room(
             preset="public_chat", name="Not for old homeservers", room_version="12"
         )
@@ -92,7 +95,7 @@ def test_downgrade_and_upgrade(database: str, cluster: Cluster) -> None:
         # A queued room, of which the older version knows nothing either, can be deleted all the same.
         connection.execute(f"INSERT INTO {QUEUE} VALUES (%s)", (world.rooms["named"],))
         with drift_after_each_request(world, connection):
-            play_and_check(world, look, scenario.steps(scenario.knock, scenario.delete_purged_room))
+            play_and_check(world, scenario.steps(scenario.knock, scenario.delete_purged_room), look)
             assert queued(connection) == []
             connection.execute(f"TRUNCATE {QUEUE}")
             scenario.last_words(world)
@@ -120,6 +123,27 @@ def test_downgrade_and_upgrade(database: str, cluster: Cluster) -> None:
         assert_nothing_failed(synapse)
 
 
+@pytest.mark.long
+def test_no_stale_row_at_any_commit(database: str, cluster: Cluster) -> None:
+    """The same journey, with a look at the tables before the homeserver hears that it has committed."""
+    cluster.execute("CREATE EXTENSION sliding_sync", database)
+    with cluster.connect(database) as connection, cluster.connect(database) as another:
+        look = DriftAtCommits(another)
+        with CommitGate(cluster.port, look) as gate:
+            arguments = cluster.conninfo(database, ROLE) | gate.ARGUMENTS | {"port": gate.port, "cp_max": 5}
+            configuration = CONFIGURATION | {"database": {"name": "psycopg2", "args": arguments}}
+            with Synapse(NEW, cluster, database, configuration=configuration) as synapse:
+                world = World(synapse)
+                play_and_check(world, scenario.steps(scenario.users, scenario.change_profile))
+                synapse.change_version(OLD)
+                play_and_check(world, scenario.steps(scenario.knock, scenario.last_words))
+                synapse.change_version(NEW)
+                synapse.wait_for_background_updates()
+                check_room_lists(world, connection)
+        look.findings.assert_none()
+        assert look.checks > 1000, "the gate was not used"
+
+
 def check_restart_after_a_last_leave(world: World, connection: Connection) -> None:
     """The newest event is in a room without a row: the start-up check looks at that room, and deletes nothing."""
     before = row_versions(connection)
@@ -128,6 +152,16 @@ def check_restart_after_a_last_leave(world: World, connection: Connection) -> No
     assert row_versions(connection) == before, "the start-up check rewrote rows"
     assert was_ever_queued(connection) and queued(connection) == []
     check_room_lists(world, connection)
+
+
+@pytest.mark.long
+def test_downgrade_with_the_triggers_switched_off(blank: str, cluster: Cluster) -> None:
+    """What nobody keeps goes stale, and the oracle sees it."""
+    with neglected_database(cluster, NEW, OLD) as (database, names), cluster.connect(database) as connection:
+        findings = check(connection)
+        for table in writers.TABLES:
+            columns = {finding.column for finding in findings if finding.table == table}
+            assert columns >= {ROW, "event_stream_ordering", "room_name"}, drift(connection, dict(names))
 
 
 # -- from a version that is older than the tables
@@ -141,7 +175,7 @@ def test_first_install_before_the_upgrade(blank: str, empty_database: str, clust
     ):
         synapse.wait_for_background_updates()
         world = World(synapse)
-        play_and_check(world, lambda _: [], scenario.steps(scenario.users, scenario.kick_and_come_back))
+        play_and_check(world, scenario.steps(scenario.users, scenario.kick_and_come_back))
 
         connection.execute("CREATE EXTENSION sliding_sync")
         older = {finding.key for finding in check(connection)}
@@ -151,12 +185,12 @@ def test_first_install_before_the_upgrade(blank: str, empty_database: str, clust
             """Rows are right, or still missing where they are older than the triggers."""
             return [str(found) for found in check(connection) if not is_missing(found, older)]
 
-        play_and_check(world, look, scenario.steps(scenario.ban_and_unban, scenario.usable_name))
+        play_and_check(world, scenario.steps(scenario.ban_and_unban, scenario.usable_name), look)
         assert any(is_missing(found, older) for found in check(connection)), "nothing is left for the upgrade"
 
         synapse.change_version(NEW)
         # Work goes on while the background updates run.
-        play_and_check(world, look, scenario.steps(scenario.upgrade, scenario.rejoin_forgotten))
+        play_and_check(world, scenario.steps(scenario.upgrade, scenario.rejoin_forgotten), look)
         synapse.wait_for_background_updates()
         assert drift(connection, world.names) == []
         assert queued(connection) == []

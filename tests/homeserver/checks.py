@@ -33,10 +33,14 @@ class Findings:
         assert not lines, f"{len(lines)} findings:\n" + "\n".join(lines)
 
 
+def look_away(_step: str) -> list[str]:
+    return []
+
+
 def play_and_check(
-    world: World, look: Callable[[str], list[str]], part: Sequence[Step] = STEPS
+    world: World, part: Sequence[Step] = STEPS, look: Callable[[str], list[str]] = look_away
 ) -> None:
-    """The scenario with `look` after each step; no request may have failed, nor any background work."""
+    """A part of the scenario with `look` after each step; no request may have failed, nor any background work."""
     findings = Findings()
     try:
         play(world, lambda step: findings.add(step, look(step)), part)
@@ -64,6 +68,24 @@ def drift_after_each_request(world: World, connection: Connection) -> Iterator[N
     finally:
         world.synapse.api.after_request = None
     findings.assert_none()
+
+
+class DriftAtCommits:
+    """For a `CommitGate`: asks the oracle if anything was committed since it was asked last."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._last: object = None
+        self.findings = Findings()
+        self.checks = 0
+
+    def __call__(self) -> None:
+        # Not even a rolled back transaction that wrote leaves this as it was.
+        now = self._connection.execute("SELECT pg_current_snapshot()::text").fetchone()
+        if now != self._last:
+            self._last = now
+            self.checks += 1
+            self.findings.add(f"commit {self.checks}", drift(self._connection))
 
 
 def assert_nothing_failed(synapse: Synapse) -> None:
