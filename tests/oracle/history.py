@@ -10,6 +10,7 @@ row is right when one source explains all its columns. Sources:
 * *before the wipe*: the last local user's leave is not in the delta stream, the wipe of its chunk is;
 * *stripped state*: of an invite or a knock, the only source of one that came out of band and never entered
   current state;
+* *no state group*: a backfill that finds none of a leave or a ban knows nothing;
 * *later*: a join may have been written by a backfill at any time since: any value that a later event gave.
 
 How an event reads in a source:
@@ -101,6 +102,8 @@ class _Sources:
         if not in_state and self._inherits():
             return
         yield from self._state_group()
+        if self._membership.membership in ("leave", "ban") and self._event.event_id not in self._picture.event_groups:
+            yield Alternative.exactly("no state group", UNKNOWN)
         for stream_id in self._entered:
             yield self._of_state("current state then", self._state_at(stream_id), stream_id)
         if not in_state and (wiped := self._wiped_at()) is not None:
