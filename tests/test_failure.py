@@ -150,6 +150,23 @@ def test_a_fuse_stops_paying_for_errors_and_recovers(connection: psycopg.Connect
     assert connection.execute(joined, ["!f3:hs.test"]).fetchall() == [("new",)]
 
 
+def test_a_failing_release_loses_no_membership(connection: psycopg.Connection[Any]) -> None:
+    """What is removed lest a DELETE fails is more than the room's row: it comes back at once, or with the repair."""
+    connection.execute("SELECT create_room('!d:hs.test', '@anna:hs.test')")
+    connection.execute("""SELECT "join"('!d:hs.test', '@bert:hs.test')""")
+    message = connection.execute("SELECT send_message('!d:hs.test', '@anna:hs.test')").fetchone()[0]
+    connection.execute("SELECT send_message('!d:hs.test', '@anna:hs.test')")
+    snapshots = f"SELECT user_id FROM {SCHEMA}.sliding_sync_membership_snapshots WHERE room_id = '!d:hs.test' ORDER BY 1"
+    before = connection.execute(snapshots).fetchall()
+    assert len(before) == 2
+    connection.execute("SET sliding_sync.fault = 'joined_room_reference'")
+    connection.execute("DELETE FROM events WHERE event_id = %s", [message])
+    connection.execute("SET sliding_sync.fault = ''")
+    assert quarantined(connection) == {("!d:hs.test",)}
+    assert connection.execute("SELECT repaired, left_over FROM sliding_sync.repair_quarantine()").fetchone() == (1, 0)
+    assert connection.execute(snapshots).fetchall() == before
+
+
 def test_one_poisoned_room_costs_only_its_own_row(connection: psycopg.Connection[Any]) -> None:
     for number in range(9):
         connection.execute("SELECT create_room(%s, '@anna:hs.test')", [f"!p{number}:hs.test"])

@@ -245,7 +245,9 @@ Apply::Apply(const HomeserverSchema& s)
           {TEXTOID}),
       remove_memberships_of_room_(
           "remove_memberships_of_room",
-          sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1", s.name),
+          sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1 "
+                   "RETURNING m.room_id, m.user_id",
+                   s.name),
           {TEXTOID}),
       remove_queue_of_room_(
           "remove_queue_of_room",
@@ -379,25 +381,22 @@ std::uint64_t Apply::remove_all() {
 }
 
 std::vector<MembershipKey> Apply::remove_memberships_of_event(std::string_view event_id) {
-    const Rows rows = remove_memberships_of_event_.run(Arguments().text(event_id));
-    std::vector<MembershipKey> keys;
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        keys.push_back({rows[i][0].text(), rows[i][1].text()});
-    }
-    return keys;
+    return first_two_columns(remove_memberships_of_event_.run(Arguments().text(event_id)));
 }
 
-void Apply::remove_room(std::string_view room_id) {
+std::vector<MembershipKey> Apply::remove_room(std::string_view room_id) {
+    std::vector<MembershipKey> keys;
     const std::array<std::string_view, 1> room_ids{room_id};
     if (has_joined_rooms_) {
         remove_joined_rooms(room_ids);
     }
     if (has_membership_snapshots_) {
-        remove_memberships_of_room_.run(Arguments().text(room_id));
+        keys = first_two_columns(remove_memberships_of_room_.run(Arguments().text(room_id)));
     }
     if (has_recalculate_queue_) {
         remove_queue_of_room_.run(Arguments().text(room_id));
     }
+    return keys;
 }
 
 }  // namespace sliding_sync

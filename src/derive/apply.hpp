@@ -64,8 +64,9 @@ public:
     /// Removes the snapshots that name this event; answers whose they were.
     std::vector<MembershipKey> remove_memberships_of_event(std::string_view event_id);
 
-    /// Removes everything that refers to a room which is being deleted, the homeserver's own queue included (H31).
-    void remove_room(std::string_view room_id);
+    /// Removes everything that refers to a room which is being deleted, the homeserver's own queue included (H31);
+    /// answers whose snapshots went.
+    std::vector<MembershipKey> remove_room(std::string_view room_id);
 
 private:
     Applied<std::string_view> raise_one(const RaisedOrderings& room);

@@ -79,6 +79,14 @@ void release_room_of_events(const NotedKeys& keys, NotedRoom& room, Homeserver& 
     }
 }
 
+// The room stays, and so do its memberships: they are looked at again when the transaction ends.
+void remove_room_of_events(NotedKeys& keys, const DeletedRow& deleted, Homeserver& homeserver) {
+    const SpiConnection connection;
+    for (const MembershipKey& key : homeserver.street->apply.remove_room(deleted.room_id)) {
+        call_pg([&] { note_membership(keys, key.room_id, key.user_id); });
+    }
+}
+
 void release_membership(NotedKeys& keys, const DeletedRow& deleted, Homeserver& homeserver) {
     const SpiConnection connection;
     for (const MembershipKey& key : homeserver.street->apply.remove_memberships_of_event(deleted.event_id)) {
@@ -116,7 +124,7 @@ void release_event(NotedKeys& keys, const DeletedRow& deleted, std::uint32_t sta
     };
     if (first || room.has_snapshots) {
         carry_out_for_room(homeserver, deleted.room_id, careful,
-                           [&] { remove_room(homeserver, deleted.room_id); });
+                           [&] { remove_room_of_events(keys, deleted, homeserver); });
         room.released_in = statement;
     }
     if (deleted.is_membership && !is_read_committed()) {
