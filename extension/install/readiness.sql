@@ -1,0 +1,182 @@
+-- May a reader trust the tables? Everything here looks at catalogs and at the extension's own tables only, so it costs
+-- the same on a large homeserver as on a small one.
+
+CREATE VIEW sliding_sync.triggers AS
+    WITH ours AS (
+        SELECT t.tgrelid, t.tgname, t.tgenabled
+        FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = 'sliding_sync' AND t.tgname IN ('A_sliding_sync', 'A_sliding_sync_truncate')
+    ), tables AS (
+        SELECT c.oid, c.relnamespace, c.relname
+        FROM pg_class c
+        WHERE c.relkind = 'r' AND c.relname IN ('events', 'event_json', 'rejections', 'redactions',
+            'room_ban_redactions', 'rooms', 'room_memberships', 'current_state_events', 'local_current_membership')
+    )
+    SELECT n.nspname::text AS schema_name, c.relname::text AS table_name, expected.trigger_name,
+           CASE o.tgenabled WHEN 'A' THEN 'always' WHEN 'O' THEN 'origin' WHEN 'R' THEN 'replica'
+                            WHEN 'D' THEN 'disabled' ELSE 'missing' END AS state
+    FROM tables c JOIN pg_namespace n ON n.oid = c.relnamespace
+        CROSS JOIN (VALUES ('A_sliding_sync'), ('A_sliding_sync_truncate')) expected (trigger_name)
+        LEFT JOIN ours o ON o.tgrelid = c.oid AND o.tgname = expected.trigger_name
+    WHERE EXISTS (SELECT FROM ours x JOIN tables y ON y.oid = x.tgrelid WHERE y.relnamespace = c.relnamespace);
+COMMENT ON VIEW sliding_sync.triggers IS
+    'the triggers that the tables of every attached schema should have, and the state of each';
+COMMENT ON COLUMN sliding_sync.triggers.state IS
+    'always: as it should be; origin: does not fire where session_replication_role is replica; replica and disabled: does not fire for a homeserver; missing: attach() makes it';
+
+CREATE VIEW sliding_sync.schemas AS
+    SELECT t.schema_name,
+           (SELECT count(*) = 2 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = t.schema_name AND c.relkind = 'r'
+                AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')) AS has_derived_tables,
+           t.triggers_missing, t.triggers_disabled, w.complete_at, w.caught_up_at,
+           coalesce(w.triggers <> sliding_sync.trigger_fingerprint(t.schema_name), false) AS triggers_changed,
+           EXISTS (SELECT FROM sliding_sync.unwatched_writes u WHERE u.schema_name = t.schema_name) AS has_unwatched_writes,
+           EXISTS (SELECT FROM sliding_sync.quarantine q WHERE q.schema_name = t.schema_name) AS has_quarantine,
+           (SELECT max(r.run_id) FROM sliding_sync.runs r
+            WHERE r.schema_name = t.schema_name AND r.finished_at IS NULL) AS unfinished_run
+    FROM (SELECT x.schema_name, count(*) FILTER (WHERE x.state = 'missing') AS triggers_missing,
+                 count(*) FILTER (WHERE x.state IN ('replica', 'disabled')) AS triggers_disabled
+          FROM sliding_sync.triggers x GROUP BY x.schema_name) t
+        LEFT JOIN sliding_sync.watched w ON w.schema_name = t.schema_name;
+COMMENT ON VIEW sliding_sync.schemas IS 'one row an attached schema: what ready() looks at; names no room and no user';
+COMMENT ON COLUMN sliding_sync.schemas.triggers_changed IS
+    'triggers were made, dropped, disabled or enabled since the tables were last known to be complete';
+
+-- A homeserver's role, a reader and a monitor may all ask.
+GRANT SELECT ON sliding_sync.triggers, sliding_sync.schemas TO PUBLIC;
+
+CREATE FUNCTION sliding_sync.ready(target_schema text DEFAULT NULL, OUT is_ready boolean, OUT reasons text[])
+    LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    homeserver text := coalesce(target_schema, sliding_sync.attached_schema());
+    facts sliding_sync.schemas;
+BEGIN
+    SELECT s.* INTO facts FROM sliding_sync.schemas s WHERE s.schema_name = homeserver;
+    IF NOT FOUND THEN
+        IF NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = homeserver) THEN
+            PERFORM sliding_sync.attached_schema(homeserver);  -- says that it does not exist
+        END IF;
+        is_ready := false;
+        reasons := ARRAY['not_attached'];
+        RETURN;
+    END IF;
+    reasons := array_remove(ARRAY[
+        CASE WHEN NOT facts.has_derived_tables THEN 'derived_table_missing' END,
+        CASE WHEN facts.triggers_missing > 0 THEN 'trigger_missing' END,
+        CASE WHEN facts.triggers_disabled > 0 THEN 'trigger_disabled' END,
+        CASE WHEN facts.complete_at IS NULL THEN 'never_completed' END,
+        CASE WHEN facts.has_unwatched_writes OR facts.triggers_changed THEN 'unwatched_writes' END,
+        CASE WHEN facts.has_quarantine THEN 'quarantine' END], NULL);
+    is_ready := cardinality(reasons) = 0;
+END
+$$;
+COMMENT ON FUNCTION sliding_sync.ready(text) IS
+    'may a reader trust the derived tables of this schema, or of the only attached one; otherwise the reason codes of docs/diagnostics.md; cheap enough to poll';
+
+CREATE FUNCTION sliding_sync.homeserver_table(target_schema text, table_name text, columns text[]) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('%I.%I', n.nspname, c.relname)
+    FROM pg_namespace n
+        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = $2 AND c.relkind = 'r'
+        JOIN pg_class events ON events.relnamespace = n.oid AND events.relname = 'events' AND events.relkind = 'r'
+    WHERE n.nspname = $1
+        AND (c.relowner = events.relowner OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner))
+        AND NOT EXISTS (SELECT FROM unnest($3) x (wanted) WHERE NOT EXISTS (
+            SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
+                AND x.wanted = a.attname || ' ' || format_type(a.atttypid, NULL)))
+$$;
+COMMENT ON FUNCTION sliding_sync.homeserver_table(text, text, text[]) IS
+    'qualified name of a table if it belongs to the homeserver and has these columns ("name type"), NULL otherwise: somebody else may have made one of that name';
+
+CREATE FUNCTION sliding_sync.own_background_updates() RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY['sliding_sync_joined_rooms_bg_update',
+                 'sliding_sync_membership_snapshots_bg_update',
+                 'sliding_sync_membership_snapshots_fix_forgotten_column_bg_update',
+                 'sliding_sync_prefill_joined_rooms_to_recalculate_table_bg_update']
+$$;
+COMMENT ON FUNCTION sliding_sync.own_background_updates() IS
+    'names of the homeserver''s own updates that fill or correct the derived tables; those that build their indexes are none of them';
+
+CREATE FUNCTION sliding_sync.assert_ready(target_schema text) RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    answer record;
+BEGIN
+    SELECT r.* INTO answer FROM sliding_sync.ready(target_schema) r;
+    IF NOT answer.is_ready THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('the derived tables of schema "%s" are not ready', target_schema),
+            DETAIL = format('Reasons: %s.', array_to_string(answer.reasons, ', ')),
+            HINT = 'SELECT code, cure FROM sliding_sync.health; names the cure of each.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION sliding_sync.assert_ready(text) IS 'raises an error with the reasons unless ready()';
+
+CREATE FUNCTION sliding_sync.finish_background_updates(target_schema text DEFAULT NULL, dry_run boolean DEFAULT false,
+                                                       OUT updates_ended text[], OUT rooms_dequeued bigint)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    homeserver text := sliding_sync.attached_schema(target_schema);
+    updates text := sliding_sync.homeserver_table(homeserver, 'background_updates', '{update_name text}');
+    queue text := sliding_sync.homeserver_table(homeserver, 'sliding_sync_joined_rooms_to_recalculate', '{room_id text}');
+    obstacle text;
+    drift record;
+BEGIN
+    -- a trigger, a rule or a policy would run with the rights of whoever calls this
+    SELECT format('%I.%I', n.nspname, c.relname) INTO obstacle
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE format('%I.%I', n.nspname, c.relname) IN (updates, queue)
+        AND (c.relrowsecurity
+             OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid)
+             OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal));
+    IF FOUND THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('table %s has triggers, rules or policies', obstacle),
+            DETAIL = 'A homeserver''s table of this name has none.',
+            HINT = 'Remove them, or let the homeserver end its background updates itself.';
+    END IF;
+
+    PERFORM sliding_sync.assert_ready(homeserver);
+    SELECT count(*) AS findings,
+           string_agg(format('%s: room %s%s, %s is %s instead of %s (%s)', v.table_name, v.room_id,
+                             ' user ' || v.user_id, coalesce(v.column_name, 'the row'), coalesce(quote_literal(v.actual), 'NULL'),
+                             coalesce(quote_literal(v.expected), 'NULL'), v.reason), E'\n') FILTER (WHERE v.position <= 5) AS first_ones
+    INTO drift
+    FROM (SELECT x.*, row_number() OVER () AS position FROM sliding_sync.verify(target_schema => homeserver) x
+          WHERE x.severity IN ('visible', 'hidden')) v;
+    IF drift.findings > 0 THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('the derived tables of schema "%s" are not right', homeserver),
+            DETAIL = format(E'Findings: %s.\n%s', drift.findings, drift.first_ones),
+            HINT = format('SELECT * FROM sliding_sync.repair(target_schema => %L);', homeserver);
+    END IF;
+    PERFORM sliding_sync.assert_ready(homeserver);  -- verify may have taken an hour
+
+    updates_ended := '{}';
+    rooms_dequeued := 0;
+    IF updates IS NOT NULL THEN
+        EXECUTE format(CASE WHEN dry_run THEN 'SELECT array_agg(u.update_name ORDER BY u.update_name) FROM %s u WHERE u.update_name = ANY ($1)'
+                            ELSE 'WITH gone AS (DELETE FROM %s u WHERE u.update_name = ANY ($1) RETURNING u.update_name)'
+                                 ' SELECT array_agg(g.update_name ORDER BY g.update_name) FROM gone g' END, updates)
+            INTO updates_ended USING sliding_sync.own_background_updates();
+        updates_ended := coalesce(updates_ended, '{}');
+    END IF;
+    IF queue IS NOT NULL THEN
+        EXECUTE format(CASE WHEN dry_run THEN 'SELECT count(*) FROM %s'
+                            ELSE 'WITH gone AS (DELETE FROM %s RETURNING 1) SELECT count(*) FROM gone' END, queue)
+            INTO rooms_dequeued;
+    END IF;
+    IF updates_ended <> '{}' AND NOT dry_run THEN
+        RAISE NOTICE USING
+            MESSAGE = 'the homeserver''s background updates were ended',
+            HINT = 'Restart the homeserver: it reads from the tables from its next start on, and a running one may still look for what was ended.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION sliding_sync.finish_background_updates(text, boolean) IS
+    'when ready() and verify() find nothing wrong: ends the homeserver''s own updates that fill the derived tables, and empties their queue; a dry run only says what it would end';
+
+REVOKE ALL ON FUNCTION sliding_sync.finish_background_updates(text, boolean) FROM PUBLIC;

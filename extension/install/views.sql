@@ -1,0 +1,316 @@
+-- What a monitor looks at. The views read the extension's tables with the rights of their owner and otherwise only
+-- catalogs, so a role that has nothing but pg_monitor can read them.
+
+CREATE VIEW sliding_sync.role_settings AS
+    SELECT r.rolname::text AS role_name, d.datname::text AS database_name, split_part(x.setting, '=', 1) AS name,
+           substr(x.setting, strpos(x.setting, '=') + 1) AS value
+    FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) x (setting)
+        LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
+    WHERE x.setting LIKE 'sliding\_sync.%' AND (s.setdatabase = 0 OR d.datname = current_database());
+COMMENT ON VIEW sliding_sync.role_settings IS
+    'settings of sliding_sync that ALTER ROLE or ALTER DATABASE made and that concern this database';
+COMMENT ON COLUMN sliding_sync.role_settings.role_name IS 'NULL: every role';
+COMMENT ON COLUMN sliding_sync.role_settings.database_name IS 'NULL: every database';
+
+CREATE VIEW sliding_sync.needed_indexes AS
+    WITH needed (table_name, columns, is_unique) AS (VALUES
+        ('events', '{event_id}'::text[], false),
+        ('events', '{room_id,stream_ordering}', false),
+        ('events', '{stream_ordering}', false),
+        ('event_json', '{event_id}', false),
+        ('rejections', '{event_id}', false),
+        ('redactions', '{event_id}', false),
+        ('redactions', '{redacts}', false),
+        ('room_ban_redactions', '{room_id,user_id}', false),
+        ('rooms', '{room_id}', false),
+        ('room_memberships', '{event_id}', false),
+        ('room_memberships', '{user_id,room_id}', false),
+        ('current_state_events', '{event_id}', false),
+        ('current_state_events', '{room_id,type,state_key}', false),
+        ('local_current_membership', '{room_id}', false),
+        ('local_current_membership', '{user_id,room_id}', false),
+        ('sliding_sync_joined_rooms', '{room_id}', true),
+        ('sliding_sync_joined_rooms', '{event_stream_ordering}', false),
+        ('sliding_sync_membership_snapshots', '{room_id,user_id}', true),
+        ('sliding_sync_membership_snapshots', '{user_id}', false),
+        ('sliding_sync_membership_snapshots', '{event_stream_ordering}', false),
+        ('sliding_sync_membership_snapshots', '{membership_event_id}', false)
+    )
+    SELECT s.schema_name, x.table_name, x.columns, x.is_unique,
+           CASE WHEN bool_or(i.indisvalid) THEN 'valid' WHEN count(i.indexrelid) > 0 THEN 'invalid' ELSE 'missing' END AS state,
+           min(ic.relname::text) FILTER (WHERE NOT i.indisvalid) AS invalid_index
+    FROM sliding_sync.schemas s CROSS JOIN needed x
+        JOIN pg_namespace n ON n.nspname = s.schema_name
+        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = x.table_name AND c.relkind = 'r'
+        LEFT JOIN (pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid)
+            ON i.indrelid = c.oid AND i.indpred IS NULL
+            AND (NOT x.is_unique OR i.indisunique AND i.indnkeyatts = cardinality(x.columns))
+            AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM pg_attribute a
+                 WHERE a.attrelid = c.oid AND a.attnum = ANY ((i.indkey::smallint[])[0:cardinality(x.columns) - 1]))
+                = (SELECT array_agg(y.name ORDER BY y.name) FROM unnest(x.columns) y (name))
+    GROUP BY s.schema_name, x.table_name, x.columns, x.is_unique;
+COMMENT ON VIEW sliding_sync.needed_indexes IS
+    'the indexes that the triggers'' statements and the derived tables'' foreign keys look rows up by';
+COMMENT ON COLUMN sliding_sync.needed_indexes.columns IS 'an index that begins with these, in any order, will do';
+COMMENT ON COLUMN sliding_sync.needed_indexes.is_unique IS 'ON CONFLICT needs a unique index on just these columns';
+
+GRANT SELECT ON sliding_sync.role_settings, sliding_sync.needed_indexes TO PUBLIC;
+
+--
+-- status: one row an attached schema
+--
+CREATE VIEW sliding_sync.status AS
+    SELECT s.schema_name, v.library_version, v.extension_version, r.is_ready, r.reasons,
+           t.triggers_found, t.triggers_expected, t.trigger_state,
+           joined_rooms.estimate AS joined_rooms_estimate, memberships.estimate AS membership_snapshots_estimate,
+           s.complete_at, s.caught_up_at,
+           (SELECT count(*) FROM sliding_sync.unwatched_writes u WHERE u.schema_name = s.schema_name) AS unwatched_writes,
+           (SELECT count(*) FROM sliding_sync.quarantine q WHERE q.schema_name = s.schema_name) AS quarantined,
+           s.unfinished_run
+    FROM sliding_sync.schemas s
+        CROSS JOIN sliding_sync.version() v
+        CROSS JOIN LATERAL sliding_sync.ready(s.schema_name) r
+        CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE x.state <> 'missing') AS triggers_found, count(*) AS triggers_expected,
+                   -- the worst of them
+                   (array_agg(x.state ORDER BY array_position('{missing,disabled,replica,origin,always}'::text[], x.state)))[1] AS trigger_state
+            FROM sliding_sync.triggers x WHERE x.schema_name = s.schema_name) t
+        LEFT JOIN LATERAL (
+            SELECT CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint END AS estimate
+            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = s.schema_name AND c.relname = 'sliding_sync_joined_rooms' AND c.relkind = 'r') joined_rooms ON true
+        LEFT JOIN LATERAL (
+            SELECT CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint END AS estimate
+            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = s.schema_name AND c.relname = 'sliding_sync_membership_snapshots' AND c.relkind = 'r') memberships ON true;
+COMMENT ON VIEW sliding_sync.status IS 'one row an attached schema: versions, triggers, how complete its derived tables are';
+COMMENT ON COLUMN sliding_sync.status.trigger_state IS 'the worst of sliding_sync.triggers: missing, disabled, replica, origin or always';
+COMMENT ON COLUMN sliding_sync.status.joined_rooms_estimate IS 'as of the last ANALYZE; NULL: never analyzed';
+COMMENT ON COLUMN sliding_sync.status.membership_snapshots_estimate IS 'as of the last ANALYZE; NULL: never analyzed';
+COMMENT ON COLUMN sliding_sync.status.unfinished_run IS 'backfill() goes on with it';
+
+--
+-- progress: one row for each table of a backfill that is not finished
+--
+CREATE VIEW sliding_sync.progress AS
+    SELECT r.run_id, r.schema_name, g.table_name,
+           CASE WHEN bool_and(g.is_done) THEN 'done' WHEN count(a.pid) > 0 THEN 'working'
+                WHEN max(g.updated_at) IS NULL THEN 'waiting' ELSE 'interrupted' END AS phase,
+           sum(g.items_done)::bigint AS items_done, greatest(sum(g.items_total), sum(g.items_done))::bigint AS items_total,
+           sum(g.rows_written)::bigint AS rows_written, sum(g.set_aside)::bigint AS set_aside,
+           speed.items_per_second,
+           CASE WHEN count(a.pid) > 0 AND speed.items_per_second > 0 THEN make_interval(secs => round(
+               greatest(sum(g.items_total) - sum(g.items_done), 0)::double precision / speed.items_per_second)) END AS eta,
+           sum(g.throttled_seconds) AS throttled_seconds,
+           last.position_room AS last_room, last.position_user AS last_user,
+           r.started_at, max(g.updated_at) AS updated_at,
+           coalesce(array_agg(DISTINCT a.pid ORDER BY a.pid) FILTER (WHERE a.pid IS NOT NULL), '{}') AS sessions
+    FROM sliding_sync.runs r JOIN sliding_sync.run_ranges g ON g.run_id = r.run_id
+        -- a session that still works on it: the same process id may long belong to somebody else
+        LEFT JOIN pg_stat_activity a ON a.pid = g.pid AND NOT g.is_done AND a.datname = current_database()
+            AND a.state = 'active' AND a.backend_start <= g.updated_at
+        CROSS JOIN LATERAL (
+            SELECT round((sum(y.items_done) / nullif(sum(y.work_seconds + y.throttled_seconds), 0)
+                          * greatest((SELECT count(DISTINCT b.pid) FROM sliding_sync.run_ranges z
+                                      JOIN pg_stat_activity b ON b.pid = z.pid AND NOT z.is_done
+                                          AND b.datname = current_database() AND b.state = 'active'
+                                          AND b.backend_start <= z.updated_at
+                                      WHERE z.run_id = r.run_id AND z.table_name = g.table_name), 1))::numeric, 1)
+                   ::double precision AS items_per_second
+            FROM sliding_sync.run_ranges y WHERE y.run_id = r.run_id AND y.table_name = g.table_name) speed
+        CROSS JOIN LATERAL (
+            SELECT l.position_room, l.position_user FROM sliding_sync.run_ranges l
+            WHERE l.run_id = r.run_id AND l.table_name = g.table_name
+            ORDER BY l.updated_at DESC NULLS LAST, l.range_number LIMIT 1) last
+    WHERE r.finished_at IS NULL
+    GROUP BY r.run_id, r.schema_name, g.table_name, r.started_at, speed.items_per_second, last.position_room, last.position_user;
+COMMENT ON VIEW sliding_sync.progress IS 'one row for each table of a backfill that is not finished';
+COMMENT ON COLUMN sliding_sync.progress.phase IS
+    'waiting: not begun; working: a session is at it; interrupted: none is, and the next call of backfill() goes on; done: the run has more tables to do';
+COMMENT ON COLUMN sliding_sync.progress.items_done IS 'rooms, or memberships';
+COMMENT ON COLUMN sliding_sync.progress.items_total IS 'estimate';
+COMMENT ON COLUMN sliding_sync.progress.set_aside IS 'keys that went into quarantine';
+COMMENT ON COLUMN sliding_sync.progress.items_per_second IS 'of all sessions together, throttling included';
+COMMENT ON COLUMN sliding_sync.progress.eta IS 'time left at this speed; NULL when no session works';
+COMMENT ON COLUMN sliding_sync.progress.last_room IS 'where the range that moved last stands';
+COMMENT ON COLUMN sliding_sync.progress.sessions IS 'process ids that are at work';
+
+--
+-- health: one row a finding
+--
+CREATE VIEW sliding_sync.health AS
+    SELECT f.severity, f.schema_name, f.code, f.detail, f.cure
+    FROM (
+        -- what makes ready() say no
+        SELECT 'error' AS severity, s.schema_name, 'derived_table_missing' AS code,
+               'A derived table does not exist.' AS detail, format('SELECT sliding_sync.attach(%L)', s.schema_name) AS cure
+        FROM sliding_sync.schemas s WHERE NOT s.has_derived_tables
+        UNION ALL
+        SELECT 'error', t.schema_name, 'trigger_missing',
+               format('Without their triggers: %s.', string_agg(DISTINCT t.table_name, ', ')),
+               format('SELECT sliding_sync.attach(%L); SELECT sliding_sync.catch_up(%1$L)', t.schema_name)
+        FROM sliding_sync.triggers t WHERE t.state = 'missing' GROUP BY t.schema_name
+        UNION ALL
+        SELECT 'error', t.schema_name, 'trigger_disabled', format('Trigger %s of table %s does not fire.', t.trigger_name, t.table_name),
+               format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER "%s"; SELECT sliding_sync.catch_up(%1$L)', t.schema_name, t.table_name, t.trigger_name)
+        FROM sliding_sync.triggers t WHERE t.state IN ('replica', 'disabled')
+        UNION ALL
+        SELECT 'error', s.schema_name, 'never_completed', 'Rows from before the triggers are missing or not known to be right.',
+               format('CALL sliding_sync.backfill(target_schema => %L)', s.schema_name)
+        FROM sliding_sync.schemas s WHERE s.complete_at IS NULL
+        UNION ALL
+        SELECT 'error', s.schema_name, 'unwatched_writes',
+               CASE WHEN s.has_unwatched_writes
+                    THEN (SELECT format('%s transactions changed tables while the triggers were switched off, the last one at %s as role %s (%s).',
+                                        count(*), max(u.noted_at), (array_agg(u.role_name ORDER BY u.noted_at DESC))[1],
+                                        (array_agg(u.reason ORDER BY u.noted_at DESC))[1])
+                          FROM sliding_sync.unwatched_writes u WHERE u.schema_name = s.schema_name)
+                    ELSE 'Triggers were made, dropped, disabled or enabled since the tables were last known to be complete.' END,
+               format('SELECT sliding_sync.catch_up(%L)', s.schema_name)
+        FROM sliding_sync.schemas s WHERE s.has_unwatched_writes OR s.triggers_changed
+        UNION ALL
+        SELECT 'error', q.schema_name, 'quarantine',
+               format('%s keys have no derived row: %s. The last one: %s', count(*),
+                      string_agg(DISTINCT q.reason || ' ' || q.sqlstate, ', '),
+                      (array_agg(q.message ORDER BY q.noted_at DESC))[1]),
+               'SELECT * FROM sliding_sync.repair_quarantine()'
+        FROM sliding_sync.quarantine q GROUP BY q.schema_name
+        UNION ALL
+        -- what will make it say no, or will fail
+        SELECT 'warning', n.nspname, 'not_attached', 'The schema holds a homeserver''s tables, and none of them has a trigger of sliding_sync.',
+               format('SELECT sliding_sync.attach(%L)', n.nspname)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'r' AND c.relname IN ('events', 'event_json', 'redactions', 'rooms', 'room_memberships',
+                'current_state_events', 'local_current_membership')
+            AND NOT EXISTS (SELECT FROM sliding_sync.schemas s WHERE s.schema_name = n.nspname)
+        GROUP BY n.nspname HAVING count(*) = 7
+        UNION ALL
+        SELECT 'warning', t.schema_name, 'trigger_not_always',
+               format('Where session_replication_role is replica, writes go unnoticed. Tables: %s.', string_agg(DISTINCT t.table_name, ', ')),
+               string_agg(format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER "%s"', t.schema_name, t.table_name, t.trigger_name), '; '
+                          ORDER BY t.table_name, t.trigger_name)
+        FROM sliding_sync.triggers t WHERE t.state = 'origin' GROUP BY t.schema_name
+        UNION ALL
+        SELECT 'warning', n.nspname, 'trigger_not_dependent', format('DROP EXTENSION would be refused because of trigger %s of table %s.', t.tgname, c.relname),
+               format('ALTER TRIGGER %I ON %I.%I DEPENDS ON EXTENSION sliding_sync', t.tgname, n.nspname, c.relname)
+        FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+            JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace
+        WHERE pn.nspname = 'sliding_sync' AND NOT EXISTS (
+            SELECT FROM pg_depend d WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
+                AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x')
+        UNION ALL
+        SELECT 'warning', n.nspname, 'foreign_trigger',
+               format('Table %s has trigger %s, which calls %I.%I().', c.relname, t.tgname, pn.nspname, p.proname),
+               format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname)
+        FROM sliding_sync.schemas s JOIN pg_namespace n ON n.nspname = s.schema_name JOIN pg_class c ON c.relnamespace = n.oid
+            JOIN pg_trigger t ON t.tgrelid = c.oid
+            JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace
+        WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots') AND NOT t.tgisinternal
+        UNION ALL
+        SELECT 'error', n.nspname, 'owner_differs', format('Table %s belongs to %s, and events to %s.', c.relname,
+                   pg_get_userbyid(c.relowner), pg_get_userbyid(e.relowner)),
+               format('ALTER TABLE %I.%I OWNER TO %I', n.nspname, c.relname, pg_get_userbyid(e.relowner))
+        FROM sliding_sync.schemas s JOIN pg_namespace n ON n.nspname = s.schema_name
+            JOIN pg_class e ON e.relnamespace = n.oid AND e.relname = 'events' AND e.relkind = 'r'
+            JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind = 'r'
+        WHERE c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots') AND c.relowner <> e.relowner
+        UNION ALL
+        SELECT 'warning', i.schema_name, 'index_missing', format('Table %s has no %sindex on (%s).', i.table_name,
+                   CASE WHEN i.is_unique THEN 'unique ' END, array_to_string(i.columns, ', ')),
+               format('CREATE %sINDEX CONCURRENTLY ON %I.%I (%s)', CASE WHEN i.is_unique THEN 'UNIQUE ' END,
+                   i.schema_name, i.table_name, array_to_string(i.columns, ', '))
+        FROM sliding_sync.needed_indexes i WHERE i.state = 'missing'
+        UNION ALL
+        SELECT 'warning', i.schema_name, 'index_invalid', format('Index %s of table %s was not built to its end.', i.invalid_index, i.table_name),
+               format('REINDEX INDEX CONCURRENTLY %I.%I', i.schema_name, i.invalid_index)
+        FROM sliding_sync.needed_indexes i WHERE i.state = 'invalid'
+        UNION ALL
+        SELECT 'warning', NULL, 'switched_off',
+               format('sliding_sync.enabled is off for role %s in database %s.', coalesce(r.role_name, '(any)'), coalesce(r.database_name, '(any)')),
+               CASE WHEN r.role_name IS NULL THEN format('ALTER DATABASE %I RESET sliding_sync.enabled', r.database_name)
+                    ELSE format('ALTER ROLE %I%s RESET sliding_sync.enabled', r.role_name, ' IN DATABASE ' || quote_ident(r.database_name)) END
+        FROM sliding_sync.role_settings r
+        WHERE r.name = 'sliding_sync.enabled' AND lower(r.value) IN ('off', 'of', 'false', 'fals', 'fal', 'fa', 'f', 'no', 'n', '0')
+        UNION ALL
+        SELECT 'warning', NULL, 'raises_errors',
+               format('A failing refresh fails the transaction of role %s in database %s.', coalesce(r.role_name, '(any)'), coalesce(r.database_name, '(any)')),
+               CASE WHEN r.role_name IS NULL THEN format('ALTER DATABASE %I RESET sliding_sync.on_failure', r.database_name)
+                    ELSE format('ALTER ROLE %I%s RESET sliding_sync.on_failure', r.role_name, ' IN DATABASE ' || quote_ident(r.database_name)) END
+        FROM sliding_sync.role_settings r WHERE r.name = 'sliding_sync.on_failure' AND lower(r.value) = 'error'
+        UNION ALL
+        SELECT 'warning', NULL, 'version_differs', format('The library is %s and the SQL is %s. A session keeps the library that it has loaded.',
+                                                      v.library_version, v.extension_version),
+               'ALTER EXTENSION sliding_sync UPDATE'
+        FROM sliding_sync.version() v WHERE v.library_version <> v.extension_version
+        UNION ALL
+        SELECT 'warning', p.schema_name, 'run_interrupted', format('Run %s of backfill() is not finished, and no session works on it.', p.run_id),
+               format('CALL sliding_sync.backfill(target_schema => %L)', p.schema_name)
+        FROM sliding_sync.progress p GROUP BY p.schema_name, p.run_id HAVING bool_and(cardinality(p.sessions) = 0)
+        UNION ALL
+        SELECT 'notice', n.nspname, 'bloated', format('Table %s has %s dead rows and %s live ones.', c.relname,
+                   pg_stat_get_dead_tuples(c.oid), pg_stat_get_live_tuples(c.oid)),
+               format('VACUUM %I.%I', n.nspname, c.relname)
+        FROM sliding_sync.schemas s JOIN pg_namespace n ON n.nspname = s.schema_name JOIN pg_class c ON c.relnamespace = n.oid
+        WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')
+            AND pg_stat_get_dead_tuples(c.oid) > 10000 + pg_stat_get_live_tuples(c.oid)
+    ) f
+    ORDER BY array_position('{error,warning,notice}'::text[], f.severity), f.schema_name, f.code, f.detail;
+COMMENT ON VIEW sliding_sync.health IS 'one row a finding, with the command that cures it; no row: all is well';
+COMMENT ON COLUMN sliding_sync.health.severity IS
+    'error: readers must not trust the tables; warning: will lead to that, or costs time; notice: costs space';
+COMMENT ON COLUMN sliding_sync.health.schema_name IS 'NULL: concerns the database';
+COMMENT ON COLUMN sliding_sync.health.code IS 'one of docs/diagnostics.md';
+
+--
+-- metrics: for an exporter
+--
+CREATE VIEW sliding_sync.metrics AS
+    SELECT 'sliding_sync_info' AS name,
+           jsonb_build_object('library_version', v.library_version, 'extension_version', v.extension_version) AS labels,
+           1::double precision AS value
+    FROM sliding_sync.version() v
+    UNION ALL
+    SELECT m.name, jsonb_build_object('schema', s.schema_name), m.value
+    FROM sliding_sync.status s CROSS JOIN LATERAL (VALUES
+        ('sliding_sync_ready', s.is_ready::integer::double precision),
+        ('sliding_sync_complete_timestamp_seconds', extract(epoch FROM s.complete_at)::double precision),
+        ('sliding_sync_caught_up_timestamp_seconds', extract(epoch FROM s.caught_up_at)::double precision),
+        ('sliding_sync_unwatched_writes', s.unwatched_writes::double precision),
+        ('sliding_sync_quarantined_keys', s.quarantined::double precision),
+        ('sliding_sync_quarantine_oldest_timestamp_seconds',
+         (SELECT extract(epoch FROM min(q.noted_at))::double precision FROM sliding_sync.quarantine q WHERE q.schema_name = s.schema_name))
+    ) m (name, value) WHERE m.value IS NOT NULL
+    UNION ALL
+    SELECT 'sliding_sync_not_ready_reason', jsonb_build_object('schema', s.schema_name, 'reason', r.reason), 1
+    FROM sliding_sync.status s CROSS JOIN unnest(s.reasons) r (reason)
+    UNION ALL
+    SELECT 'sliding_sync_triggers', jsonb_build_object('schema', t.schema_name, 'state', t.state), count(*)
+    FROM sliding_sync.triggers t GROUP BY t.schema_name, t.state
+    UNION ALL
+    SELECT m.name, jsonb_build_object('schema', s.schema_name, 'table', c.relname) || m.labels, m.value
+    FROM sliding_sync.schemas s JOIN pg_namespace n ON n.nspname = s.schema_name JOIN pg_class c ON c.relnamespace = n.oid
+        CROSS JOIN LATERAL (VALUES
+            ('sliding_sync_table_rows_estimate', '{}'::jsonb, nullif(c.reltuples, -1)::double precision),
+            ('sliding_sync_table_dead_rows_estimate', '{}', pg_stat_get_dead_tuples(c.oid)::double precision),
+            ('sliding_sync_table_changes_total', '{"change": "insert"}', pg_stat_get_tuples_inserted(c.oid)::double precision),
+            ('sliding_sync_table_changes_total', '{"change": "update"}', pg_stat_get_tuples_updated(c.oid)::double precision),
+            ('sliding_sync_table_changes_total', '{"change": "delete"}', pg_stat_get_tuples_deleted(c.oid)::double precision)
+        ) m (name, labels, value)
+    WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots') AND m.value IS NOT NULL
+    UNION ALL
+    SELECT m.name, jsonb_build_object('schema', p.schema_name, 'table', p.table_name, 'run', p.run_id::text), m.value
+    FROM sliding_sync.progress p CROSS JOIN LATERAL (VALUES
+        ('sliding_sync_run_items_done', p.items_done::double precision),
+        ('sliding_sync_run_items_total', p.items_total::double precision),
+        ('sliding_sync_run_rows_written', p.rows_written::double precision),
+        ('sliding_sync_run_set_aside', p.set_aside::double precision),
+        ('sliding_sync_run_throttled_seconds', p.throttled_seconds),
+        ('sliding_sync_run_sessions', cardinality(p.sessions)::double precision)
+    ) m (name, value)
+    UNION ALL
+    SELECT 'sliding_sync_health_findings', jsonb_build_object('severity', x.severity), count(h.severity)
+    FROM (VALUES ('error'), ('warning'), ('notice')) x (severity) LEFT JOIN sliding_sync.health h ON h.severity = x.severity
+    GROUP BY x.severity;
+COMMENT ON VIEW sliding_sync.metrics IS 'numbers for an exporter; names and labels are listed in docs/diagnostics.md and stay';
+
+GRANT SELECT ON sliding_sync.status, sliding_sync.progress, sliding_sync.health, sliding_sync.metrics TO pg_monitor;
