@@ -36,7 +36,11 @@ SELECT p.proname, p.prorettype::regtype FROM pg_proc p WHERE p.pronamespace = 's
 SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'sliding_sync'::regnamespace
     AND NOT has_function_privilege('public', p.oid, 'EXECUTE') ORDER BY p.proname;
 SELECT relname FROM pg_class WHERE relnamespace = 'sliding_sync'::regnamespace AND relkind <> 'i'
-    AND has_table_privilege('public', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE');
+    AND has_table_privilege('public', oid, 'INSERT, UPDATE, DELETE, TRUNCATE');
+-- what everybody may read: catalogs, and that rows are missing, but not which; what a monitor may read besides
+SELECT relname, relkind, has_table_privilege('public', oid, 'SELECT') AS everybody FROM pg_class
+WHERE relnamespace = 'sliding_sync'::regnamespace AND relkind <> 'i' AND has_table_privilege('pg_monitor', oid, 'SELECT')
+ORDER BY relname;
 -- nothing runs with the rights of its owner, nobody but the owner may put objects into the schema
 SELECT proname FROM pg_proc WHERE pronamespace = 'sliding_sync'::regnamespace AND prosecdef;
 SELECT has_schema_privilege('public', 'sliding_sync', 'USAGE') AS usage, has_schema_privilege('public', 'sliding_sync', 'CREATE') AS creates;
