@@ -4,7 +4,9 @@ its own, nor the derived tables' owner over whoever commits. And nobody needs mo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -125,6 +127,32 @@ def test_temporary_tables_of_the_same_names(cluster: Cluster, database: str) -> 
         for table in DERIVED_TABLES:
             rows = connection.execute(f"SELECT count(*) FROM pg_temp.{table}").fetchone()
             assert rows == (0,)
+
+
+MONITORED = ("status", "health", "progress", "metrics", "triggers", "schemas", "role_settings", "needed_indexes")
+
+
+@pytest.mark.parametrize("search_path", ["attacker, pg_catalog", "attacker", "pg_temp, attacker, public", "''"])
+def test_no_search_path_lends_a_name_to_the_install_script_and_its_views(
+    cluster: Cluster, search_path: str
+) -> None:
+    name = create_homeserver(cluster, "hostile creation", extension=False)
+    arm(cluster, name)
+    with cluster.connect(name, ATTACKER) as connection:
+        for schema in ("attacker", "public"):
+            plant_names(connection, schema)
+    with cluster.connect(name) as connection:
+        connection.execute("SET search_path = attacker, pg_catalog")
+        connection.execute("CREATE EXTENSION sliding_sync")
+        connection.execute(f"SET search_path = {search_path}")
+        for view in MONITORED:
+            connection.execute(f"TABLE sliding_sync.{view}")
+        connection.execute("SELECT * FROM sliding_sync.ready()")
+        for what in ("delete_room", "port_database", "upgrade", "downgrade", "remove_extension"):
+            connection.execute(f"SELECT * FROM sliding_sync.preflight('{what}')")
+    found = victims(cluster, name)
+    cluster.drop_database(name)
+    assert not found
 
 
 # -- tables
@@ -436,6 +464,61 @@ def test_a_reader(cluster: Cluster, database: str) -> None:
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
+
+
+def test_a_monitor(cluster: Cluster, database: str) -> None:
+    """It has pg_monitor and nothing else: not even the homeserver's schema is open to it."""
+    cluster.create_role("monitor")
+    cluster.execute("GRANT pg_monitor TO monitor")
+    with cluster.connect(database, "monitor") as connection, cluster.connect(database) as worker:
+        worker.execute("INSERT INTO sliding_sync.runs (schema_name, what) VALUES ('homeserver', 'both')")
+        worker.execute(
+            "INSERT INTO sliding_sync.run_ranges (run_id, range_number, table_name, after_room,"
+            " position_room, items_total, updated_at, pid) SELECT max(run_id), 1,"
+            " 'sliding_sync_joined_rooms', '', '', 1, clock_timestamp(), pg_backend_pid()"
+            " FROM sliding_sync.runs"
+        )
+        rows = {view: connection.execute(f"TABLE sliding_sync.{view}").fetchall() for view in MONITORED}
+        assert [row[0] for row in rows["status"]] == [SCHEMA]
+        assert {row[0] for row in rows["metrics"]} >= {"sliding_sync_ready", "sliding_sync_run_items_total"}
+        assert connection.execute("SELECT is_ready FROM sliding_sync.ready()").fetchone() == (False,)
+        # somebody else's session, while it is at work
+        sessions = "SELECT sessions FROM sliding_sync.progress"
+        assert connection.execute(sessions).fetchone() == ([],)
+        with ThreadPoolExecutor(1) as pool:
+            working = pool.submit(worker.execute, "SELECT pg_sleep(60)")
+            deadline = time.monotonic() + 30
+            while connection.execute(sessions).fetchone() != ([worker.info.backend_pid],):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            worker.cancel()
+            assert isinstance(working.exception(30), psycopg.errors.QueryCanceled)
+        for statement in (
+            "SELECT FROM sliding_sync.runs",
+            "SELECT FROM sliding_sync.watched",
+            "SELECT FROM sliding_sync.quarantine",
+            "SELECT FROM sliding_sync.unwatched_writes",
+            "SELECT * FROM sliding_sync.preflight('upgrade')",
+            "SELECT * FROM sliding_sync.finish_background_updates()",
+            "SELECT FROM homeserver.sliding_sync_joined_rooms",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+    with cluster.connect(database, ATTACKER) as connection:
+        for view in ("status", "health", "progress", "metrics"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"TABLE sliding_sync.{view}")
+
+
+def test_monitoring_does_not_touch_the_homeservers_tables(cluster: Cluster, database: str) -> None:
+    """Whatever holds them, and however large they are."""
+    with cluster.connect(database, autocommit=False) as holder, cluster.connect(database) as connection:
+        for table in (*BASE_TABLES, *DERIVED_TABLES):
+            holder.execute(f"LOCK TABLE {SCHEMA}.{table}")
+        connection.execute("SET statement_timeout = '5s'")
+        for view in MONITORED:
+            connection.execute(f"TABLE sliding_sync.{view}")
+        assert connection.execute("SELECT is_ready FROM sliding_sync.ready()").fetchone() == (False,)
 
 
 # -- what the extension makes
