@@ -2,15 +2,17 @@
 -- the same on a large homeserver as on a small one.
 
 CREATE VIEW sliding_sync.triggers AS
-    WITH ours AS (
-        SELECT t.tgrelid, t.tgname, t.tgenabled
-        FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'sliding_sync' AND t.tgname IN ('A_sliding_sync', 'A_sliding_sync_truncate')
-    ), tables AS (
+    WITH tables AS (
         SELECT c.oid, c.relnamespace, c.relname
         FROM pg_class c
         WHERE c.relkind = 'r' AND c.relname IN ('events', 'event_json', 'rejections', 'redactions',
             'room_ban_redactions', 'rooms', 'room_memberships', 'current_state_events', 'local_current_membership')
+    ), ours AS (
+        SELECT t.tgrelid, t.tgname, t.tgenabled, c.relnamespace
+        FROM tables c
+            JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname IN ('A_sliding_sync', 'A_sliding_sync_truncate')
+            JOIN pg_proc p ON p.oid = t.tgfoid
+        WHERE p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'sliding_sync')
     )
     SELECT n.nspname::text AS schema_name, c.relname::text AS table_name, expected.trigger_name,
            CASE o.tgenabled WHEN 'A' THEN 'always' WHEN 'O' THEN 'origin' WHEN 'R' THEN 'replica'
@@ -18,7 +20,7 @@ CREATE VIEW sliding_sync.triggers AS
     FROM tables c JOIN pg_namespace n ON n.oid = c.relnamespace
         CROSS JOIN (VALUES ('A_sliding_sync'), ('A_sliding_sync_truncate')) expected (trigger_name)
         LEFT JOIN ours o ON o.tgrelid = c.oid AND o.tgname = expected.trigger_name
-    WHERE EXISTS (SELECT FROM ours x JOIN tables y ON y.oid = x.tgrelid WHERE y.relnamespace = c.relnamespace);
+    WHERE EXISTS (SELECT FROM ours x WHERE x.relnamespace = c.relnamespace);
 COMMENT ON VIEW sliding_sync.triggers IS
     'the triggers that the tables of every attached schema should have, and the state of each';
 COMMENT ON COLUMN sliding_sync.triggers.state IS

@@ -161,7 +161,7 @@ CREATE VIEW sliding_sync.health AS
         UNION ALL
         SELECT 'error', s.schema_name, 'unwatched_writes',
                CASE WHEN s.has_unwatched_writes
-                    THEN (SELECT format('%s transactions changed tables while the triggers were switched off, the last one at %s as role %s (%s).',
+                    THEN (SELECT format('Transactions that changed tables while the triggers were switched off: %s. The last one at %s, role %s (%s).',
                                         count(*), max(u.noted_at), (array_agg(u.role_name ORDER BY u.noted_at DESC))[1],
                                         (array_agg(u.reason ORDER BY u.noted_at DESC))[1])
                           FROM sliding_sync.unwatched_writes u WHERE u.schema_name = s.schema_name)
@@ -170,7 +170,7 @@ CREATE VIEW sliding_sync.health AS
         FROM sliding_sync.schemas s WHERE s.has_unwatched_writes OR s.triggers_changed
         UNION ALL
         SELECT 'error', q.schema_name, 'quarantine',
-               format('%s keys have no derived row: %s. The last one: %s', count(*),
+               format('Keys without a derived row: %s (%s). The last one: %s', count(*),
                       string_agg(DISTINCT q.reason || ' ' || q.sqlstate, ', '),
                       (array_agg(q.message ORDER BY q.noted_at DESC))[1]),
                'SELECT * FROM sliding_sync.repair_quarantine()'
