@@ -129,10 +129,20 @@ def test_temporary_tables_of_the_same_names(cluster: Cluster, database: str) -> 
             assert rows == (0,)
 
 
-MONITORED = ("status", "health", "progress", "metrics", "triggers", "schemas", "role_settings", "needed_indexes")
+MONITORED = (
+    "status",
+    "health",
+    "progress",
+    "metrics",
+    "triggers",
+    "schemas",
+    "role_settings",
+    "needed_indexes",
+)
+HOSTILE_PATHS = ("attacker, pg_catalog", "attacker", "pg_temp, attacker, public", "''")
 
 
-@pytest.mark.parametrize("search_path", ["attacker, pg_catalog", "attacker", "pg_temp, attacker, public", "''"])
+@pytest.mark.parametrize("search_path", HOSTILE_PATHS)
 def test_no_search_path_lends_a_name_to_the_install_script_and_its_views(
     cluster: Cluster, search_path: str
 ) -> None:

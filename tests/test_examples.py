@@ -1,0 +1,168 @@
+"""What examples/ ships does what it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import processes
+from harness.cluster import SUPERUSER, Cluster
+from harness.environment import PROJECT
+from synthetic.database import create_homeserver, run_psql
+
+EXAMPLES = PROJECT / "examples"
+
+
+@pytest.fixture(scope="module")
+def database(cluster: Cluster) -> Iterator[str]:
+    name = create_homeserver(cluster, "examples")
+    run_psql(cluster, name, (PROJECT / "sql/include/verify_stub.psql").read_text())
+    run_psql(
+        cluster,
+        name,
+        "SELECT create_room('!r:hs.test', '@anna:hs.test', name => 'Tea');",
+        search_path="operations, homeserver",
+    )
+    yield name
+    cluster.drop_database(name)
+
+
+Done = subprocess.CompletedProcess[str]
+
+
+def run(cluster: Cluster, *command: str, user: str = SUPERUSER, **variables: str) -> Done:
+    environment = processes.server_environment(
+        PATH=f"{cluster.bin}:/usr/bin:/bin",
+        PGHOST="127.0.0.1",
+        PGPORT=str(cluster.port),
+        PGUSER=user,
+        **variables,
+    )
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
+    )
+
+
+def catch_up(cluster: Cluster, database: str) -> None:
+    """The statement of the systemd drop-in."""
+    (line,) = re.findall(r"^ExecStartPre=(.*)$", drop_in().read_text(), re.MULTILINE)
+    assert "%" not in line  # systemd would expand it
+    words = shlex.split(line)
+    psql = words[words.index("--") + 1 :]
+    assert psql[0] == "/usr/bin/psql"
+    psql = [word.replace("${SLIDING_SYNC_DATABASE}", database) for word in psql]
+    done = run(cluster, str(cluster.bin / "psql"), *psql[1:])
+    assert done.returncode == 0, done.stderr
+
+
+def drop_in() -> Path:
+    return EXAMPLES / "systemd/matrix-synapse.service.d/sliding-sync.conf"
+
+
+def test_check(cluster: Cluster, database: str) -> None:
+    check = str(EXAMPLES / "sliding-sync-check")
+    done = run(cluster, check, "-d", database, SAMPLE="1")
+    assert done.returncode == 3 and "never_completed" in done.stdout, done
+    cluster.execute("CALL sliding_sync.backfill()", database)
+    done = run(cluster, check, "-d", database, SAMPLE="1")
+    assert (done.returncode, done.stdout) == (0, ""), done
+    cluster.execute("UPDATE homeserver.sliding_sync_joined_rooms SET room_name = 'Wrong'", database)
+    done = run(cluster, check, "-d", database, SAMPLE="1")
+    assert done.returncode == 3, done
+    assert "room !r:hs.test: room_name is Wrong, expected Tea" in done.stdout
+    cluster.execute("UPDATE homeserver.sliding_sync_joined_rooms SET room_name = 'Tea'", database)
+    done = run(cluster, check, "-d", "nowhere")
+    assert (done.returncode, done.stdout) == (1, ""), done
+    assert "nowhere" in done.stderr
+
+
+def test_start_of_a_homeserver(cluster: Cluster, database: str) -> None:
+    cluster.execute("CALL sliding_sync.backfill()", database)
+    run_psql(
+        cluster,
+        database,
+        "SET sliding_sync.enabled = off; SELECT rename('!r:hs.test', '@anna:hs.test', 'Coffee');",
+        search_path="operations, homeserver",
+    )
+    assert cluster.execute("SELECT reasons FROM sliding_sync.ready()", database) == [(["unwatched_writes"],)]
+    catch_up(cluster, database)
+    assert cluster.execute("SELECT is_ready FROM sliding_sync.ready()", database) == [(True,)]
+    names = "SELECT room_name FROM homeserver.sliding_sync_joined_rooms"
+    assert cluster.execute(names, database) == [("Coffee",)]
+
+
+def test_metrics(cluster: Cluster, database: str) -> None:
+    """A number, and no two of the same name and labels."""
+    cluster.create_role("monitor")
+    cluster.execute("GRANT pg_monitor TO monitor")
+    done = run(cluster, str(EXAMPLES / "prometheus/sliding-sync-textfile"), "-d", database, user="monitor")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    line = re.compile(r'(sliding_sync_[a-z_]+)(\{[a-z_]+="[^"\\]*"(?:,[a-z_]+="[^"\\]*")*\})? (\S+)')
+    matches = [line.fullmatch(text) for text in lines]
+    assert all(matches), lines
+    series = [match[1] + (match[2] or "") for match in matches if match]
+    assert len(set(series)) == len(series) > 10
+    assert all(float(match[3]) >= 0 for match in matches if match)
+    names = {match[1] for match in matches if match}
+    # what the alert rules and the documentation name exists
+    documented = set(re.findall(r"`(sliding_sync_[a-z_]+)`", (PROJECT / "docs/diagnostics.md").read_text()))
+    used = set(re.findall(r"\bsliding_sync_[a-z_]+", (EXAMPLES / "prometheus/rules.yml").read_text()))
+    assert names <= documented and used <= documented
+
+
+def test_the_list_of_a_user(cluster: Cluster, database: str) -> None:
+    """The query that implementers are told to use."""
+    cluster.execute("CALL sliding_sync.backfill()", database)
+    text = (PROJECT / "docs/implementers.md").read_text()
+    (query,) = (block for block in re.findall(r"```sql\n(.*?)```", text, re.DOTALL) if "$1" in block)
+    script = f"SET search_path = homeserver; PREPARE list(text) AS {query}\nEXECUTE list('@anna:hs.test');"
+    path = cluster.root / "run/list.sql"
+    path.write_text("\\pset format unaligned\n\\pset tuples_only on\n" + script)
+    done = run(cluster, str(cluster.bin / "psql"), "-X", "-q", "-d", database, "-f", str(path))
+    (row,) = done.stdout.splitlines()
+    assert row.split("|")[:2] == ["!r:hs.test", "join"] and not done.stderr
+
+
+def test_units(tmp_path: Path) -> None:
+    """systemd understands them."""
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("no systemd-analyze")
+    shutil.copytree(EXAMPLES / "systemd", tmp_path, dirs_exist_ok=True)
+    unit = tmp_path / "sliding-sync-check.service"
+    unit.write_text(unit.read_text().replace("/usr/local/bin/sliding-sync-check", "/bin/true"))
+    (tmp_path / "matrix-synapse.service").write_text("[Service]\nExecStart=/bin/true\n")
+    units = ["matrix-synapse.service", unit.name, "sliding-sync-check.timer"]
+    done = subprocess.run(
+        [program, "verify", "--man=no", *(str(tmp_path / name) for name in units)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path) not in done.stderr and "sliding-sync" not in done.stderr, done.stderr
+
+
+def test_cron() -> None:
+    for line in (EXAMPLES / "cron").read_text().splitlines():
+        if not line or line.startswith("#") or re.match(r"[A-Z]+=", line):
+            continue
+        assert re.fullmatch(
+            r"\S+ \S+ \* \* \S+ +postgres +(SAMPLE=1 )?/usr/local/bin/sliding-sync-check -d synapse", line
+        ), line
+
+
+def test_every_code_is_documented() -> None:
+    sources = [(PROJECT / f"extension/install/{part}.sql").read_text() for part in ("views", "preflight")]
+    codes = set(re.findall(r"'(?:error|warning|notice)'(?: AS severity)?, [\w.]+, '([a-z_]+)'", sources[0]))
+    codes |= set(re.findall(r"(?:'(?:blocker|warning)'|END)(?: AS severity)?, '([a-z_]+)'", sources[1]))
+    assert len(codes) > 25
+    documentation = (PROJECT / "docs/diagnostics.md").read_text()
+    assert [code for code in sorted(codes) if f"`{code}`" not in documentation] == []
