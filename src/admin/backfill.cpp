@@ -233,9 +233,15 @@ private:
     }
 
     void rest() {
-        const double seconds = options_.pause_seconds + worked_ * (1 / options_.share - 1);
-        procedure_.sleep(seconds);
-        rested_ += seconds;
+        double seconds = options_.pause_seconds + worked_ * (1 / options_.share - 1);
+        if (options_.max_seconds) {
+            seconds = std::min(seconds, *options_.max_seconds - total_.seconds());
+        }
+        if (seconds > 0) {
+            const Stopwatch watch;
+            procedure_.sleep(seconds);
+            rested_ += watch.seconds();
+        }
     }
 
     void finish() {

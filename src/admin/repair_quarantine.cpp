@@ -54,13 +54,9 @@ bool refresh_key(const Key& key) {
     if (key.user_id) {
         changes.memberships.push_back({key.room_id, *key.user_id});
     } else {
-        RoomChange room;
-        room.room_id = key.room_id;
-        room.orderings = true;
-        room.state = true;
-        changes.rooms.push_back(room);
+        changes.rooms.push_back(whole_room(key.room_id));
     }
-    return refresh(homeserver, std::move(changes)).failed == 0;
+    return refresh(homeserver, std::move(changes), rules::Occasion::recall).failed == 0;
 }
 
 }  // namespace

@@ -1,9 +1,13 @@
 #include "server/procedure.hpp"
 
+#include <algorithm>
+#include <cmath>
+
 extern "C" {
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "portability/instr_time.h"
 #include "storage/latch.h"
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
@@ -39,13 +43,21 @@ void Procedure::commit() {
     });
 }
 
+// Others set the latch for reasons of their own: a short sleep goes on until its time is over.
 void Procedure::sleep(double seconds) {
+    constexpr double longest_wait = 3600;  // a latch counts milliseconds in an int
     call_pg([&] {
-        const auto milliseconds = static_cast<long>(seconds * 1000);
-        if (milliseconds > 0) {
-            WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, milliseconds,
-                      PG_WAIT_EXTENSION);
+        instr_time begin;
+        INSTR_TIME_SET_CURRENT(begin);
+        for (double left = seconds; left > 0;) {
+            WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+                      static_cast<long>(std::ceil(std::min(left, longest_wait) * 1000)), PG_WAIT_EXTENSION);
             ResetLatch(MyLatch);
+            CHECK_FOR_INTERRUPTS();
+            instr_time now;
+            INSTR_TIME_SET_CURRENT(now);
+            INSTR_TIME_SUBTRACT(now, begin);
+            left = seconds - INSTR_TIME_GET_DOUBLE(now);
         }
         CHECK_FOR_INTERRUPTS();
     });
