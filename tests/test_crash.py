@@ -7,17 +7,20 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
+from generator import generate
 from harness.cluster import SUPERUSER, Cluster
 from harness.standby import Standby
 from oracle import Finding, Watcher, check
-from synthetic.database import SCHEMA, connect, create_homeserver
+from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
 from synthetic.load import Outcome, Rooms, play, prepare
 
 Connection = psycopg.Connection[Any]
@@ -214,6 +217,64 @@ def test_prepared_transactions_outlive_a_crash(mortal: Cluster, rooms: Rooms) ->
         ).fetchall()
         assert names == [("Coffee",)]
     assert_goes_on(mortal, rooms)
+
+
+_DONE = """
+    SELECT coalesce(sum(items_done), 0), count(DISTINCT r.run_id) FROM sliding_sync.run_ranges
+        RIGHT JOIN sliding_sync.runs r USING (run_id)
+"""
+_KEYS = """
+    SELECT (SELECT count(*) FROM homeserver.rooms) + (SELECT count(*) FROM homeserver.local_current_membership)
+"""
+
+
+def derived_rows(cluster: Cluster, database: str) -> dict[str, list[Any]]:
+    query = "SELECT t::text FROM {} t ORDER BY 1"
+    with connect(cluster, database) as connection:
+        return {
+            table: connection.execute(sql.SQL(query).format(sql.Identifier(SCHEMA, table))).fetchall()
+            for table in ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
+        }
+
+
+@pytest.mark.parametrize("blows", [2, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("how", ["kill the backend", "kill the postmaster"])
+def test_a_backfill_is_killed(mortal: Cluster, how: str, blows: int) -> None:
+    """The next call goes on where it was: equal rows to one that was left alone, each key was met once."""
+    with connect(mortal, DATABASE, options="-c sliding_sync.enabled=off") as connection:
+        generate(connection, SCHEMA, rooms=100, seed=5)
+    mortal.create_database("undisturbed", OWNER, DATABASE)
+    mortal.execute("CALL sliding_sync.backfill()", "undisturbed")
+    keys = mortal.execute(_KEYS, DATABASE)[0][0]
+    for blow in range(1, blows + 1):
+        with ThreadPoolExecutor(1) as pool:
+            slow = "CALL sliding_sync.backfill(batch_size => 3, pause => '2 ms')"
+            call = pool.submit(mortal.execute, slow, DATABASE)
+            while mortal.execute(_DONE, DATABASE)[0][0] < keys * blow / (blows + 1):
+                assert not call.done(), "finished before anything could be done to it"
+                time.sleep(0.01)
+            if how == "kill the backend":
+                os.kill(busy_with(mortal, "CALL"), signal.SIGKILL)
+                time.sleep(0.2)
+            else:
+                kill_postmaster(mortal)
+                mortal.start()
+            with pytest.raises(psycopg.OperationalError):
+                call.result()
+        wait_for(mortal)
+    mortal.execute("CALL sliding_sync.backfill()", DATABASE)
+    assert mortal.execute(_DONE, DATABASE) == [(keys, 1)]
+    assert derived_rows(mortal, DATABASE) == derived_rows(mortal, "undisturbed")
+    assert_right(mortal)
+    mortal.drop_database("undisturbed")
+    if how == "kill the backend":
+        expect_crashes(mortal, blows)
+
+
+def busy_with(cluster: Cluster, statement: str) -> int:
+    query = sql.SQL("SELECT pid FROM pg_stat_activity WHERE datname = {} AND query LIKE {}")
+    rows = cluster.execute(query.format(sql.Literal(DATABASE), sql.Literal(statement + "%")))
+    return int(rows[0][0])
 
 
 def test_a_standby_takes_over(mortal: Cluster, rooms: Rooms) -> None:

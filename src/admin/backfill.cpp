@@ -118,6 +118,9 @@ private:
         const ErrorData* const failure = run_in_subtransaction([&] { step = batch(); }, Swallow::contention);
         if (failure != nullptr) {
             window_ = {};
+            // whoever holds the lock may do so for long: the others first
+            std::erase(avoided_, range_);
+            avoided_.emplace_back(range_);
             retry_seconds_ = std::min(retry_seconds_ * 2, longest_retry_seconds);
             procedure_.commit();
             return Step::retry;
@@ -128,12 +131,13 @@ private:
     }
 
     Step batch() {
-        const std::optional<Range> claimed = claim_range(run_, range_);
+        const std::optional<Range> claimed = claim_range(run_, range_, avoided_);
         if (!claimed) {
             return has_open_ranges(run_) ? Step::busy : Step::finished;
         }
         const Stopwatch watch;
         Range range = *claimed;
+        range_ = range.number;
         if (!window_.fits(range)) {
             read_window(range);
         }
@@ -156,7 +160,7 @@ private:
 
         window_.next += count;
         window_.position = {range.position_room, range.position_user};
-        range_ = range.number;
+        std::erase(avoided_, range_);
         count_batch(range, result);
         adapt(result);
         return Step::batch;
@@ -245,10 +249,10 @@ private:
     }
 
     void finish() {
-        done_.is_finished = true;
         if (finish_run(run_) && options_.scope.is_everything()) {
             note_complete(options_.scope.schema);
         }
+        done_.is_finished = exists(run_);
         if (options_.verbose) {
             report();
         }
@@ -258,7 +262,8 @@ private:
     Procedure& procedure_;
     const BackfillOptions& options_;
     std::int64_t run_ = 0;
-    std::int64_t range_ = -1;  ///< worked on last
+    std::int64_t range_ = -1;                           ///< worked on last
+    std::vector<std::optional<std::int64_t>> avoided_;  ///< where a lock was not to be had, longest ago first
     std::int64_t batch_size_;
     Window window_;
     Backfilled done_;

@@ -23,7 +23,7 @@ struct Backfilled {
     std::int64_t memberships = 0;
     std::int64_t rows_written = 0;
     std::int64_t set_aside = 0;
-    bool is_finished = false;  ///< the whole run, other sessions' work included
+    bool is_finished = false;  ///< the whole run, other sessions' work included; not when another began anew
 };
 
 /// Goes on with the unfinished run of this scope or begins one; sessions that do so at once share the work. Commits

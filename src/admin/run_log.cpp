@@ -117,17 +117,20 @@ Run open_run(const RunScope& scope, const std::string& quoted_schema, bool resta
     return {run, true};
 }
 
-std::optional<Range> claim_range(std::int64_t run, std::int64_t preferred) {
+std::optional<Range> claim_range(std::int64_t run, std::int64_t preferred,
+                                 std::span<const std::optional<std::int64_t>> avoided) {
     static Statement claim(
         "claim_range",
         sql_text("SELECT r.range_number, r.table_name %= $3, r.up_to_room, r.position_room, r.position_user "
                  "FROM sliding_sync.run_ranges r WHERE r.run_id %= $1 AND NOT r.is_done "
-                 "ORDER BY r.range_number %<> $2, r.range_number LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED",
+                 "ORDER BY pg_catalog.array_position($4, r.range_number::bigint) NULLS FIRST, "
+                 "r.range_number %<> $2, r.range_number LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED",
                  ""),
-        {INT8OID, INT4OID, TEXTOID});
+        {INT8OID, INT4OID, TEXTOID, INT8ARRAYOID});
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
-    const Rows rows = claim.run(Arguments().number(run).number(preferred).text(joined_rooms_table));
+    const Rows rows =
+        claim.run(Arguments().number(run).number(preferred).text(joined_rooms_table).numbers(avoided));
     if (rows.count == 0) {
         return std::nullopt;
     }
@@ -172,6 +175,15 @@ bool has_open_ranges(std::int64_t run) {
     const WriteAs reader(bookkeeper());
     const SpiConnection connection;
     return open.run(Arguments().number(run))[0][0].boolean();
+}
+
+bool exists(std::int64_t run) {
+    static Statement exists(
+        "run_exists", sql_text("SELECT EXISTS (SELECT FROM sliding_sync.runs r WHERE r.run_id %= $1)", ""),
+        {INT8OID});
+    const WriteAs reader(bookkeeper());
+    const SpiConnection connection;
+    return exists.run(Arguments().number(run))[0][0].boolean();
 }
 
 bool finish_run(std::int64_t run) {

@@ -40,9 +40,10 @@ struct Range {
     std::string position_user;
 };
 
-/// A range nobody else is working on in this moment, the one with `preferred` number if it can be had; locked until the
-/// transaction ends.
-[[nodiscard]] std::optional<Range> claim_range(std::int64_t run, std::int64_t preferred);
+/// A range nobody else is working on in this moment, locked until the transaction ends: the one with `preferred` number
+/// if it can be had, one of the `avoided` only when no other is left, the first of these first.
+[[nodiscard]] std::optional<Range> claim_range(std::int64_t run, std::int64_t preferred,
+                                               std::span<const std::optional<std::int64_t>> avoided);
 
 struct BatchResult {
     std::int64_t items = 0;
@@ -56,6 +57,9 @@ struct BatchResult {
 void note_batch(std::int64_t run, const Range& range, bool is_done, const BatchResult& batch);
 
 [[nodiscard]] bool has_open_ranges(std::int64_t run);
+
+/// False after somebody else has begun anew.
+[[nodiscard]] bool exists(std::int64_t run);
 
 /// True when this call is the one that finished the run.
 bool finish_run(std::int64_t run);
