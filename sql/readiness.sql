@@ -136,7 +136,6 @@ DROP ROLE regress_sliding_sync_reader;
 -- finish_background_updates()
 --
 \set ECHO none
-\i :abs_srcdir/sql/include/verify_stub.psql
 \set ECHO all
 SELECT create_room('!r', '@anna:hs.test', name => 'Room') \gset
 SELECT create_room('!s', '@anna:hs.test', name => 'Other') \gset

@@ -53,6 +53,9 @@ Accepted = frozenset[ColumnValue] | None  # None: anything
 State = dict[str, str | None]  # type -> event; None: known to be absent; missing: nobody knows
 
 
+NO_STATE_GROUP = "no state group"
+
+
 @dataclass(frozen=True)
 class Alternative:
     source: str
@@ -73,7 +76,9 @@ class Alternative:
 
 def alternatives(picture: Picture, pair: Pair) -> list[Alternative]:
     """The sources of a stored membership's history; empty when it is not recomputable."""
-    return list(_Sources(picture, pair).find())
+    sources = list(_Sources(picture, pair).find())
+    # That nobody can know is one answer; without any other to compare, whoever saw the moment may have written more.
+    return [] if [source.source for source in sources] == [NO_STATE_GROUP] else sources
 
 
 class _Sources:
@@ -103,7 +108,7 @@ class _Sources:
             return
         yield from self._state_group()
         if self._membership.membership in ("leave", "ban") and self._event.event_id not in self._picture.event_groups:
-            yield Alternative.exactly("no state group", UNKNOWN)
+            yield Alternative.exactly(NO_STATE_GROUP, UNKNOWN)
         for stream_id in self._entered:
             yield self._of_state("current state then", self._state_at(stream_id), stream_id)
         if not in_state and (wiped := self._wiped_at()) is not None:
