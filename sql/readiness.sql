@@ -135,8 +135,6 @@ DROP ROLE regress_sliding_sync_reader;
 --
 -- finish_background_updates()
 --
-\set ECHO none
-\set ECHO all
 SELECT create_room('!r', '@anna:hs.test', name => 'Room') \gset
 SELECT create_room('!s', '@anna:hs.test', name => 'Other') \gset
 -- nothing is pending
@@ -159,7 +157,7 @@ SELECT pg_temp.mark_complete('public') \gset
 UPDATE sliding_sync_joined_rooms SET room_name = 'Wrong' WHERE room_id = '!r';
 SELECT * FROM sliding_sync.finish_background_updates();
 SELECT * FROM sliding_sync.finish_background_updates(dry_run => true);
-UPDATE sliding_sync_joined_rooms SET room_name = 'Room' WHERE room_id = '!r';
+SELECT table_name, room_id, reasons FROM sliding_sync.repair(target_schema => 'public');
 -- nothing was ended so far
 SELECT count(*) FROM background_updates;
 -- a dry run

@@ -401,6 +401,15 @@ def test_a_hot_standby(primary: Cluster) -> None:
             assert there.execute("SELECT * FROM sliding_sync.last_flush()").fetchone() == (None,) * 4
             assert there.execute("SELECT * FROM sliding_sync.flush()").fetchone() == (0, 0, 0)
             for statement in (
+                "SELECT * FROM sliding_sync.ready()",
+                "SELECT * FROM sliding_sync.preflight('upgrade')",
+                "TABLE sliding_sync.status",
+                "TABLE sliding_sync.health",
+                "TABLE sliding_sync.progress",
+                "TABLE sliding_sync.metrics",
+            ):
+                there.execute(statement)  # type: ignore[arg-type]
+            for statement in (
                 "SELECT sliding_sync.detach()",
                 "SELECT send_message('!standby:hs.test', '@anna:hs.test')",
                 "DELETE FROM sliding_sync_joined_rooms",

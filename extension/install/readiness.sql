@@ -30,10 +30,12 @@ CREATE VIEW sliding_sync.schemas AS
     SELECT t.schema_name,
            (SELECT count(*) = 2 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE n.nspname = t.schema_name AND c.relkind = 'r'
-                AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')) AS has_derived_tables,
+                AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')
+           ) AS has_derived_tables,
            t.triggers_missing, t.triggers_disabled, w.complete_at, w.caught_up_at,
            coalesce(w.triggers <> sliding_sync.trigger_fingerprint(t.schema_name), false) AS triggers_changed,
-           EXISTS (SELECT FROM sliding_sync.unwatched_writes u WHERE u.schema_name = t.schema_name) AS has_unwatched_writes,
+           EXISTS (SELECT FROM sliding_sync.unwatched_writes u
+                   WHERE u.schema_name = t.schema_name) AS has_unwatched_writes,
            EXISTS (SELECT FROM sliding_sync.quarantine q WHERE q.schema_name = t.schema_name) AS has_quarantine,
            (SELECT max(r.run_id) FROM sliding_sync.runs r
             WHERE r.schema_name = t.schema_name AND r.finished_at IS NULL) AS unfinished_run
@@ -123,7 +125,8 @@ CREATE FUNCTION sliding_sync.finish_background_updates(target_schema text DEFAUL
 DECLARE
     homeserver text := sliding_sync.attached_schema(target_schema);
     updates text := sliding_sync.homeserver_table(homeserver, 'background_updates', '{update_name text}');
-    queue text := sliding_sync.homeserver_table(homeserver, 'sliding_sync_joined_rooms_to_recalculate', '{room_id text}');
+    queue text := sliding_sync.homeserver_table(homeserver, 'sliding_sync_joined_rooms_to_recalculate',
+                                                '{room_id text}');
     obstacle text;
     drift record;
 BEGIN
@@ -144,8 +147,9 @@ BEGIN
     PERFORM sliding_sync.assert_ready(homeserver);
     SELECT count(*) AS findings,
            string_agg(format('%s: room %s%s, %s is %s instead of %s (%s)', v.table_name, v.room_id,
-                             ' user ' || v.user_id, coalesce(v.column_name, 'the row'), coalesce(quote_literal(v.actual), 'NULL'),
-                             coalesce(quote_literal(v.expected), 'NULL'), v.reason), E'\n') FILTER (WHERE v.position <= 5) AS first_ones
+                             ' user ' || v.user_id, coalesce(v.column_name, 'the row'),
+                             coalesce(quote_literal(v.actual), 'NULL'), coalesce(quote_literal(v.expected), 'NULL'),
+                             v.reason), E'\n') FILTER (WHERE v.position <= 5) AS first_ones
     INTO drift
     FROM (SELECT x.*, row_number() OVER () AS position FROM sliding_sync.verify(target_schema => homeserver) x
           WHERE x.severity IN ('visible', 'hidden')) v;
@@ -160,21 +164,26 @@ BEGIN
     updates_ended := '{}';
     rooms_dequeued := 0;
     IF updates IS NOT NULL THEN
-        EXECUTE format(CASE WHEN dry_run THEN 'SELECT array_agg(u.update_name ORDER BY u.update_name) FROM %s u WHERE u.update_name = ANY ($1)'
-                            ELSE 'WITH gone AS (DELETE FROM %s u WHERE u.update_name = ANY ($1) RETURNING u.update_name)'
-                                 ' SELECT array_agg(g.update_name ORDER BY g.update_name) FROM gone g' END, updates)
+        EXECUTE format('SELECT coalesce(array_agg(u.update_name ORDER BY u.update_name), ''{}'') FROM %s u'
+                       ' WHERE u.update_name = ANY ($1)', updates)
             INTO updates_ended USING sliding_sync.own_background_updates();
-        updates_ended := coalesce(updates_ended, '{}');
     END IF;
     IF queue IS NOT NULL THEN
-        EXECUTE format(CASE WHEN dry_run THEN 'SELECT count(*) FROM %s'
-                            ELSE 'WITH gone AS (DELETE FROM %s RETURNING 1) SELECT count(*) FROM gone' END, queue)
-            INTO rooms_dequeued;
+        EXECUTE format('SELECT count(*) FROM %s', queue) INTO rooms_dequeued;
     END IF;
-    IF updates_ended <> '{}' AND NOT dry_run THEN
+    IF dry_run THEN
+        RETURN;
+    END IF;
+    IF updates_ended <> '{}' THEN
+        EXECUTE format('DELETE FROM %s u WHERE u.update_name = ANY ($1)', updates) USING updates_ended;
         RAISE NOTICE USING
             MESSAGE = 'the homeserver''s background updates were ended',
-            HINT = 'Restart the homeserver: it reads from the tables from its next start on, and a running one may still look for what was ended.';
+            HINT = 'Restart the homeserver: it reads from the tables from its next start on, '
+                   'and a running one may still look for what was ended.';
+    END IF;
+    IF rooms_dequeued > 0 THEN
+        EXECUTE format('DELETE FROM %s', queue);
+        GET DIAGNOSTICS rooms_dequeued = ROW_COUNT;
     END IF;
 END
 $$;

@@ -1,16 +1,37 @@
 -- What a monitor looks at. The views read the extension's tables with the rights of their owner and otherwise only
 -- catalogs, so a role that has nothing but pg_monitor can read them.
 
+CREATE VIEW sliding_sync.derived_tables AS
+    SELECT n.nspname::text AS schema_name, c.relname::text AS table_name, pg_get_userbyid(c.relowner)::text AS owner_name,
+           CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint END AS rows_estimate,
+           pg_stat_get_live_tuples(c.oid) AS live_rows, pg_stat_get_dead_tuples(c.oid) AS dead_rows,
+           pg_stat_get_tuples_inserted(c.oid) AS inserts, pg_stat_get_tuples_updated(c.oid) AS updates,
+           pg_stat_get_tuples_deleted(c.oid) AS deletes
+    FROM sliding_sync.schemas s JOIN pg_namespace n ON n.nspname = s.schema_name
+        JOIN pg_class c ON c.relnamespace = n.oid
+    WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots');
+COMMENT ON VIEW sliding_sync.derived_tables IS 'both tables of each attached schema, and what the server counts of them';
+COMMENT ON COLUMN sliding_sync.derived_tables.rows_estimate IS 'as of the last ANALYZE; NULL: never analyzed';
+COMMENT ON COLUMN sliding_sync.derived_tables.inserts IS 'rows, since the server''s statistics were reset';
+
 CREATE VIEW sliding_sync.role_settings AS
-    SELECT r.rolname::text AS role_name, d.datname::text AS database_name, split_part(x.setting, '=', 1) AS name,
-           substr(x.setting, strpos(x.setting, '=') + 1) AS value
-    FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) x (setting)
-        LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
-    WHERE x.setting LIKE 'sliding\_sync.%' AND (s.setdatabase = 0 OR d.datname = current_database());
+    SELECT x.role_name, x.database_name, x.name, x.value,
+           x.name = 'sliding_sync.enabled'
+               AND lower(x.value) IN ('off', 'of', 'false', 'fals', 'fal', 'fa', 'f', 'no', 'n', '0') AS switches_off,
+           CASE WHEN x.role_name IS NULL THEN format('ALTER DATABASE %I RESET %s', x.database_name, x.name)
+                WHEN x.database_name IS NULL THEN format('ALTER ROLE %I RESET %s', x.role_name, x.name)
+                ELSE format('ALTER ROLE %I IN DATABASE %I RESET %s', x.role_name, x.database_name, x.name) END AS cure
+    FROM (SELECT r.rolname::text AS role_name, d.datname::text AS database_name, split_part(y.setting, '=', 1) AS name,
+                 substr(y.setting, strpos(y.setting, '=') + 1) AS value
+          FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) y (setting)
+              LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
+          WHERE y.setting LIKE 'sliding\_sync.%' AND (s.setdatabase = 0 OR d.datname = current_database())) x;
 COMMENT ON VIEW sliding_sync.role_settings IS
     'settings of sliding_sync that ALTER ROLE or ALTER DATABASE made and that concern this database';
 COMMENT ON COLUMN sliding_sync.role_settings.role_name IS 'NULL: every role';
 COMMENT ON COLUMN sliding_sync.role_settings.database_name IS 'NULL: every database';
+COMMENT ON COLUMN sliding_sync.role_settings.switches_off IS 'the triggers do nothing in sessions that begin with it';
+COMMENT ON COLUMN sliding_sync.role_settings.cure IS 'takes the setting back';
 
 CREATE VIEW sliding_sync.needed_indexes AS
     WITH needed (table_name, columns, is_unique) AS (VALUES
@@ -37,8 +58,14 @@ CREATE VIEW sliding_sync.needed_indexes AS
         ('sliding_sync_membership_snapshots', '{membership_event_id}', false)
     )
     SELECT s.schema_name, x.table_name, x.columns, x.is_unique,
-           CASE WHEN bool_or(i.indisvalid) THEN 'valid' WHEN count(i.indexrelid) > 0 THEN 'invalid' ELSE 'missing' END AS state,
-           min(ic.relname::text) FILTER (WHERE NOT i.indisvalid) AS invalid_index
+           CASE WHEN bool_or(i.indisvalid) THEN 'valid' WHEN count(i.indexrelid) > 0 THEN 'invalid'
+                ELSE 'missing' END AS state,
+           min(ic.relname::text) FILTER (WHERE NOT i.indisvalid) AS invalid_index,
+           CASE WHEN bool_or(i.indisvalid) THEN NULL
+                WHEN count(i.indexrelid) > 0 THEN format('REINDEX INDEX CONCURRENTLY %I.%I', s.schema_name,
+                    min(ic.relname::text) FILTER (WHERE NOT i.indisvalid))
+                ELSE format('CREATE %sINDEX CONCURRENTLY ON %I.%I (%s)', CASE WHEN x.is_unique THEN 'UNIQUE ' END,
+                    s.schema_name, x.table_name, array_to_string(x.columns, ', ')) END AS cure
     FROM sliding_sync.schemas s CROSS JOIN needed x
         JOIN pg_namespace n ON n.nspname = s.schema_name
         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = x.table_name AND c.relkind = 'r'
@@ -54,7 +81,7 @@ COMMENT ON VIEW sliding_sync.needed_indexes IS
 COMMENT ON COLUMN sliding_sync.needed_indexes.columns IS 'an index that begins with these, in any order, will do';
 COMMENT ON COLUMN sliding_sync.needed_indexes.is_unique IS 'ON CONFLICT needs a unique index on just these columns';
 
-GRANT SELECT ON sliding_sync.role_settings, sliding_sync.needed_indexes TO PUBLIC;
+GRANT SELECT ON sliding_sync.derived_tables, sliding_sync.role_settings, sliding_sync.needed_indexes TO PUBLIC;
 
 --
 -- status: one row an attached schema
@@ -62,9 +89,13 @@ GRANT SELECT ON sliding_sync.role_settings, sliding_sync.needed_indexes TO PUBLI
 CREATE VIEW sliding_sync.status AS
     SELECT s.schema_name, v.library_version, v.extension_version, r.is_ready, r.reasons,
            t.triggers_found, t.triggers_expected, t.trigger_state,
-           joined_rooms.estimate AS joined_rooms_estimate, memberships.estimate AS membership_snapshots_estimate,
+           (SELECT d.rows_estimate FROM sliding_sync.derived_tables d
+            WHERE d.schema_name = s.schema_name AND d.table_name = 'sliding_sync_joined_rooms') AS joined_rooms_estimate,
+           (SELECT d.rows_estimate FROM sliding_sync.derived_tables d WHERE d.schema_name = s.schema_name
+                AND d.table_name = 'sliding_sync_membership_snapshots') AS membership_snapshots_estimate,
            s.complete_at, s.caught_up_at,
-           (SELECT count(*) FROM sliding_sync.unwatched_writes u WHERE u.schema_name = s.schema_name) AS unwatched_writes,
+           (SELECT count(*) FROM sliding_sync.unwatched_writes u
+            WHERE u.schema_name = s.schema_name) AS unwatched_writes,
            (SELECT count(*) FROM sliding_sync.quarantine q WHERE q.schema_name = s.schema_name) AS quarantined,
            s.unfinished_run
     FROM sliding_sync.schemas s
@@ -72,19 +103,13 @@ CREATE VIEW sliding_sync.status AS
         CROSS JOIN LATERAL sliding_sync.ready(s.schema_name) r
         CROSS JOIN LATERAL (
             SELECT count(*) FILTER (WHERE x.state <> 'missing') AS triggers_found, count(*) AS triggers_expected,
-                   -- the worst of them
-                   (array_agg(x.state ORDER BY array_position('{missing,disabled,replica,origin,always}'::text[], x.state)))[1] AS trigger_state
-            FROM sliding_sync.triggers x WHERE x.schema_name = s.schema_name) t
-        LEFT JOIN LATERAL (
-            SELECT CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint END AS estimate
-            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE n.nspname = s.schema_name AND c.relname = 'sliding_sync_joined_rooms' AND c.relkind = 'r') joined_rooms ON true
-        LEFT JOIN LATERAL (
-            SELECT CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint END AS estimate
-            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE n.nspname = s.schema_name AND c.relname = 'sliding_sync_membership_snapshots' AND c.relkind = 'r') memberships ON true;
-COMMENT ON VIEW sliding_sync.status IS 'one row an attached schema: versions, triggers, how complete its derived tables are';
-COMMENT ON COLUMN sliding_sync.status.trigger_state IS 'the worst of sliding_sync.triggers: missing, disabled, replica, origin or always';
+                   (array_agg(x.state ORDER BY array_position(
+                       '{missing,disabled,replica,origin,always}'::text[], x.state)))[1] AS trigger_state
+            FROM sliding_sync.triggers x WHERE x.schema_name = s.schema_name) t;
+COMMENT ON VIEW sliding_sync.status IS
+    'one row an attached schema: versions, triggers, how complete its derived tables are';
+COMMENT ON COLUMN sliding_sync.status.trigger_state IS
+    'the worst of sliding_sync.triggers: missing, disabled, replica, origin or always';
 COMMENT ON COLUMN sliding_sync.status.joined_rooms_estimate IS 'as of the last ANALYZE; NULL: never analyzed';
 COMMENT ON COLUMN sliding_sync.status.membership_snapshots_estimate IS 'as of the last ANALYZE; NULL: never analyzed';
 COMMENT ON COLUMN sliding_sync.status.unfinished_run IS 'backfill() goes on with it';
@@ -96,11 +121,13 @@ CREATE VIEW sliding_sync.progress AS
     SELECT r.run_id, r.schema_name, g.table_name,
            CASE WHEN bool_and(g.is_done) THEN 'done' WHEN count(a.pid) > 0 THEN 'working'
                 WHEN max(g.updated_at) IS NULL THEN 'waiting' ELSE 'interrupted' END AS phase,
-           sum(g.items_done)::bigint AS items_done, greatest(sum(g.items_total), sum(g.items_done))::bigint AS items_total,
+           sum(g.items_done)::bigint AS items_done,
+           greatest(sum(g.items_total), sum(g.items_done))::bigint AS items_total,
            sum(g.rows_written)::bigint AS rows_written, sum(g.set_aside)::bigint AS set_aside,
            speed.items_per_second,
-           CASE WHEN count(a.pid) > 0 AND speed.items_per_second > 0 THEN make_interval(secs => round(
-               greatest(sum(g.items_total) - sum(g.items_done), 0)::double precision / speed.items_per_second)) END AS eta,
+           CASE WHEN count(a.pid) > 0 AND speed.items_per_second > 0
+                THEN make_interval(secs => round(greatest(sum(g.items_total) - sum(g.items_done), 0)::double precision
+                                                 / speed.items_per_second)) END AS eta,
            sum(g.throttled_seconds) AS throttled_seconds,
            last.position_room AS last_room, last.position_user AS last_user,
            r.started_at, max(g.updated_at) AS updated_at,
@@ -123,7 +150,8 @@ CREATE VIEW sliding_sync.progress AS
             WHERE l.run_id = r.run_id AND l.table_name = g.table_name
             ORDER BY l.updated_at DESC NULLS LAST, l.range_number LIMIT 1) last
     WHERE r.finished_at IS NULL
-    GROUP BY r.run_id, r.schema_name, g.table_name, r.started_at, speed.items_per_second, last.position_room, last.position_user;
+    GROUP BY r.run_id, r.schema_name, g.table_name, r.started_at, speed.items_per_second, last.position_room,
+        last.position_user;
 COMMENT ON VIEW sliding_sync.progress IS 'one row for each table of a backfill that is not finished';
 COMMENT ON COLUMN sliding_sync.progress.phase IS
     'waiting: not begun; working: a session is at it; interrupted: none is, and the next call of backfill() goes on; done: the run has more tables to do';
@@ -143,7 +171,8 @@ CREATE VIEW sliding_sync.health AS
     FROM (
         -- what makes ready() say no
         SELECT 'error' AS severity, s.schema_name, 'derived_table_missing' AS code,
-               'A derived table does not exist.' AS detail, format('SELECT sliding_sync.attach(%L)', s.schema_name) AS cure
+               'A derived table does not exist.' AS detail,
+               format('SELECT sliding_sync.attach(%L)', s.schema_name) AS cure
         FROM sliding_sync.schemas s WHERE NOT s.has_derived_tables
         UNION ALL
         SELECT 'error', t.schema_name, 'trigger_missing',
@@ -151,21 +180,26 @@ CREATE VIEW sliding_sync.health AS
                format('SELECT sliding_sync.attach(%L); SELECT sliding_sync.catch_up(%1$L)', t.schema_name)
         FROM sliding_sync.triggers t WHERE t.state = 'missing' GROUP BY t.schema_name
         UNION ALL
-        SELECT 'error', t.schema_name, 'trigger_disabled', format('Trigger %s of table %s does not fire.', t.trigger_name, t.table_name),
-               format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER "%s"; SELECT sliding_sync.catch_up(%1$L)', t.schema_name, t.table_name, t.trigger_name)
+        SELECT 'error', t.schema_name, 'trigger_disabled',
+               format('Trigger %s of table %s does not fire.', t.trigger_name, t.table_name),
+               format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER "%s"; SELECT sliding_sync.catch_up(%1$L)',
+                      t.schema_name, t.table_name, t.trigger_name)
         FROM sliding_sync.triggers t WHERE t.state IN ('replica', 'disabled')
         UNION ALL
-        SELECT 'error', s.schema_name, 'never_completed', 'Rows from before the triggers are missing or not known to be right.',
+        SELECT 'error', s.schema_name, 'never_completed',
+               'Rows from before the triggers are missing or not known to be right.',
                format('CALL sliding_sync.backfill(target_schema => %L)', s.schema_name)
         FROM sliding_sync.schemas s WHERE s.complete_at IS NULL
         UNION ALL
         SELECT 'error', s.schema_name, 'unwatched_writes',
                CASE WHEN s.has_unwatched_writes
-                    THEN (SELECT format('Transactions that changed tables while the triggers were switched off: %s. The last one at %s, role %s (%s).',
+                    THEN (SELECT format('Transactions that changed tables while the triggers were switched off: %s. '
+                                        'The last one at %s, role %s (%s).',
                                         count(*), max(u.noted_at), (array_agg(u.role_name ORDER BY u.noted_at DESC))[1],
                                         (array_agg(u.reason ORDER BY u.noted_at DESC))[1])
                           FROM sliding_sync.unwatched_writes u WHERE u.schema_name = s.schema_name)
-                    ELSE 'Triggers were made, dropped, disabled or enabled since the tables were last known to be complete.' END,
+                    ELSE 'Triggers were made, dropped, disabled or enabled since the tables were last known to be right.'
+                    END,
                format('SELECT sliding_sync.catch_up(%L)', s.schema_name)
         FROM sliding_sync.schemas s WHERE s.has_unwatched_writes OR s.triggers_changed
         UNION ALL
@@ -177,7 +211,16 @@ CREATE VIEW sliding_sync.health AS
         FROM sliding_sync.quarantine q GROUP BY q.schema_name
         UNION ALL
         -- what will make it say no, or will fail
-        SELECT 'warning', n.nspname, 'not_attached', 'The schema holds a homeserver''s tables, and none of them has a trigger of sliding_sync.',
+        SELECT 'error', d.schema_name, 'owner_differs',
+               format('Table %s belongs to %s, and events to %s.', d.table_name, d.owner_name,
+                      pg_get_userbyid(e.relowner)),
+               format('ALTER TABLE %I.%I OWNER TO %I', d.schema_name, d.table_name, pg_get_userbyid(e.relowner))
+        FROM sliding_sync.derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
+            JOIN pg_class e ON e.relnamespace = n.oid AND e.relname = 'events' AND e.relkind = 'r'
+        WHERE d.owner_name <> pg_get_userbyid(e.relowner)
+        UNION ALL
+        SELECT 'warning', n.nspname, 'not_attached',
+               'The schema holds a homeserver''s tables, and none of them has a trigger of sliding_sync.',
                format('SELECT sliding_sync.attach(%L)', n.nspname)
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind = 'r' AND c.relname IN ('events', 'event_json', 'redactions', 'rooms', 'room_memberships',
@@ -186,12 +229,14 @@ CREATE VIEW sliding_sync.health AS
         GROUP BY n.nspname HAVING count(*) = 7
         UNION ALL
         SELECT 'warning', t.schema_name, 'trigger_not_always',
-               format('Where session_replication_role is replica, writes go unnoticed. Tables: %s.', string_agg(DISTINCT t.table_name, ', ')),
-               string_agg(format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER "%s"', t.schema_name, t.table_name, t.trigger_name), '; '
-                          ORDER BY t.table_name, t.trigger_name)
+               format('Where session_replication_role is replica, writes go unnoticed. Tables: %s.',
+                      string_agg(DISTINCT t.table_name, ', ')),
+               string_agg(format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER "%s"', t.schema_name, t.table_name,
+                                 t.trigger_name), '; ' ORDER BY t.table_name, t.trigger_name)
         FROM sliding_sync.triggers t WHERE t.state = 'origin' GROUP BY t.schema_name
         UNION ALL
-        SELECT 'warning', n.nspname, 'trigger_not_dependent', format('DROP EXTENSION would be refused because of trigger %s of table %s.', t.tgname, c.relname),
+        SELECT 'warning', n.nspname, 'trigger_not_dependent',
+               format('DROP EXTENSION would be refused because of trigger %s of table %s.', t.tgname, c.relname),
                format('ALTER TRIGGER %I ON %I.%I DEPENDS ON EXTENSION sliding_sync', t.tgname, n.nspname, c.relname)
         FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
             JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace
@@ -199,60 +244,54 @@ CREATE VIEW sliding_sync.health AS
             SELECT FROM pg_depend d WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
                 AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x')
         UNION ALL
-        SELECT 'warning', n.nspname, 'foreign_trigger',
-               format('Table %s has trigger %s, which calls %I.%I().', c.relname, t.tgname, pn.nspname, p.proname),
-               format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname)
-        FROM sliding_sync.schemas s JOIN pg_namespace n ON n.nspname = s.schema_name JOIN pg_class c ON c.relnamespace = n.oid
-            JOIN pg_trigger t ON t.tgrelid = c.oid
+        SELECT 'warning', d.schema_name, 'foreign_trigger',
+               format('Table %s has trigger %s, which calls %I.%I().', d.table_name, t.tgname, pn.nspname, p.proname),
+               format('DROP TRIGGER %I ON %I.%I', t.tgname, d.schema_name, d.table_name)
+        FROM sliding_sync.derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
+            JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = d.table_name
+            JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
             JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace
-        WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots') AND NOT t.tgisinternal
         UNION ALL
-        SELECT 'error', n.nspname, 'owner_differs', format('Table %s belongs to %s, and events to %s.', c.relname,
-                   pg_get_userbyid(c.relowner), pg_get_userbyid(e.relowner)),
-               format('ALTER TABLE %I.%I OWNER TO %I', n.nspname, c.relname, pg_get_userbyid(e.relowner))
-        FROM sliding_sync.schemas s JOIN pg_namespace n ON n.nspname = s.schema_name
-            JOIN pg_class e ON e.relnamespace = n.oid AND e.relname = 'events' AND e.relkind = 'r'
-            JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind = 'r'
-        WHERE c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots') AND c.relowner <> e.relowner
-        UNION ALL
-        SELECT 'warning', i.schema_name, 'index_missing', format('Table %s has no %sindex on (%s).', i.table_name,
-                   CASE WHEN i.is_unique THEN 'unique ' END, array_to_string(i.columns, ', ')),
-               format('CREATE %sINDEX CONCURRENTLY ON %I.%I (%s)', CASE WHEN i.is_unique THEN 'UNIQUE ' END,
-                   i.schema_name, i.table_name, array_to_string(i.columns, ', '))
+        SELECT 'warning', i.schema_name, 'index_missing',
+               format('Table %s has no %sindex on (%s).', i.table_name, CASE WHEN i.is_unique THEN 'unique ' END,
+                      array_to_string(i.columns, ', ')),
+               i.cure
         FROM sliding_sync.needed_indexes i WHERE i.state = 'missing'
         UNION ALL
-        SELECT 'warning', i.schema_name, 'index_invalid', format('Index %s of table %s was not built to its end.', i.invalid_index, i.table_name),
-               format('REINDEX INDEX CONCURRENTLY %I.%I', i.schema_name, i.invalid_index)
+        SELECT 'warning', i.schema_name, 'index_invalid',
+               format('Index %s of table %s was not built to its end.', i.invalid_index, i.table_name), i.cure
         FROM sliding_sync.needed_indexes i WHERE i.state = 'invalid'
         UNION ALL
         SELECT 'warning', NULL, 'switched_off',
-               format('sliding_sync.enabled is off for role %s in database %s.', coalesce(r.role_name, '(any)'), coalesce(r.database_name, '(any)')),
-               CASE WHEN r.role_name IS NULL THEN format('ALTER DATABASE %I RESET sliding_sync.enabled', r.database_name)
-                    ELSE format('ALTER ROLE %I%s RESET sliding_sync.enabled', r.role_name, ' IN DATABASE ' || quote_ident(r.database_name)) END
-        FROM sliding_sync.role_settings r
-        WHERE r.name = 'sliding_sync.enabled' AND lower(r.value) IN ('off', 'of', 'false', 'fals', 'fal', 'fa', 'f', 'no', 'n', '0')
+               format('sliding_sync.enabled is off for role %s in database %s.', coalesce(r.role_name, '(any)'),
+                      coalesce(r.database_name, '(any)')),
+               r.cure
+        FROM sliding_sync.role_settings r WHERE r.switches_off
         UNION ALL
         SELECT 'warning', NULL, 'raises_errors',
-               format('A failing refresh fails the transaction of role %s in database %s.', coalesce(r.role_name, '(any)'), coalesce(r.database_name, '(any)')),
-               CASE WHEN r.role_name IS NULL THEN format('ALTER DATABASE %I RESET sliding_sync.on_failure', r.database_name)
-                    ELSE format('ALTER ROLE %I%s RESET sliding_sync.on_failure', r.role_name, ' IN DATABASE ' || quote_ident(r.database_name)) END
+               format('A failing refresh fails the transaction of role %s in database %s.',
+                      coalesce(r.role_name, '(any)'), coalesce(r.database_name, '(any)')),
+               r.cure
         FROM sliding_sync.role_settings r WHERE r.name = 'sliding_sync.on_failure' AND lower(r.value) = 'error'
         UNION ALL
-        SELECT 'warning', NULL, 'version_differs', format('The library is %s and the SQL is %s. A session keeps the library that it has loaded.',
-                                                      v.library_version, v.extension_version),
+        SELECT 'warning', NULL, 'version_differs',
+               format('The library is %s and the SQL is %s. A session keeps the library that it has loaded.',
+                      v.library_version, v.extension_version),
                'ALTER EXTENSION sliding_sync UPDATE'
         FROM sliding_sync.version() v WHERE v.library_version <> v.extension_version
         UNION ALL
-        SELECT 'warning', p.schema_name, 'run_interrupted', format('Run %s of backfill() is not finished, and no session works on it.', p.run_id),
+        SELECT 'warning', p.schema_name, 'run_interrupted',
+               format('Run %s of backfill() is not finished, and no session works on it.', p.run_id),
                format('CALL sliding_sync.backfill(target_schema => %L)', p.schema_name)
-        FROM sliding_sync.progress p GROUP BY p.schema_name, p.run_id HAVING bool_and(cardinality(p.sessions) = 0)
+        FROM sliding_sync.progress p GROUP BY p.schema_name, p.run_id
+        -- a session is seen from the end of its first batch on
+        HAVING bool_and(cardinality(p.sessions) = 0)
+            AND max(coalesce(p.updated_at, p.started_at)) < statement_timestamp() - interval '1 minute'
         UNION ALL
-        SELECT 'notice', n.nspname, 'bloated', format('Table %s has %s dead rows and %s live ones.', c.relname,
-                   pg_stat_get_dead_tuples(c.oid), pg_stat_get_live_tuples(c.oid)),
-               format('VACUUM %I.%I', n.nspname, c.relname)
-        FROM sliding_sync.schemas s JOIN pg_namespace n ON n.nspname = s.schema_name JOIN pg_class c ON c.relnamespace = n.oid
-        WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')
-            AND pg_stat_get_dead_tuples(c.oid) > 10000 + pg_stat_get_live_tuples(c.oid)
+        SELECT 'notice', d.schema_name, 'bloated',
+               format('Table %s has %s dead rows and %s live ones.', d.table_name, d.dead_rows, d.live_rows),
+               format('VACUUM %I.%I', d.schema_name, d.table_name)
+        FROM sliding_sync.derived_tables d WHERE d.dead_rows > 10000 + d.live_rows
     ) f
     ORDER BY array_position('{error,warning,notice}'::text[], f.severity), f.schema_name, f.code, f.detail;
 COMMENT ON VIEW sliding_sync.health IS 'one row a finding, with the command that cures it; no row: all is well';
@@ -278,7 +317,8 @@ CREATE VIEW sliding_sync.metrics AS
         ('sliding_sync_unwatched_writes', s.unwatched_writes::double precision),
         ('sliding_sync_quarantined_keys', s.quarantined::double precision),
         ('sliding_sync_quarantine_oldest_timestamp_seconds',
-         (SELECT extract(epoch FROM min(q.noted_at))::double precision FROM sliding_sync.quarantine q WHERE q.schema_name = s.schema_name))
+         (SELECT extract(epoch FROM min(q.noted_at))::double precision FROM sliding_sync.quarantine q
+          WHERE q.schema_name = s.schema_name))
     ) m (name, value) WHERE m.value IS NOT NULL
     UNION ALL
     SELECT 'sliding_sync_not_ready_reason', jsonb_build_object('schema', s.schema_name, 'reason', r.reason), 1
@@ -287,16 +327,14 @@ CREATE VIEW sliding_sync.metrics AS
     SELECT 'sliding_sync_triggers', jsonb_build_object('schema', t.schema_name, 'state', t.state), count(*)
     FROM sliding_sync.triggers t GROUP BY t.schema_name, t.state
     UNION ALL
-    SELECT m.name, jsonb_build_object('schema', s.schema_name, 'table', c.relname) || m.labels, m.value
-    FROM sliding_sync.schemas s JOIN pg_namespace n ON n.nspname = s.schema_name JOIN pg_class c ON c.relnamespace = n.oid
-        CROSS JOIN LATERAL (VALUES
-            ('sliding_sync_table_rows_estimate', '{}'::jsonb, nullif(c.reltuples, -1)::double precision),
-            ('sliding_sync_table_dead_rows_estimate', '{}', pg_stat_get_dead_tuples(c.oid)::double precision),
-            ('sliding_sync_table_changes_total', '{"change": "insert"}', pg_stat_get_tuples_inserted(c.oid)::double precision),
-            ('sliding_sync_table_changes_total', '{"change": "update"}', pg_stat_get_tuples_updated(c.oid)::double precision),
-            ('sliding_sync_table_changes_total', '{"change": "delete"}', pg_stat_get_tuples_deleted(c.oid)::double precision)
-        ) m (name, labels, value)
-    WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots') AND m.value IS NOT NULL
+    SELECT m.name, jsonb_build_object('schema', d.schema_name, 'table', d.table_name) || m.labels, m.value
+    FROM sliding_sync.derived_tables d CROSS JOIN LATERAL (VALUES
+        ('sliding_sync_table_rows_estimate', '{}'::jsonb, d.rows_estimate::double precision),
+        ('sliding_sync_table_dead_rows_estimate', '{}', d.dead_rows::double precision),
+        ('sliding_sync_table_changes_total', '{"change": "insert"}', d.inserts::double precision),
+        ('sliding_sync_table_changes_total', '{"change": "update"}', d.updates::double precision),
+        ('sliding_sync_table_changes_total', '{"change": "delete"}', d.deletes::double precision)
+    ) m (name, labels, value) WHERE m.value IS NOT NULL
     UNION ALL
     SELECT m.name, jsonb_build_object('schema', p.schema_name, 'table', p.table_name, 'run', p.run_id::text), m.value
     FROM sliding_sync.progress p CROSS JOIN LATERAL (VALUES
@@ -309,8 +347,10 @@ CREATE VIEW sliding_sync.metrics AS
     ) m (name, value)
     UNION ALL
     SELECT 'sliding_sync_health_findings', jsonb_build_object('severity', x.severity), count(h.severity)
-    FROM (VALUES ('error'), ('warning'), ('notice')) x (severity) LEFT JOIN sliding_sync.health h ON h.severity = x.severity
+    FROM (VALUES ('error'), ('warning'), ('notice')) x (severity)
+        LEFT JOIN sliding_sync.health h ON h.severity = x.severity
     GROUP BY x.severity;
-COMMENT ON VIEW sliding_sync.metrics IS 'numbers for an exporter; names and labels are listed in docs/diagnostics.md and stay';
+COMMENT ON VIEW sliding_sync.metrics IS
+    'numbers for an exporter; names and labels are listed in docs/diagnostics.md and stay';
 
 GRANT SELECT ON sliding_sync.status, sliding_sync.progress, sliding_sync.health, sliding_sync.metrics TO pg_monitor;
