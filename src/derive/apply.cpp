@@ -1,5 +1,7 @@
 #include "derive/apply.hpp"
 
+#include "server/transaction.hpp"
+
 #include <set>
 
 #include "derive/sql_text.hpp"
@@ -225,12 +227,30 @@ Apply::Apply(const HomeserverSchema& s)
                        std::string(membership_rows) +
                        " WHERE m.room_id %= v.room_id AND m.user_id %= v.user_id",
                    s.name),
-          membership_types),
+          membership_types, Indexes::of_membership_keys),
       remove_memberships_(
           "remove_memberships",
           sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m "
                    "USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) v(room_id, user_id) "
                    "WHERE m.room_id %= v.room_id AND m.user_id %= v.user_id",
+                   s.name),
+          {TEXTARRAYOID, TEXTARRAYOID}, Indexes::of_membership_keys),
+      await_joined_rooms_(
+          "await_joined_rooms",
+          sql_text("INSERT INTO %S.sliding_sync_joined_rooms (room_id, event_stream_ordering, "
+                   "is_encrypted) SELECT k.room_id, -9223372036854775807 %+ k.n, false "
+                   "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
+                   "ON CONFLICT (room_id) DO NOTHING",
+                   s.name),
+          {TEXTARRAYOID}),
+      await_memberships_(
+          "await_memberships",
+          sql_text("INSERT INTO %S.sliding_sync_membership_snapshots (room_id, user_id, sender, "
+                   "membership_event_id, membership, forgotten, event_stream_ordering, "
+                   "event_instance_name, has_known_state, is_encrypted) SELECT k.room_id, "
+                   "k.user_id, '', '', 'leave', 0, 0, '', false, false FROM ROWS FROM "
+                   "(pg_catalog.unnest($1), pg_catalog.unnest($2)) k(room_id, user_id) "
+                   "ON CONFLICT (room_id, user_id) DO NOTHING",
                    s.name),
           {TEXTARRAYOID, TEXTARRAYOID}),
       remove_all_joined_rooms_("remove_all_joined_rooms",
@@ -354,6 +374,39 @@ Applied<MembershipKey> Apply::memberships(const MembershipChanges& changes) {
             });
     }
     return applied;
+}
+
+namespace {
+
+struct RollBack {};
+
+// Rows with the same keys wait for whoever is inserting them. Nothing of ours is to stay.
+void await(const std::function<void()>& insert) {
+    try {
+        const ErrorData* const failure = run_in_subtransaction([&] {
+            insert();
+            throw RollBack{};
+        });
+        (void)failure;  // nobody was inserting: such rows refer to nothing
+    } catch (const RollBack&) {
+    }
+}
+
+}  // namespace
+
+void Apply::await_joined_rooms(std::span<const std::string_view> room_ids) {
+    await([&] {
+        const SpiConnection connection;
+        await_joined_rooms_.run(Arguments().texts(room_ids));
+    });
+}
+
+void Apply::await_memberships(std::span<const MembershipKey> keys) {
+    await([&] {
+        const MembershipKeyColumns columns(keys);
+        const SpiConnection connection;
+        await_memberships_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
+    });
 }
 
 std::uint64_t Apply::remove_joined_rooms(std::span<const std::string_view> room_ids) {

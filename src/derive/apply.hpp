@@ -58,6 +58,11 @@ public:
     std::uint64_t remove_joined_rooms(std::span<const std::string_view> room_ids);
     std::uint64_t remove_memberships(std::span<const MembershipKey> keys);
 
+    /// Returns when nobody is inserting rows with these keys any more, whom a removal would not see; raises 40001 when
+    /// they have and this transaction cannot see them. Outside any SpiConnection; leaves nothing behind.
+    void await_joined_rooms(std::span<const std::string_view> room_ids);
+    void await_memberships(std::span<const MembershipKey> keys);
+
     /// Removes every row of both tables; answers how many there were.
     std::uint64_t remove_all();
 
@@ -89,6 +94,8 @@ private:
     Statement insert_memberships_;
     Statement update_memberships_;
     Statement remove_memberships_;
+    Statement await_joined_rooms_;
+    Statement await_memberships_;
     Statement remove_all_joined_rooms_;
     Statement remove_all_memberships_;
     Statement remove_memberships_of_event_;

@@ -61,27 +61,27 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                                           "k.room_id AND m.user_id %= k.user_id "
                                           "ORDER BY m.room_id, m.user_id FOR NO KEY UPDATE OF m",
                                           s.name),
-                                 {TEXTARRAYOID, TEXTARRAYOID}),
+                                 {TEXTARRAYOID, TEXTARRAYOID}, Indexes::of_membership_keys),
       has_snapshots_(s.membership_snapshots == TableShape::known),
       lock_memberships_("lock_local_memberships",
                         sql_text("SELECT FROM " + std::string(keys_without_snapshot) +
                                      " JOIN %S.local_current_membership l ON l.room_id %= k.room_id "
                                      "AND l.user_id %= k.user_id FOR SHARE OF l",
                                  s.name),
-                        {TEXTARRAYOID, TEXTARRAYOID}),
+                        {TEXTARRAYOID, TEXTARRAYOID}, Indexes::of_membership_keys),
       lock_forgotten_("lock_room_memberships",
                       sql_text("SELECT FROM " + std::string(keys_without_snapshot) +
                                    " JOIN %S.local_current_membership l ON l.room_id %= k.room_id "
                                    "AND l.user_id %= k.user_id JOIN %S.room_memberships rm "
                                    "ON rm.event_id %= l.event_id FOR SHARE OF rm",
                                s.name),
-                      {TEXTARRAYOID, TEXTARRAYOID}),
+                      {TEXTARRAYOID, TEXTARRAYOID}, Indexes::of_membership_keys),
       exist_("snapshots_exist",
              sql_text("SELECT EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
                       "k(room_id, user_id) JOIN %S.sliding_sync_membership_snapshots m "
                       "ON m.room_id %= k.room_id AND m.user_id %= k.user_id)",
                       s.name),
-             {TEXTARRAYOID, TEXTARRAYOID}),
+             {TEXTARRAYOID, TEXTARRAYOID}, Indexes::of_membership_keys),
       event_reference_("event_of_snapshot",
                        sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m "
                                 "WHERE m.membership_event_id %= $1)",
@@ -113,7 +113,7 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                   "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id AND m.user_id "
                   "%= k.user_id",
               s.name),
-          {TEXTARRAYOID, TEXTARRAYOID, TEXTOID}),
+          {TEXTARRAYOID, TEXTARRAYOID, TEXTOID}, Indexes::of_membership_keys),
       rooms_with_state_("rooms_with_state",
                         sql_text("SELECT k.room_id FROM pg_catalog.unnest($1) k(room_id) WHERE EXISTS "
                                  "(SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id)",
@@ -130,7 +130,7 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                        "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id "
                        "AND m.user_id %= k.user_id",
                    s.name),
-          {TEXTARRAYOID, TEXTARRAYOID, TEXTOID}),
+          {TEXTARRAYOID, TEXTARRAYOID, TEXTOID}, Indexes::of_membership_keys),
       earlier_invites_(
           "earlier_invites",
           sql_text("SELECT k.n, x.event_id, x.room_id, x.sender, x.stream_ordering, x.membership, x.json "

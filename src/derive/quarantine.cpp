@@ -54,7 +54,9 @@ void quarantine(const HomeserverSchema& schema, const char* derived_table,
             "FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4)) k(room_id, user_id) "
             "WHERE NOT EXISTS (SELECT FROM sliding_sync.quarantine q WHERE q.schema_name %= $1 "
             "AND q.table_name %= $2 AND q.room_id %= k.room_id "
-            "AND COALESCE(q.user_id, '') %= COALESCE(k.user_id, '') AND q.reason %= $5 AND q.sqlstate %= $6)",
+            "AND COALESCE(q.user_id, '') %= COALESCE(k.user_id, '') AND q.reason %= $5 AND q.sqlstate %= $6 "
+            // a note that somebody is about to take out does not stand for this one
+            "FOR KEY SHARE SKIP LOCKED)",
             ""),
         {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID});
     std::vector<std::string_view> room_ids;

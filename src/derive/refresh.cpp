@@ -90,6 +90,32 @@ std::uint64_t refresh_memberships(Homeserver& homeserver, std::span<const Member
     return written;
 }
 
+// What stands for a refresh that failed. A row that somebody is making at this moment, from what we have changed, must
+// not be left behind either.
+void remove_joined_rooms(Homeserver& homeserver, const std::vector<std::string_view>& room_ids) {
+    Apply& apply = homeserver.street->apply;
+    const auto remove = [&] {
+        const SpiConnection connection;
+        return apply.remove_joined_rooms(room_ids);
+    };
+    if (remove() < room_ids.size() && homeserver.schema.joined_rooms == TableShape::known) {
+        apply.await_joined_rooms(room_ids);
+        remove();
+    }
+}
+
+void remove_memberships(Homeserver& homeserver, std::span<const MembershipKey> keys) {
+    Apply& apply = homeserver.street->apply;
+    const auto remove = [&] {
+        const SpiConnection connection;
+        return apply.remove_memberships(keys);
+    };
+    if (remove() < keys.size() && homeserver.schema.membership_snapshots == TableShape::known) {
+        apply.await_memberships(keys);
+        remove();
+    }
+}
+
 bool only_raises(const RoomChange& room) noexcept {
     return !room.orderings && !room.state && !room.touched;
 }
@@ -172,8 +198,7 @@ Refreshed refresh(Homeserver& homeserver, Changes changes, rules::Occasion occas
     if (schema.joined_rooms != TableShape::missing) {
         in_passes(changes.rooms, [&](std::span<const RoomChange> pass) {
             const auto remove = [&](std::size_t begin, std::size_t end) {
-                const SpiConnection connection;
-                homeserver.street->apply.remove_joined_rooms(room_ids_of(pass.subspan(begin, end - begin)));
+                remove_joined_rooms(homeserver, room_ids_of(pass.subspan(begin, end - begin)));
             };
             const auto work = [&](std::size_t begin, std::size_t end) {
                 refreshed.rows_written +=
@@ -190,8 +215,7 @@ Refreshed refresh(Homeserver& homeserver, Changes changes, rules::Occasion occas
     if (schema.membership_snapshots != TableShape::missing) {
         in_passes(changes.memberships, [&](std::span<const MembershipKey> pass) {
             const auto remove = [&](std::size_t begin, std::size_t end) {
-                const SpiConnection connection;
-                homeserver.street->apply.remove_memberships(pass.subspan(begin, end - begin));
+                remove_memberships(homeserver, pass.subspan(begin, end - begin));
             };
             const auto work = [&](std::size_t begin, std::size_t end) {
                 refreshed.rows_written +=

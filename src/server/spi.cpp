@@ -1,5 +1,6 @@
 #include "server/spi.hpp"
 
+#include "server/catalog.hpp"
 #include "server/settings.hpp"
 
 #include <exception>
@@ -9,8 +10,10 @@ extern "C" {
 #include "catalog/pg_type.h"
 #include "jit/jit.h"
 #include "optimizer/cost.h"
+#include "optimizer/plancat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -146,7 +149,11 @@ int moments = 0;
 // the server must scan a small table all the same, the price it sees would make it compile the statement.
 class KeyLookupPlanning {
 public:
-    KeyLookupPlanning() noexcept {
+    explicit KeyLookupPlanning(Indexes indexes) noexcept : outer_hook_(get_relation_info_hook) {
+        if (indexes == Indexes::of_membership_keys) {
+            next_hook = outer_hook_;
+            get_relation_info_hook = hide_wide_indexes;
+        }
         for (std::size_t i = 0; i < settings.size(); ++i) {
             before_[i] = *settings[i];
             *settings[i] = false;
@@ -156,6 +163,7 @@ public:
         for (std::size_t i = 0; i < settings.size(); ++i) {
             *settings[i] = before_[i];
         }
+        get_relation_info_hook = outer_hook_;
     }
     KeyLookupPlanning(const KeyLookupPlanning&) = delete;
     KeyLookupPlanning& operator=(const KeyLookupPlanning&) = delete;
@@ -164,6 +172,33 @@ private:
     static inline const std::array<bool*, 6> settings{&enable_seqscan,   &enable_material,   &enable_hashjoin,
                                                       &enable_mergejoin, &enable_bitmapscan, &jit_enabled};
     std::array<bool, 6> before_{};
+
+    // Runs inside the planner; C calls only.
+    static void hide_wide_indexes(PlannerInfo* root, Oid relation, bool inherits, RelOptInfo* info) {
+        if (next_hook != nullptr) {
+            next_hook(root, relation, inherits, info);
+        }
+        const char* const name = get_rel_name(relation);
+        if (name == nullptr || (strcmp(name, membership_snapshots_table) != 0 &&
+                                strcmp(name, table_name(BaseTable::local_current_membership)) != 0 &&
+                                strcmp(name, table_name(BaseTable::current_state_events)) != 0)) {
+            return;
+        }
+        List* narrow = NIL;
+        ListCell* cell = nullptr;
+        foreach (cell, info->indexlist) {
+            auto* const index = static_cast<IndexOptInfo*>(lfirst(cell));
+            if (index->unique && index->indpred == NIL) {
+                narrow = lappend(narrow, index);
+            }
+        }
+        if (narrow != NIL) {
+            info->indexlist = narrow;
+        }
+    }
+
+    static inline get_relation_info_hook_type next_hook = nullptr;
+    get_relation_info_hook_type outer_hook_;
 };
 
 bool must_be_planned(SPIPlanPtr plan) {
@@ -312,7 +347,7 @@ Rows Statement::run(const Arguments& arguments, View view) {
         }
     });
     if (must_be_planned(plan_)) {
-        const KeyLookupPlanning planning;
+        const KeyLookupPlanning planning(indexes_);
         call_pg([&] { ReleaseCachedPlan(SPI_plan_get_cached_plan(plan_), CurrentResourceOwner); });
     }
     return call_pg([&]() -> Rows {

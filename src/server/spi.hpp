@@ -93,12 +93,19 @@ private:
     int exceptions_;
 };
 
+/// Which indexes a plan may use.
+enum class Indexes : std::uint8_t {
+    any,
+    /// Of tables with memberships only those that find one row: while a table is empty its wider indexes look as good.
+    of_membership_keys,
+};
+
 /// A statement whose plan is kept for the life of the backend and planned once for all parameter values.
 class Statement {
 public:
     /// `name` is what sliding_sync.fault calls the statement; `types` are the types of $1, $2, ...
-    Statement(const char* name, std::string sql, std::vector<Oid> types)
-        : name_(name), sql_(std::move(sql)), types_(std::move(types)) {}
+    Statement(const char* name, std::string sql, std::vector<Oid> types, Indexes indexes = Indexes::any)
+        : name_(name), sql_(std::move(sql)), types_(std::move(types)), indexes_(indexes) {}
     Statement(const Statement&) = delete;
     Statement& operator=(const Statement&) = delete;
     Statement(Statement&&) = delete;
@@ -115,6 +122,7 @@ private:
     const char* name_;
     std::string sql_;
     std::vector<Oid> types_;
+    Indexes indexes_;
     SPIPlanPtr plan_ = nullptr;
     std::uint64_t processed_ = 0;
 };
