@@ -305,6 +305,16 @@ CALL sliding_sync.backfill('backfill', 'joined_rooms', '!s1', '!s1', batch_size 
 RESET client_min_messages;
 ALTER TABLE sliding_sync_membership_snapshots DROP CONSTRAINT poison;
 ALTER TABLE sliding_sync_joined_rooms DROP CONSTRAINT poison;
+-- one that a deferred trigger refuses, which would be at commit
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+CREATE CONSTRAINT TRIGGER poison AFTER INSERT ON sliding_sync_joined_rooms DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.room_id = '!s8') EXECUTE FUNCTION refuse();
+DELETE FROM sliding_sync_joined_rooms WHERE room_id IN ('!s7', '!s8');
+SET client_min_messages = error;
+CALL sliding_sync.backfill('backfill', 'joined_rooms', '!s7', '!s8');
+RESET client_min_messages;
+SELECT room_id, reason, sqlstate FROM noted WHERE room_id IN ('!s7', '!s8');
+DROP TRIGGER poison ON sliding_sync_joined_rooms;
 SELECT sliding_sync.repair_quarantine() \gset
 TABLE noted;
 SELECT room FROM joined_rooms WHERE room LIKE '!s%';

@@ -479,6 +479,34 @@ def test_terminated(cluster: Cluster, database: str, filled: dict[str, Rows]) ->
     assert_goes_on(cluster, database, filled)
 
 
+def test_the_extension_is_dropped_meanwhile(cluster: Cluster, database: str) -> None:
+    """The call ends with an error, and the session lives."""
+    with administrator(cluster, database) as connection, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(call, connection, batch_size=5, pause="20 ms")
+        wait_for_items(cluster, database, 20, running)
+        cluster.execute("DROP EXTENSION sliding_sync", database)
+        with pytest.raises((psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)):
+            running.result()
+        connection.execute("CREATE EXTENSION sliding_sync")
+        assert call(connection)["is_finished"]
+    assert_right(cluster, database)
+
+
+def test_the_triggers_are_replaced_meanwhile(
+    cluster: Cluster, database: str, filled: dict[str, Rows]
+) -> None:
+    """Triggers that go and come back in the middle: every row is there, but nobody claims that it was watched."""
+    with ThreadPoolExecutor(1) as pool:
+        running = in_background(pool, cluster, database, batch_size=5, pause="20 ms")
+        wait_for_items(cluster, database, 20, running)
+        cluster.execute("SELECT sliding_sync.detach()", database)
+        cluster.execute("SELECT sliding_sync.attach()", database)
+        assert running.result()["is_finished"]
+    assert derived_rows(cluster, database) == filled
+    watched = "SELECT complete_at IS NULL, triggers <> sliding_sync.trigger_fingerprint(schema_name)"
+    assert one_row(cluster, database, watched + " FROM sliding_sync.watched") == (True, True)
+
+
 # -- under load
 
 

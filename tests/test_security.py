@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from harness.cluster import SUPERUSER, Cluster
-from oracle import Watcher
+from oracle import Watcher, check
 from synthetic.attacker import ATTACKER, arm, plant_names, victims, witnessed
 from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
 
@@ -97,6 +97,29 @@ def test_no_search_path_lends_a_name_to_us(
         connection.execute("TRUNCATE homeserver.rejections")
         connection.execute("COMMIT")
         assert not watcher.check_step()
+    assert not victims(cluster, database)
+
+
+@pytest.mark.parametrize(
+    "search_path", ["attacker, pg_catalog", "pg_temp, attacker, public, pg_catalog", "''"]
+)
+def test_no_search_path_lends_a_name_to_the_backfill(
+    cluster: Cluster, database: str, search_path: str
+) -> None:
+    with connect(cluster, database) as connection:
+        change_much(connection)
+        connection.execute('SELECT "leave"(%s, %s)', (ROOM, BERT))
+        for table in DERIVED_TABLES:
+            connection.execute(f"DELETE FROM {table}")
+    with cluster.connect(database, ATTACKER) as connection:
+        for schema in ("attacker", "public"):
+            plant_names(connection, schema)
+    with connect(cluster, database, SUPERUSER) as connection:
+        connection.execute(f"SET search_path = {search_path}")
+        connection.execute("CALL sliding_sync.backfill('homeserver', restart => true)")
+        connection.execute("CALL sliding_sync.backfill(first_room => '!a', last_room => '!z')")
+        connection.execute("RESET search_path")
+        assert not check(connection, SCHEMA)
     assert not victims(cluster, database)
 
 
@@ -354,12 +377,7 @@ _LURE = """
 # -- whose triggers run as whom
 
 
-@pytest.mark.parametrize("committer", [SUPERUSER, "writer", OWNER])
-def test_triggers_of_the_derived_tables_run_as_their_owner(
-    cluster: Cluster, database: str, committer: str
-) -> None:
-    """Also deferred ones, and also if they try to become somebody else."""
-    allow_writing(cluster, database, "writer")
+def watch_the_derived_tables(cluster: Cluster, database: str) -> None:
     cluster.execute("GRANT USAGE, CREATE ON SCHEMA attacker TO homeserver_owner", database)
     with connect(cluster, database) as connection:
         for table in DERIVED_TABLES:
@@ -369,6 +387,15 @@ def test_triggers_of_the_derived_tables_run_as_their_owner(
                 f"CREATE CONSTRAINT TRIGGER later AFTER INSERT OR UPDATE OR DELETE ON {table}"
                 " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION attacker.trigger_ran();"
             )
+
+
+@pytest.mark.parametrize("committer", [SUPERUSER, "writer", OWNER])
+def test_triggers_of_the_derived_tables_run_as_their_owner(
+    cluster: Cluster, database: str, committer: str
+) -> None:
+    """Also deferred ones, and also if they try to become somebody else."""
+    allow_writing(cluster, database, "writer")
+    watch_the_derived_tables(cluster, database)
     with connect(cluster, database, committer) as connection:
         connection.execute("BEGIN")
         change_much(connection)
@@ -381,6 +408,23 @@ def test_triggers_of_the_derived_tables_run_as_their_owner(
         assert f"{table} INSERT AFTER" in {code for code, _ in found}
     allowed = {"RESET ROLE", "RESET SESSION AUTHORIZATION"} if committer == OWNER else set()
     assert {code for code, _ in found if code.startswith(("RESET", "SET"))} <= allowed
+
+
+def test_a_backfill_runs_triggers_of_the_derived_tables_as_their_owner(
+    cluster: Cluster, database: str
+) -> None:
+    """Deferred ones must not wait for the commit of whoever calls it."""
+    watch_the_derived_tables(cluster, database)
+    with connect(cluster, database) as connection:
+        for table in DERIVED_TABLES:
+            connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER; DELETE FROM {table}")
+            connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+    with connect(cluster, database, SUPERUSER) as connection:
+        connection.execute("CALL sliding_sync.backfill()")
+        assert connection.execute("SELECT current_user, session_user").fetchone() == (SUPERUSER, SUPERUSER)
+    found = witnessed(cluster, database)
+    assert {role for _, role in found} == {OWNER}
+    assert {code for code, _ in found} == {f"{table} INSERT AFTER" for table in DERIVED_TABLES}
 
 
 def test_the_committer_may_be_somebody_else_than_the_writer(cluster: Cluster, database: str) -> None:

@@ -115,6 +115,7 @@ private:
         Step step = Step::finished;
         set_local("lock_timeout", "300ms");  // less than deadlock_timeout: the homeserver is never the victim
         set_local("synchronous_commit", "off");  // the position is lost together with the rows
+        fire_triggers_at_once();
         const ErrorData* const failure = run_in_subtransaction([&] { step = batch(); }, Swallow::contention);
         if (failure != nullptr) {
             window_ = {};
@@ -128,6 +129,13 @@ private:
         retry_seconds_ = first_retry_seconds;
         procedure_.commit();
         return step;
+    }
+
+    // Deferred triggers would fire at commit, as whoever calls this and not as the owner of the derived tables, and a row
+    // that they refuse would end the call.
+    static void fire_triggers_at_once() {
+        const SpiConnection connection;
+        run_once("SET CONSTRAINTS ALL IMMEDIATE");
     }
 
     Step batch() {
