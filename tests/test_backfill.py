@@ -212,6 +212,21 @@ def test_sessions_of_other_isolation_levels(
     assert derived_rows(cluster, database) == filled
 
 
+def test_no_table_is_read_from_end_to_end(cluster: Cluster, database: str) -> None:
+    """P4: all but the list of rooms, for the ranges, is looked up by keys."""
+    with administrator(cluster, database) as connection:
+        call(connection, batch_size=100)
+        connection.execute("SELECT pg_stat_force_next_flush()")
+    scans = dict(
+        cluster.execute(
+            "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE schemaname = 'homeserver' AND idx_scan > 0",
+            database,
+        )
+    )
+    assert scans.keys() > {"events", "event_json", "current_state_events", "state_groups_state", SNAPSHOTS}
+    assert {table for table, count in scans.items() if count > 0} <= {"rooms"}
+
+
 def test_a_database_with_another_collation(cluster: Cluster) -> None:
     """P2: the order of keys is that of the database, whatever it is; every key is met."""
     name = "icu"
