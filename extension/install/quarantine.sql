@@ -16,7 +16,7 @@ COMMENT ON TABLE sliding_sync.quarantine IS
 COMMENT ON COLUMN sliding_sync.quarantine.schema_name IS 'schema of the homeserver''s tables';
 COMMENT ON COLUMN sliding_sync.quarantine.table_name IS 'the derived table; empty when the rows concerned could not be found out';
 COMMENT ON COLUMN sliding_sync.quarantine.user_id IS 'NULL for a row of sliding_sync_joined_rooms';
-COMMENT ON COLUMN sliding_sync.quarantine.reason IS 'refresh_failed, fuse_blown or lookup_failed';
+COMMENT ON COLUMN sliding_sync.quarantine.reason IS 'refresh_failed, fuse_blown, lookup_failed, unreadable or stale';
 
 CREATE FUNCTION sliding_sync.repair_quarantine(OUT repaired bigint, OUT left_over bigint)
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sliding_sync_repair_quarantine';

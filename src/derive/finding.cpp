@@ -153,7 +153,10 @@ void add_findings(Findings& findings, const MembershipComparison& membership) {
                FindingReason::wrong_membership, Severity::visible);
     row.column("membership", wanted.membership, stored.membership, FindingReason::membership_differs,
                Severity::visible);
-    row.column("forgotten", wanted.forgotten, stored.forgotten, FindingReason::wrong_forgotten,
+    const auto forgotten = [](const rules::MembershipSnapshot& snapshot) -> std::int64_t {
+        return snapshot.forgotten ? 1 : 0;  // the column is an integer
+    };
+    row.column("forgotten", forgotten(wanted), forgotten(stored), FindingReason::wrong_forgotten,
                Severity::visible);
     row.column("event_stream_ordering", wanted.event_stream_ordering, stored.event_stream_ordering,
                FindingReason::membership_differs, Severity::visible);
