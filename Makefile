@@ -32,7 +32,7 @@ PG_CONFIG ?= pg_config
 override with_llvm = no
 srcdir ?= .
 # PGXS has a `check` target of its own, which only says that it is not supported
-ifeq ($(filter check check-long demo help,$(MAKECMDGOALS)),)
+ifeq ($(filter check check-long demo help bench bench-instructions bench-rules,$(MAKECMDGOALS)),)
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 else
@@ -45,10 +45,14 @@ endif
 
 -include $(SOURCES:.cpp=.d)
 
+<<<<<<< HEAD
 $(SQL_SCRIPT): $(SQL_PARTS)
 	cat $^ > $@
 
 .PHONY: help demo check check-long
+=======
+.PHONY: help demo check check-long bench bench-instructions
+>>>>>>> e54ea8b (Homeserver transactions replayed side by side: processor time, instructions, WAL)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 20
@@ -56,3 +60,8 @@ help: ## this list
 demo: ## installs what is missing, builds, shows the extension at work in a private cluster
 	@scripts/demo
 
+bench: ## what keeping the tables costs, and what others cost: processor time of the backend, side by side
+	@scripts/install-packages && scripts/test-environment tests synapse-1.163.2 && bench/run
+
+bench-instructions: ## the same in instructions, under callgrind: repeatable on a busy machine
+	@scripts/install-packages && scripts/test-environment tests synapse-1.163.2 && bench/run --instructions
