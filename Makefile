@@ -46,6 +46,7 @@ endif
 -include $(SOURCES:.cpp=.d)
 
 <<<<<<< HEAD
+<<<<<<< HEAD
 $(SQL_SCRIPT): $(SQL_PARTS)
 	cat $^ > $@
 
@@ -53,6 +54,9 @@ $(SQL_SCRIPT): $(SQL_PARTS)
 =======
 .PHONY: help demo check check-long bench bench-instructions
 >>>>>>> e54ea8b (Homeserver transactions replayed side by side: processor time, instructions, WAL)
+=======
+.PHONY: help demo check check-long bench bench-instructions bench-rules
+>>>>>>> d0348ae (Google Benchmark for the rules)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 20
@@ -65,3 +69,7 @@ bench: ## what keeping the tables costs, and what others cost: processor time of
 
 bench-instructions: ## the same in instructions, under callgrind: repeatable on a busy machine
 	@scripts/install-packages && scripts/test-environment tests synapse-1.163.2 && bench/run --instructions
+
+bench-rules: ## what the rules cost by themselves, without a server
+	@scripts/install-packages && cmake -S bench/rules -B build/bench -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
+	@cmake --build build/bench && build/bench/rules_benchmark
