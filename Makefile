@@ -32,7 +32,7 @@ PG_CONFIG ?= pg_config
 override with_llvm = no
 srcdir ?= .
 # PGXS has a `check` target of its own, which only says that it is not supported
-ifeq ($(filter check check-long demo help bench bench-instructions bench-rules,$(MAKECMDGOALS)),)
+ifeq ($(filter check check-long demo help bench bench-instructions bench-backfill bench-rules,$(MAKECMDGOALS)),)
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 else
@@ -47,6 +47,7 @@ endif
 
 <<<<<<< HEAD
 <<<<<<< HEAD
+<<<<<<< HEAD
 $(SQL_SCRIPT): $(SQL_PARTS)
 	cat $^ > $@
 
@@ -57,6 +58,9 @@ $(SQL_SCRIPT): $(SQL_PARTS)
 =======
 .PHONY: help demo check check-long bench bench-instructions bench-rules
 >>>>>>> d0348ae (Google Benchmark for the rules)
+=======
+.PHONY: help demo check check-long bench bench-instructions bench-backfill bench-rules
+>>>>>>> 8ef85aa (Backfill measured: a Synapse's own, plain SQL, the extension's once it is there)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 20
@@ -69,6 +73,9 @@ bench: ## what keeping the tables costs, and what others cost: processor time of
 
 bench-instructions: ## the same in instructions, under callgrind: repeatable on a busy machine
 	@scripts/install-packages && scripts/test-environment tests synapse-1.163.2 && bench/run --instructions
+
+bench-backfill: ## what filling both tables costs a row: Synapse, plain SQL and the extension
+	@scripts/install-packages && scripts/test-environment tests synapse-1.163.2 && bench/backfill
 
 bench-rules: ## what the rules cost by themselves, without a server
 	@scripts/install-packages && cmake -S bench/rules -B build/bench -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null

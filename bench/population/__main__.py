@@ -25,6 +25,7 @@ def main() -> None:
         help="1 is 20,000 rooms, 202,000 local memberships, 1.76 million events; default: %(default)s",
     )
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same rooms")
+    parser.add_argument("--room-version", default="10", help="2 where a homeserver shall read the events")
     parser.add_argument(
         "--derived", action="store_true", help="also fill the room list tables, as they should be"
     )
@@ -38,8 +39,9 @@ def main() -> None:
         print(f"{step:<34} {rows:>10} rows {now - last:>8.2f} s", flush=True)
         last = now
 
+    shape = Shape(options.scale, options.seed, options.room_version)
     with psycopg.connect(options.dsn, autocommit=True) as connection:
-        populate(connection, options.schema, Shape(options.scale, options.seed), options.derived, report)
+        populate(connection, options.schema, shape, options.derived, report)
     print(f"all in {time.monotonic() - began:.1f} s")
 
 

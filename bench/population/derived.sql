@@ -12,17 +12,18 @@ FROM plan_room JOIN (
 WHERE NOT is_gone AND NOT is_far;
 
 -- * sliding_sync_membership_snapshots
--- Each as its room was at the membership. A redacted name counts as none, also in what was noted before the redaction.
+-- Joins as their room is today, as backfill makes them; others as it was. A redacted name counts as none, also in what was
+-- noted before the redaction.
 INSERT INTO sliding_sync_membership_snapshots (room_id, user_id, sender, membership_event_id, membership, forgotten,
     event_stream_ordering, event_instance_name, has_known_state, room_type, room_name, is_encrypted,
     tombstone_successor_room_id)
 SELECT room_id, user_id(m.who), user_id(t.by), m.event_id, membership, (t.is_left AND rnd(n * 100003 + t.who, 70) < 0.3)::integer,
        m.ordering, 'master', true, CASE WHEN is_space THEN 'm.space' END,
        CASE WHEN is_far THEN CASE WHEN is_named THEN 'Far room ' || n END
-            WHEN is_renamed AND m.pos > 12 + rnd(n, 27) * (finish - 12) THEN 'Room ' || n || ' anew'
+            WHEN is_renamed AND (membership = 'join' OR m.pos > 12 + rnd(n, 27) * (finish - 12)) THEN 'Room ' || n || ' anew'
             WHEN is_named AND NOT is_name_redacted THEN 'Room ' || n END,
        is_encrypted,
-       CASE WHEN is_upgraded AND NOT is_far AND m.pos > 12 + rnd(n, 28) * (finish - 12)
+       CASE WHEN is_upgraded AND NOT is_far AND (membership = 'join' OR m.pos > 12 + rnd(n, 28) * (finish - 12))
             THEN '!new' || n || ':hs.test' END
 FROM state_line m JOIN timeline t USING (n, pos, kind, who) JOIN plan_room USING (n) JOIN kind USING (kind)
 WHERE membership IS NOT NULL AND m.who >= 0 AND m.until IS NULL;

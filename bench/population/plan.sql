@@ -16,6 +16,11 @@ CREATE FUNCTION remote_user(room bigint, number bigint) RETURNS bigint IMMUTABLE
     RETURN -1 - (pick(room, 2, remote_users()) + number * 7919) % remote_users();
 CREATE FUNCTION user_id(who bigint) RETURNS text IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN who >= 0 THEN '@user' || who || ':hs.test' ELSE '@guest' || -who || ':server' || -who % 97 || '.test' END;
+CREATE FUNCTION has_event_ids() RETURNS boolean IMMUTABLE PARALLEL SAFE RETURN population.version() IN ('1', '2');
+CREATE FUNCTION reference(event_id text) RETURNS text IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN has_event_ids()
+                THEN '["' || event_id || '",{"sha256":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"}]'
+                ELSE '"' || event_id || '"' END;
 CREATE TABLE kind AS SELECT * FROM (VALUES
     (1::smallint, 'm.room.create', true, NULL), (2, 'm.room.power_levels', true, NULL), (3, 'm.room.join_rules', true, NULL),
     (4, 'm.room.history_visibility', true, NULL), (5, 'm.room.encryption', true, NULL), (6, 'm.room.name', true, NULL),

@@ -2,7 +2,7 @@
 
 -- * rooms
 INSERT INTO rooms (room_id, creator, is_public, room_version, has_auth_chain_index)
-SELECT room_id, CASE WHEN is_far THEN '' ELSE user_id(creator) END, false, '10', true FROM plan_room;
+SELECT room_id, CASE WHEN is_far THEN '' ELSE user_id(creator) END, false, population.version(), true FROM plan_room;
 
 -- * room_depth
 INSERT INTO room_depth (room_id, min_depth) SELECT room_id, 1 FROM plan_room;
@@ -23,9 +23,11 @@ INSERT INTO event_json (event_id, room_id, internal_metadata, json, format_versi
 SELECT event_id, room_id,
        CASE WHEN is_far THEN '{"outlier":true,"out_of_band_membership":true}' WHEN is_outlier THEN '{"outlier":true}'
             WHEN by >= 0 THEN '{"token_id":17,"txn_id":"m1700000000000.1","historical":false}' ELSE '{}' END,
-       '{"auth_events":["$' || substr(event_id, 12) || substr(event_id, 2, 10) || '","$' || substr(event_id, 22)
-       || substr(event_id, 2, 20) || '","$' || substr(event_id, 32) || substr(event_id, 2, 30) || '"],"content":'
-       || CASE WHEN kind = 1 THEN '{"creator":"' || user_id(by) || '","room_version":"10"'
+       CASE WHEN has_event_ids() THEN '{"event_id":"' || event_id || '",' ELSE '{' END
+       || '"auth_events":[' || reference('$' || substr(event_id, 12) || substr(event_id, 2, 10)) || ','
+       || reference('$' || substr(event_id, 22) || substr(event_id, 2, 20)) || ','
+       || reference('$' || substr(event_id, 32) || substr(event_id, 2, 30)) || '],"content":'
+       || CASE WHEN kind = 1 THEN '{"creator":"' || user_id(by) || '","room_version":"' || population.version() || '"'
                     || CASE WHEN is_space THEN ',"type":"m.space"}' ELSE '}' END
                WHEN kind = 2 THEN '{"ban":50,"events":{"m.room.name":50,"m.room.power_levels":100},"events_default":0,'
                     || '"invite":0,"kick":50,"redact":50,"state_default":50,"users":{"' || user_id(by) || '":100}}'
@@ -46,14 +48,14 @@ SELECT event_id, room_id,
                WHEN kind = 23 THEN '{"reason":"not so"}'
                ELSE '{"body":"Message ' || ordering || ' of ' || user_id(by) || '","m.mentions":{},"msgtype":"m.text"}' END
        || ',"depth":' || depth || ',"hashes":{"sha256":"' || substr(event_id, 2) || '"},"origin_server_ts":'
-       || 1700000000000 + ordering * 50 || ',"prev_events":["' || coalesce(previous_id, event_id) || '"]'
+       || 1700000000000 + ordering * 50 || ',"prev_events":[' || reference(coalesce(previous_id, event_id)) || ']'
        || coalesce(',"redacts":"' || redacts || '"', '') || ',"room_id":"' || room_id || '","sender":"' || user_id(by) || '"'
        || CASE WHEN who IS NOT NULL THEN ',"state_key":"' || user_id(who) || '"' WHEN is_state THEN ',"state_key":""'
                ELSE '' END
        || ',"type":"' || type || '","signatures":{"hs.test":{"ed25519:a_key":"' || substr(event_id, 2)
        || reverse(substr(event_id, 2)) || '"}},"unsigned":'
        || CASE WHEN is_far AND membership IN ('invite', 'knock') THEN
-                   '{"' || membership || '_room_state":[{"content":{"creator":"' || user_id(creator) || '","room_version":"10"'
+                   '{"' || membership || '_room_state":[{"content":{"creator":"' || user_id(creator) || '","room_version":"' || population.version() || '"'
                     || CASE WHEN is_space THEN ',"type":"m.space"}' ELSE '}' END
                     || ',"sender":"' || user_id(creator) || '","state_key":"","type":"m.room.create"},'
                     || '{"content":{"join_rule":"invite"},"sender":"' || user_id(creator)
@@ -64,7 +66,7 @@ SELECT event_id, room_id,
                                 || user_id(creator) || '","state_key":"","type":"m.room.encryption"}' ELSE '' END
                     || ']}'
                WHEN by >= 0 THEN '{"age_ts":' || 1700000000000 + ordering * 50 || '}' ELSE '{"age":120}' END || '}',
-       3
+       CASE WHEN has_event_ids() THEN 1 ELSE 3 END
 FROM timeline JOIN plan_room USING (n) JOIN kind USING (kind)
     LEFT JOIN (SELECT n, 23 AS kind, event_id AS redacts FROM timeline WHERE kind = 6) target USING (n, kind);
 
