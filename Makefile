@@ -45,22 +45,10 @@ endif
 
 -include $(SOURCES:.cpp=.d)
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-<<<<<<< HEAD
 $(SQL_SCRIPT): $(SQL_PARTS)
 	cat $^ > $@
 
-.PHONY: help demo check check-long
-=======
-.PHONY: help demo check check-long bench bench-instructions
->>>>>>> e54ea8b (Homeserver transactions replayed side by side: processor time, instructions, WAL)
-=======
-.PHONY: help demo check check-long bench bench-instructions bench-rules
->>>>>>> d0348ae (Google Benchmark for the rules)
-=======
 .PHONY: help demo check check-long bench bench-instructions bench-backfill bench-rules
->>>>>>> 8ef85aa (Backfill measured: a Synapse's own, plain SQL, the extension's once it is there)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 20

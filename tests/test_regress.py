@@ -11,6 +11,7 @@ from harness import regression
 from harness.cluster import Cluster
 from harness.regression import ISOLATION, REGRESS, Driver, Run
 from oracle import check
+from oracle.finding import ROW
 
 
 # The oracle reads more than the small homeservers of the isolation tests have. Their events say what the state was.
@@ -89,12 +90,22 @@ def test_oracle_agrees_with_every_permutation(cluster: Cluster) -> None:
         for schema in schemas:
             connection.execute(f"SET search_path = {schema}")
             connection.execute(_COMPLETION)
+    # Rows may be absent where a failure took one away or a backfill did not get so far; no row may be wrong.
+    assert_right(cluster, ISOLATION, schemas, absent_rows=True)
+    with cluster.connect(ISOLATION.database) as connection:
+        for schema in schemas:
+            connection.execute("CALL sliding_sync.backfill(%s)", [schema])
     assert_right(cluster, ISOLATION, schemas)
 
 
-def assert_right(cluster: Cluster, driver: Driver, schemas: list[str]) -> None:
+def assert_right(cluster: Cluster, driver: Driver, schemas: list[str], absent_rows: bool = False) -> None:
     with cluster.connect(driver.database) as connection:
-        findings = [f"{schema}: {finding}" for schema in schemas for finding in check(connection, schema)]
+        findings = [
+            f"{schema}: {finding}"
+            for schema in schemas
+            for finding in check(connection, schema)
+            if not (absent_rows and finding.column == ROW and finding.actual == "absent")
+        ]
     assert not findings, f"{len(findings)} findings:\n" + "\n".join(findings[:30])
 
 

@@ -13,6 +13,7 @@ namespace sliding_sync {
 namespace {
 
 constexpr int failures_to_blow = 8;
+constexpr int failures_to_exhaust = 100;
 constexpr std::int64_t retry_after_microseconds = 30'000'000;
 
 bool raises() noexcept {
@@ -71,6 +72,9 @@ std::size_t carry_out_range(const HomeserverSchema& schema, Fuse& fuse, const Gu
                carry_out_range(schema, fuse, work, middle, end);
     }
     fuse.failed();
+    if (fuse.is_exhausted()) {
+        throw PgError(failure);
+    }
     remove_and_note(schema, work, begin, end, QuarantineReason::refresh_failed, failure);
     warn(failure, fuse.is_blown() ? "It kept failing: for a while rows are removed without another try."
                                   : "The row concerned was removed; the transaction goes on.");
@@ -80,8 +84,12 @@ std::size_t carry_out_range(const HomeserverSchema& schema, Fuse& fuse, const Gu
 }  // namespace
 
 bool Fuse::is_blown() const noexcept {
-    return !is_endless_ && failures_ >= failures_to_blow && generation_ == catalog_generation() &&
+    return !is_patient_ && failures_ >= failures_to_blow && generation_ == catalog_generation() &&
            GetCurrentTimestamp() < retry_at_;
+}
+
+bool Fuse::is_exhausted() const noexcept {
+    return is_patient_ && failures_ >= failures_to_exhaust;
 }
 
 void Fuse::failed() noexcept {

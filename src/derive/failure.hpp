@@ -11,21 +11,23 @@ namespace sliding_sync {
 class Fuse {
 public:
     Fuse() = default;
-    /// One that never blows, for whoever looks at one key after the other on purpose.
-    static Fuse endless() noexcept {
+    /// One for whoever looks at one key after the other on purpose: it does not blow, but is exhausted once so many
+    /// have failed that none will do better.
+    static Fuse patient() noexcept {
         Fuse fuse;
-        fuse.is_endless_ = true;
+        fuse.is_patient_ = true;
         return fuse;
     }
     /// True while refreshes are not even tried.
     [[nodiscard]] bool is_blown() const noexcept;
+    [[nodiscard]] bool is_exhausted() const noexcept;
     void succeeded() noexcept {
         failures_ = 0;
     }
     void failed() noexcept;
 
 private:
-    bool is_endless_ = false;
+    bool is_patient_ = false;
     int failures_ = 0;  ///< in a row
     std::int64_t retry_at_ = 0;
     std::uint64_t generation_ = 0;
@@ -46,7 +48,7 @@ struct GuardedWork {
 /// Carries the work out in a subtransaction. What fails there, and could not be handled by the homeserver, costs the
 /// derived rows of the keys concerned and not its transaction: they are found by halving, their rows removed, and
 /// noted in quarantine. An absent row is filled by the next change or by repair; a wrong one would be believed.
-/// Raised are: every error with sliding_sync.on_failure = error, what must reach the client, and the error of a row
+/// Raised are: the error that exhausts a patient fuse, every error with sliding_sync.on_failure = error, what must reach the client, and the error of a row
 /// that cannot even be removed. Answers how many keys went into quarantine.
 std::size_t carry_out(const HomeserverSchema& schema, Fuse& fuse, const GuardedWork& work);
 

@@ -27,6 +27,7 @@ struct Homeserver {
     std::uint64_t generation = 0;
     std::unique_ptr<Street> street;
     Fuse fuse;
+    Fuse patient_fuse = Fuse::patient();
 };
 
 /// The homeserver whose tables live in this schema; looks its shape up again when the catalog has changed.

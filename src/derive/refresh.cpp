@@ -184,8 +184,7 @@ Refreshed refresh(Homeserver& homeserver, Changes changes, rules::Occasion occas
         }
     }
     const bool is_recall = occasion != rules::Occasion::change;
-    Fuse endless = Fuse::endless();
-    Fuse& fuse = is_recall ? endless : homeserver.fuse;
+    Fuse& fuse = is_recall ? homeserver.patient_fuse : homeserver.fuse;
     const HomeserverSchema& schema = homeserver.schema;
     if (schema.has_unknown_table()) {
         return remove_everything(homeserver);
