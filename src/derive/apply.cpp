@@ -183,7 +183,7 @@ Apply::Apply(const HomeserverSchema& s)
           {TEXTARRAYOID}),
       is_raised_("is_raised",
                  sql_text("SELECT j.event_stream_ordering %>= $2 AND "
-                          "($3 IS NULL OR COALESCE(j.bump_stamp %>= $3, false)) "
+                          "($3 IS NULL OR COALESCE(j.bump_stamp %>= $3, false)), j.xmin "
                           "FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= $1",
                           s.name),
                  {TEXTOID, INT8OID, INT8OID}),
@@ -280,19 +280,22 @@ Apply::Raised Apply::look_at(const RaisedOrderings& room) {
     if (rows.count == 0) {
         return Raised::no_row;
     }
+    if (room.may_be_written && written_by_this_transaction(static_cast<std::uint32_t>(rows[0][1].number))) {
+        return Raised::by_somebody;
+    }
     return rows[0][0].boolean() ? Raised::yes : Raised::not_yet;
 }
 
 Applied<std::string_view> Apply::raise_one(const RaisedOrderings& room) {
     Applied<std::string_view> applied;
-    Raised raised = look_first_ ? look_at(room) : Raised::not_yet;
+    Raised raised = look_first_ || room.may_be_written ? look_at(room) : Raised::not_yet;
     if (raised == Raised::not_yet) {
         raise_one_.run(Arguments().text(room.room_id).number(room.latest).number(room.latest_bump));
         applied.written = raise_one_.processed();
         look_first_ = applied.written == 0;
         raised = look_first_ ? look_at(room) : Raised::yes;
     }
-    if (raised == Raised::no_row) {
+    if (raised == Raised::no_row || raised == Raised::by_somebody) {
         applied.again.push_back(room.room_id);
     }
     return applied;

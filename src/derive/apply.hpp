@@ -12,6 +12,8 @@ struct RaisedOrderings {
     std::string_view room_id;
     std::int64_t latest;
     std::optional<std::int64_t> latest_bump;
+    bool may_be_written =
+        false;  ///< by another writer in this transaction: then the room needs a closer look
 };
 
 /// Differences between what is stored and what should be, in key order.
@@ -75,7 +77,7 @@ public:
 
 private:
     Applied<std::string_view> raise_one(const RaisedOrderings& room);
-    enum class Raised { yes, not_yet, no_row };
+    enum class Raised { yes, not_yet, no_row, by_somebody };
     Raised look_at(const RaisedOrderings& room);
 
     // A homeserver that keeps the row itself has raised it before us: then a look is cheaper than an UPDATE that finds

@@ -61,8 +61,7 @@ void read_state_groups(Street& street, std::span<const MembershipKey> keys,
 // Fetches the state that each membership's way (spec 3.5) asks for.
 std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& state,
                                                   std::span<const MembershipKey> keys,
-                                                  std::span<StoredMembership> stored,
-                                                  const OldestNew& oldest_new,
+                                                  std::span<StoredMembership> stored, const Hints& hints,
                                                   std::vector<rules::SnapshotSource>& sources) {
     std::vector<rules::SnapshotInput> inputs(keys.size());
 
@@ -78,9 +77,9 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& s
         std::vector<std::string_view> room_ids;
         std::vector<std::optional<std::int64_t>> oldest;
         for (const auto& [room_id, unused] : wiped) {
-            const auto found = oldest_new.find(room_id);
+            const auto found = hints.oldest_new.find(room_id);
             room_ids.push_back(room_id);
-            oldest.push_back(found != oldest_new.end() ? std::optional(found->second) : std::nullopt);
+            oldest.push_back(found != hints.oldest_new.end() ? std::optional(found->second) : std::nullopt);
         }
         const auto state_before = street.rooms.wiped_state(room_ids, oldest);
         for (std::size_t i = 0; i < room_ids.size(); ++i) {
@@ -217,12 +216,12 @@ std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const
 }
 
 std::vector<MembershipComparison> compare_memberships(Street& street, std::span<const MembershipKey> keys,
-                                                      const OldestNew& oldest_new, rules::Occasion occasion) {
+                                                      const Hints& hints, rules::Occasion occasion) {
     StateReader state(street.rooms);
-    std::vector<StoredMembership> stored = street.memberships.memberships(keys, occasion);
+    std::vector<StoredMembership> stored = street.memberships.memberships(keys, hints.before, occasion);
     std::vector<rules::SnapshotSource> sources(keys.size());
     const std::vector<rules::SnapshotInput> inputs =
-        snapshot_inputs(street, state, keys, stored, oldest_new, sources);
+        snapshot_inputs(street, state, keys, stored, hints, sources);
     std::vector<MembershipComparison> result;
     result.reserve(keys.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {

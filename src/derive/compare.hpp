@@ -2,8 +2,6 @@
 // reported.
 #pragma once
 
-#include <map>
-
 #include "derive/homeserver.hpp"
 
 namespace sliding_sync {
@@ -23,10 +21,15 @@ struct RoomChange {
 struct Changes {
     std::vector<RoomChange> rooms;           ///< each room once
     std::vector<MembershipKey> memberships;  ///< each once
+    MembershipsBefore before;
 };
 
-/// What happened before a transaction's inserted events is older than these, by room.
-using OldestNew = std::map<std::string_view, std::int64_t>;
+/// What is known of a transaction besides the keys that it changed.
+struct Hints {
+    /// What happened before the transaction's inserted events is older than these, by room.
+    std::map<std::string_view, std::int64_t> oldest_new;
+    MembershipsBefore before;
+};
 
 struct RoomComparison {
     std::string_view room_id;
@@ -46,7 +49,7 @@ struct MembershipComparison {
 /// Both answer in the order of their keys, inside an open SpiConnection, and write nothing.
 std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const RoomChange> rooms);
 std::vector<MembershipComparison> compare_memberships(Street& street, std::span<const MembershipKey> keys,
-                                                      const OldestNew& oldest_new, rules::Occasion occasion);
+                                                      const Hints& hints, rules::Occasion occasion);
 
 /// A room of which everything is to be looked at.
 [[nodiscard]] RoomChange whole_room(std::string_view room_id) noexcept;

@@ -1,6 +1,8 @@
 // Pieces of SQL and of reading that the statements of several fact readers share.
 #pragma once
 
+#include <map>
+
 #include "derive/sql_text.hpp"
 #include "rules/event_types.hpp"
 #include "server/catalog.hpp"
@@ -14,6 +16,9 @@ struct MembershipKey {
 
     friend auto operator<=>(const MembershipKey&, const MembershipKey&) = default;
 };
+
+/// The event that stood in local_current_membership before the transaction, where that is known; empty: none.
+using MembershipsBefore = std::map<MembershipKey, std::string_view>;
 
 /// The keys as the two array parameters of a statement.
 struct MembershipKeyColumns {

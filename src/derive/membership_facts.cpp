@@ -1,5 +1,7 @@
 #include "derive/membership_facts.hpp"
 
+#include "server/transaction.hpp"
+
 extern "C" {
 #include "catalog/pg_type.h"
 }
@@ -94,19 +96,13 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
               // an event of another room, type or user is none of this membership (H52)
               "(e.room_id %= k.room_id AND e.type %= 'm.room.member' "
               "AND COALESCE(e.state_key, rm.user_id, k.user_id) %= k.user_id), "
-              "e.stream_ordering, "
-              "e.sender, rm.sender, e.instance_name, e.outlier, "
-              // the JSON is read for stripped state, and for a sender that stands nowhere else
-              "CASE WHEN e.outlier OR c.event_id IS NULL OR e.sender IS NULL OR l.membership %= 'invite' "
-              "OR l.membership %= 'knock' THEN j.json END, "
-              "j.internal_metadata, rm.forgotten, rm.event_id IS NOT NULL, c.event_id IS NOT NULL, " +
-                  may_be_redacted(s, "e") + ", " + std::string(snapshot_columns) + " FROM " +
-                  std::string(membership_keys) +
+              "e.stream_ordering, e.sender, rm.sender, e.instance_name, e.outlier, "
+              "rm.forgotten, rm.event_id IS NOT NULL, c.event_id IS NOT NULL, m.xmin, " +
+                  std::string(snapshot_columns) + " FROM " + std::string(membership_keys) +
                   " LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
                   "LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= "
                   "k.user_id "
                   "LEFT JOIN %S.events e ON e.event_id %= l.event_id "
-                  "LEFT JOIN %S.event_json j ON j.event_id %= l.event_id "
                   "LEFT JOIN %S.room_memberships rm ON rm.event_id %= l.event_id "
                   "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= $3 "
                   "AND c.state_key %= k.user_id AND c.event_id %= l.event_id "
@@ -114,6 +110,13 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                   "%= k.user_id",
               s.name),
           {TEXTARRAYOID, TEXTARRAYOID, TEXTOID}, Indexes::of_membership_keys),
+      details_("membership_details",
+               sql_text("SELECT k.n, j.json, j.internal_metadata, " + may_be_redacted(s, "e") +
+                            " FROM pg_catalog.unnest($1) WITH ORDINALITY k(event_id, n) "
+                            "JOIN %S.events e ON e.event_id %= k.event_id "
+                            "LEFT JOIN %S.event_json j ON j.event_id %= k.event_id",
+                        s.name),
+               {TEXTARRAYOID}),
       rooms_with_state_("rooms_with_state",
                         sql_text("SELECT k.room_id FROM pg_catalog.unnest($1) k(room_id) WHERE EXISTS "
                                  "(SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id)",
@@ -196,12 +199,11 @@ void MembershipFacts::read_rooms_with_state(std::vector<StoredMembership>& membe
 }
 
 std::vector<StoredMembership> MembershipFacts::memberships(std::span<const MembershipKey> keys,
+                                                           const MembershipsBefore& before,
                                                            rules::Occasion occasion) {
     std::vector<StoredMembership> result(keys.size());
     const MembershipKeyColumns columns(keys);
     const Rows rows = memberships_.run(key_arguments(columns));
-    std::vector<RedactionCandidate> candidates;
-    std::vector<std::size_t> places;
     for (std::size_t i = 0; i < rows.count; ++i) {
         const auto row = rows[i];
         const std::size_t n = position(row[0]);
@@ -218,28 +220,19 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
         facts.room_memberships_sender = row[7].optional_text();
         facts.instance_name = row[8].optional_text();
         facts.outlier = row[9].boolean();
-        facts.json = row[10].text();
-        facts.internal_metadata = row[11].text();
-        if (row[13].boolean()) {  // the room_memberships row exists; its forgotten may be NULL (spec 1.5)
-            facts.forgotten = static_cast<std::int32_t>(row[12].optional_number().value_or(0));
+        if (row[11].boolean()) {  // the room_memberships row exists; its forgotten may be NULL (spec 1.5)
+            facts.forgotten = static_cast<std::int32_t>(row[10].optional_number().value_or(0));
         }
-        facts.in_current_state = row[14].boolean();
+        facts.in_current_state = row[12].boolean();
         facts.room_has_current_state = facts.in_current_state;  // of the others below
-        if (row[15].boolean()) {
-            candidates.push_back({row[2].text(), keys[n].room_id,
-                                  row[6].is_null ? std::nullopt : std::optional(row[6].text()),
-                                  row[10].text(), row[5].optional_number()});
-            places.push_back(n);
-        }
-        result[n].row = read_snapshot(keys[n], row.subspan(16));
+        result[n].row_written_by_this_transaction =
+            !row[13].is_null && written_by_this_transaction(static_cast<std::uint32_t>(row[13].number));
+        result[n].row = read_snapshot(keys[n], row.subspan(14));
     }
-    const std::vector<bool> verdicts = redacted_.of(candidates);
-    for (std::size_t i = 0; i < places.size(); ++i) {
-        result[places[i]].facts.redacted = verdicts[i];
-    }
+    read_details(result);
     if (occasion == rules::Occasion::change) {
         read_rooms_with_state(result);
-        read_before(keys, columns, result);
+        read_before(keys, before, result);
     } else {
         for (StoredMembership& membership : result) {
             membership.facts.previous = membership.row;
@@ -248,13 +241,75 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
     return result;
 }
 
-// What stood there before this transaction.
-void MembershipFacts::read_before(std::span<const MembershipKey> keys, const MembershipKeyColumns& columns,
+// The event itself is read where it tells more than that somebody is in a room or has left it: stripped state, where the
+// membership came from, and a sender that stands nowhere else.
+void MembershipFacts::read_details(std::span<StoredMembership> memberships) {
+    std::vector<std::string_view> event_ids;
+    std::vector<std::size_t> places;
+    for (std::size_t i = 0; i < memberships.size(); ++i) {
+        const rules::MembershipFacts& facts = memberships[i].facts;
+        const bool is_plain = facts.in_current_state && !facts.outlier && facts.sender &&
+                              facts.membership != "invite" && facts.membership != "knock";
+        if (!facts.event_id.empty() && !is_plain) {
+            event_ids.push_back(facts.event_id);
+            places.push_back(i);
+        }
+    }
+    if (event_ids.empty()) {
+        return;
+    }
+    const Rows rows = details_.run(Arguments().texts(event_ids));
+    std::vector<RedactionCandidate> candidates;
+    std::vector<std::size_t> doubtful;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        const auto row = rows[i];
+        const std::size_t n = places[position(row[0])];
+        rules::MembershipFacts& facts = memberships[n].facts;
+        facts.json = row[1].text();
+        facts.internal_metadata = row[2].text();
+        if (row[3].boolean()) {
+            candidates.push_back(
+                {facts.event_id, facts.room_id,
+                 facts.sender ? std::optional<std::string_view>(*facts.sender) : std::nullopt, row[1].text(),
+                 facts.stream_ordering});
+            doubtful.push_back(n);
+        }
+    }
+    const std::vector<bool> verdicts = redacted_.of(candidates);
+    for (std::size_t i = 0; i < doubtful.size(); ++i) {
+        memberships[doubtful[i]].facts.redacted = verdicts[i];
+    }
+}
+
+// What stood there before this transaction. In the usual case the changed row has told, and the snapshot is untouched.
+void MembershipFacts::read_before(std::span<const MembershipKey> keys, const MembershipsBefore& before,
                                   std::vector<StoredMembership>& memberships) {
-    const Rows before = memberships_before_.run(key_arguments(columns), View::before_transaction);
-    for (std::size_t i = 0; i < before.count; ++i) {
-        const auto row = before[i];
-        const std::size_t n = position(row[0]);
+    std::vector<MembershipKey> unknown;
+    std::vector<std::size_t> places;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        StoredMembership& membership = memberships[i];
+        const auto told = before.find(keys[i]);
+        const bool had_membership = told != before.end() && !told->second.empty();
+        const bool is_untouched =
+            membership.row ? !membership.row_written_by_this_transaction : !had_membership;
+        const bool is_same =
+            (had_membership && told->second == membership.facts.event_id) ||
+            (membership.row && membership.row->membership_event_id == membership.facts.event_id);
+        if (told != before.end() && is_untouched && !is_same) {
+            membership.facts.previous = membership.row;
+        } else {
+            unknown.push_back(keys[i]);
+            places.push_back(i);
+        }
+    }
+    if (unknown.empty()) {
+        return;
+    }
+    const MembershipKeyColumns columns(unknown);
+    const Rows rows = memberships_before_.run(key_arguments(columns), View::before_transaction);
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        const auto row = rows[i];
+        const std::size_t n = places[position(row[0])];
         rules::MembershipFacts& facts = memberships[n].facts;
         facts.previous = read_snapshot(keys[n], row.subspan(3));
         const bool same_membership =

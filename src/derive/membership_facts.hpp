@@ -12,6 +12,7 @@ namespace sliding_sync {
 struct StoredMembership {
     rules::MembershipFacts facts;
     std::optional<rules::MembershipSnapshot> row;
+    bool row_written_by_this_transaction = false;
 };
 
 /// The user's latest other invite or knock (D22); empty json when there is none.
@@ -39,14 +40,16 @@ public:
     /// The same for a snapshot that names this event.
     bool is_referred_to_by_now(std::string_view event_id);
 
-    std::vector<StoredMembership> memberships(std::span<const MembershipKey> keys, rules::Occasion occasion);
+    std::vector<StoredMembership> memberships(std::span<const MembershipKey> keys,
+                                              const MembershipsBefore& before, rules::Occasion occasion);
     std::vector<EarlierInvite> earlier_invites(std::span<const MembershipKey> keys,
                                                std::span<const std::string_view> but_not_event_ids);
 
 private:
     std::set<std::string> rooms_with_state(const std::set<std::string>& room_ids, View view);
     void read_rooms_with_state(std::vector<StoredMembership>& memberships);
-    void read_before(std::span<const MembershipKey> keys, const MembershipKeyColumns& columns,
+    void read_details(std::span<StoredMembership> memberships);
+    void read_before(std::span<const MembershipKey> keys, const MembershipsBefore& before,
                      std::vector<StoredMembership>& memberships);
 
     RedactionVerdicts& redacted_;
@@ -57,6 +60,7 @@ private:
     Statement exist_;
     Statement event_reference_;
     Statement memberships_;
+    Statement details_;
     Statement rooms_with_state_;
     Statement memberships_before_;
     Statement earlier_invites_;

@@ -58,7 +58,7 @@ std::uint64_t refresh_joined_rooms(Homeserver& homeserver, std::span<const RoomC
 }
 
 std::uint64_t refresh_memberships(Homeserver& homeserver, std::span<const MembershipKey> keys,
-                                  const OldestNew& oldest_new, rules::Occasion occasion) {
+                                  const Hints& hints, rules::Occasion occasion) {
     Street& street = *homeserver.street;
     std::vector<MembershipKey> pass(keys.begin(), keys.end());
     std::uint64_t written = 0;
@@ -72,7 +72,7 @@ std::uint64_t refresh_memberships(Homeserver& homeserver, std::span<const Member
         }
         MembershipChanges changes;
         std::vector<MembershipKey> absent;
-        for (MembershipComparison& membership : compare_memberships(street, pass, oldest_new, occasion)) {
+        for (MembershipComparison& membership : compare_memberships(street, pass, hints, occasion)) {
             if (!membership.stored && !membership.wanted) {
                 absent.push_back(membership.key);
             }
@@ -116,17 +116,20 @@ void remove_memberships(Homeserver& homeserver, std::span<const MembershipKey> k
     }
 }
 
-bool only_raises(const RoomChange& room) noexcept {
-    return !room.orderings && !room.state && !room.touched;
+// True when nothing of the room's row changed but its two numbers. Another writer may have written the row in this
+// transaction: for a single room a look is cheap, several are looked at closer at once.
+bool only_raises(const RoomChange& room, bool is_single) noexcept {
+    return !room.orderings && !room.state && (!room.touched || (is_single && room.latest));
 }
 
 // A plain message raises two numbers: no facts are needed. What is left in `rooms` needs a closer look, rooms without
 // a row among it (H89).
 void raise(Homeserver& homeserver, std::vector<RoomChange>& rooms, Refreshed& refreshed) {
+    const bool is_single = rooms.size() == 1;
     std::vector<RaisedOrderings> raised;
     for (const RoomChange& room : rooms) {
-        if (only_raises(room) && room.latest) {
-            raised.push_back({room.room_id, *room.latest, room.latest_bump});
+        if (only_raises(room, is_single) && room.latest) {
+            raised.push_back({room.room_id, *room.latest, room.latest_bump, room.touched});
         }
     }
     std::vector<std::string_view> missing;
@@ -148,7 +151,8 @@ void raise(Homeserver& homeserver, std::vector<RoomChange>& rooms, Refreshed& re
         }
     }
     std::erase_if(rooms, [&](const RoomChange& room) {
-        return only_raises(room) && std::find(missing.begin(), missing.end(), room.room_id) == missing.end();
+        return only_raises(room, is_single) &&
+               std::find(missing.begin(), missing.end(), room.room_id) == missing.end();
     });
 }
 
@@ -177,10 +181,11 @@ Refreshed refresh(Homeserver& homeserver, Changes changes, rules::Occasion occas
               [](const RoomChange& a, const RoomChange& b) { return a.room_id < b.room_id; });
     std::sort(changes.memberships.begin(), changes.memberships.end());
 
-    OldestNew oldest_new;
+    Hints hints;
+    hints.before = std::move(changes.before);
     for (const RoomChange& room : changes.rooms) {
         if (room.oldest_new) {
-            oldest_new[room.room_id] = *room.oldest_new;
+            hints.oldest_new[room.room_id] = *room.oldest_new;
         }
     }
     const bool is_recall = occasion != rules::Occasion::change;
@@ -218,7 +223,7 @@ Refreshed refresh(Homeserver& homeserver, Changes changes, rules::Occasion occas
             };
             const auto work = [&](std::size_t begin, std::size_t end) {
                 refreshed.rows_written +=
-                    refresh_memberships(homeserver, pass.subspan(begin, end - begin), oldest_new, occasion);
+                    refresh_memberships(homeserver, pass.subspan(begin, end - begin), hints, occasion);
             };
             const auto key = [&](std::size_t i) { return QuarantineKey{pass[i].room_id, pass[i].user_id}; };
             const bool is_known = schema.membership_snapshots == TableShape::known;

@@ -122,11 +122,30 @@ NotedRoom& note_room(NotedKeys& keys, std::string_view room_id) {
     return *room;
 }
 
-void note_membership(NotedKeys& keys, std::string_view room_id, std::string_view user_id) {
-    NotedMembership key{text_key(room_id), text_key(user_id)};
-    if (find<NotedMembership>(keys.memberships, key) == nullptr) {
-        key = {owned(key.room_id), owned(key.user_id)};
-        enter<NotedMembership>(keys.memberships, key);
+NotedMembership& note_membership(NotedKeys& keys, std::string_view room_id, std::string_view user_id) {
+    NotedMembership key{text_key(room_id), text_key(user_id), BeforeTransaction::not_told, {}};
+    auto* membership = find<NotedMembership>(keys.memberships, key);
+    if (membership == nullptr) {
+        key.room_id = owned(key.room_id);
+        key.user_id = owned(key.user_id);
+        membership = enter<NotedMembership>(keys.memberships, key);
+        *membership = key;
+    }
+    return *membership;
+}
+
+void note_local_membership(NotedKeys& keys, std::string_view room_id, std::string_view user_id,
+                           std::string_view event_id_before) {
+    NotedMembership& membership = note_membership(keys, room_id, user_id);
+    // A TRUNCATE tells of no row, and what is inserted after it may have stood there before.
+    if (membership.before != BeforeTransaction::not_told || keys.all_memberships) {
+        return;
+    }
+    if (event_id_before.empty()) {
+        membership.before = BeforeTransaction::no_membership;
+    } else {
+        membership.event_id_before = owned(text_key(event_id_before));
+        membership.before = BeforeTransaction::membership;
     }
 }
 

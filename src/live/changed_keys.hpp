@@ -36,9 +36,14 @@ struct NotedRoom {
     bool has_snapshots;  ///< that look found membership snapshots of the room
 };
 
+/// Which event stood in local_current_membership before this transaction, as the first change of the row told.
+enum class BeforeTransaction : std::uint8_t { not_told, no_membership, membership };
+
 struct NotedMembership {
     TextKey room_id;  // both together are the hash key
     TextKey user_id;
+    BeforeTransaction before;
+    TextKey event_id_before;
 };
 
 struct NotedEvent {
@@ -66,7 +71,10 @@ struct NotedKeys {
 NotedKeys& noted_keys(Oid namespace_oid);
 
 NotedRoom& note_room(NotedKeys& keys, std::string_view room_id);
-void note_membership(NotedKeys& keys, std::string_view room_id, std::string_view user_id);
+NotedMembership& note_membership(NotedKeys& keys, std::string_view room_id, std::string_view user_id);
+/// The same for a row of local_current_membership: empty when it was inserted, its event when that is replaced or gone.
+void note_local_membership(NotedKeys& keys, std::string_view room_id, std::string_view user_id,
+                           std::string_view event_id_before);
 NotedEvent& note_event(NotedKeys& keys, std::string_view event_id);
 
 /// True when something is noted that no `take_noted_keys` has taken.

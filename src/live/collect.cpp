@@ -309,10 +309,12 @@ void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_comple
     if (is_complete && is_unchanged(change)) {
         return;  // a backfill of `event_stream_ordering` (H78)
     }
-    for (const auto& row : {change.before, change.after}) {
-        if (row) {
-            note_membership(keys, row->text(room_id), row->text(user_id));
-        }
+    if (change.before) {
+        note_local_membership(keys, change.before->text(room_id), change.before->text(user_id),
+                              change.before->text(event_id));
+    }
+    if (change.after) {
+        note_local_membership(keys, change.after->text(room_id), change.after->text(user_id), {});
     }
 }
 

@@ -39,6 +39,16 @@ RoomChange room_change(const NotedRoom& room, bool distrust) {
     return change;
 }
 
+void add(Changes& changes, const NotedMembership& membership) {
+    const MembershipKey key{view(membership.room_id), view(membership.user_id)};
+    changes.memberships.push_back(key);
+    if (membership.before != BeforeTransaction::not_told) {
+        changes.before.emplace(key, membership.before == BeforeTransaction::membership
+                                        ? view(membership.event_id_before)
+                                        : std::string_view());
+    }
+}
+
 // Each key once; what is known of a room from several sides is put together.
 void merge(Changes& changes) {
     std::sort(changes.rooms.begin(), changes.rooms.end(),
@@ -153,9 +163,8 @@ Refreshed refresh_noted(const NotedKeys& keys) {
     Changes changes;
     for_each<NotedRoom>(keys.rooms,
                         [&](const NotedRoom& room) { changes.rooms.push_back(room_change(room, distrust)); });
-    for_each<NotedMembership>(keys.memberships, [&](const NotedMembership& membership) {
-        changes.memberships.push_back({view(membership.room_id), view(membership.user_id)});
-    });
+    for_each<NotedMembership>(keys.memberships,
+                              [&](const NotedMembership& membership) { add(changes, membership); });
     if (keys.unreadable) {
         return remove_everything(homeserver);
     }
@@ -248,7 +257,7 @@ Refreshed flush_room_now(const NotedKeys& keys, const NotedRoom& room) {
     changes.rooms.push_back(room_change(room, hints_are_distrusted()));
     for_each<NotedMembership>(keys.memberships, [&](const NotedMembership& membership) {
         if (view(membership.room_id) == view(room.room_id)) {
-            changes.memberships.push_back({view(membership.room_id), view(membership.user_id)});
+            add(changes, membership);
         }
     });
     return refresh(homeserver, std::move(changes));
