@@ -525,23 +525,28 @@ def test_the_triggers_are_replaced_meanwhile(
 # -- under load
 
 
-@pytest.mark.parametrize("rounds", [6, pytest.param(60, marks=pytest.mark.long)])
+@pytest.fixture
+def busy(cluster: Cluster) -> Iterator[str]:
+    yield create_homeserver(cluster, "busy")
+    cluster.drop_database("busy")
+
+
+@pytest.mark.parametrize("rounds", [6, pytest.param(30, marks=pytest.mark.long)])
 @pytest.mark.parametrize("writes_tables", [False, True], ids=["older homeserver", "newer homeserver"])
-def test_while_the_homeserver_writes(cluster: Cluster, writes_tables: bool, rounds: int) -> None:
+def test_while_the_homeserver_writes(cluster: Cluster, busy: str, writes_tables: bool, rounds: int) -> None:
     """H20, P14: both tables are filled from nothing, and every row is right; nobody meets a lasting error."""
-    name = create_homeserver(cluster, "busy")
     rooms = Rooms(6, shared=6, own=3)
-    with connect(cluster, name, options=UNWATCHED) as connection:
+    with connect(cluster, busy, options=UNWATCHED) as connection:
         prepare(connection, rooms)
-        play(lambda: connect(cluster, name, options=UNWATCHED), rooms, seed=3, transactions=60)
+        play(lambda: connect(cluster, busy, options=UNWATCHED), rooms, seed=3, transactions=60)
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         load = pool.submit(
-            play, lambda: connect(cluster, name), rooms, seed=4, stop=stop, writes_tables=writes_tables
+            play, lambda: connect(cluster, busy), rooms, seed=4, stop=stop, writes_tables=writes_tables
         )
         written = 0
         try:
-            with administrator(cluster, name) as connection:
+            with administrator(cluster, busy) as connection:
                 for number in range(rounds):
                     # what an administrator might do in between: it is absent, and never wrong
                     connection.execute("DELETE FROM sliding_sync_joined_rooms WHERE random() < 0.2")
@@ -556,5 +561,4 @@ def test_while_the_homeserver_writes(cluster: Cluster, writes_tables: bool, roun
     assert written > 50 and outcome.effective.total() > 20 * rounds
     assert not outcome.errors and not outcome.exhausted, outcome.examples
     assert outcome.retries.total() < outcome.committed.total()
-    assert_right(cluster, name)
-    cluster.drop_database(name)
+    assert_right(cluster, busy)

@@ -311,6 +311,10 @@ def test_history_survives_a_purge_of_the_room_s_past(tea_room: Database) -> None
     assert tea_room.check() == []
     tea_room.update(SNAPSHOTS, room_name="Coffee")
     assert tea_room.wrong_columns() == {(SNAPSHOTS, "room_name")}
+    # a backfill cannot know what Bob was banned from any more; of Anna, who is there, it does
+    nothing = {"room_type": None, "room_name": None, "is_encrypted": False, "has_known_state": False}
+    tea_room.update(SNAPSHOTS, **nothing)
+    assert {finding.key for finding in tea_room.check()} == {(ROOM, ANNA)}
 
 
 def test_last_leave_keeps_the_state_before_the_wipe(tea_room: Database) -> None:
@@ -336,6 +340,28 @@ def test_out_of_band_invite_is_its_stripped_state(database: Database) -> None:
     row |= {"membership_event_id": leave, "event_stream_ordering": database.ordering(leave)}
     database.write(SNAPSHOTS, row | {"membership": "leave", "sender": ANNA, "room_name": "anything"})
     assert database.check() == []
+
+
+def test_censored_invite_may_have_told_anything(tea_room: Database) -> None:
+    """From inside: current state, or what it told itself, or nothing, which a backfill reads now."""
+    invite = tea_room.do("invite", ROOM, CARL, ANNA, STRIPPED)
+    tea_room.update(JOINED_ROOMS, event_stream_ordering=tea_room.ordering(invite))
+    row = snapshot(CARL, invite, tea_room.ordering(invite), "invite", sender=ANNA, room_type="m.space")
+    from_inside = row | {"room_name": "Tea", "is_encrypted": True}
+    itself = row | {"room_name": "Far"}
+    nothing = row | {"room_type": None, "has_known_state": False}
+    for right in (from_inside, itself):
+        tea_room.write(SNAPSHOTS, right)
+        assert tea_room.check() == []
+    tea_room.write(SNAPSHOTS, nothing)
+    assert tea_room.check()
+    redaction = tea_room.do("redact", ROOM, ANNA, invite)
+    tea_room.update(JOINED_ROOMS, event_stream_ordering=tea_room.ordering(redaction))
+    assert tea_room.check() == []
+    tea_room.do("censor", invite)
+    for right in (from_inside, itself, nothing):
+        tea_room.write(SNAPSHOTS, right)
+        assert tea_room.check() == []
 
 
 def test_delta_chain_of_state_groups(tea_room: Database) -> None:

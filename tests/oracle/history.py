@@ -4,7 +4,8 @@ A snapshot says what the room was like when the membership was written, and stay
 that moment, so several values can be right. `alternatives` lists the sources that the row may come from; a
 row is right when one source explains all its columns. Sources:
 
-* *state group*: the state after the membership event (a backfill of a leave or a ban reads it);
+* *state group*: the state after the membership event (a backfill of a leave or a ban reads it; without one it does
+  not know);
 * *current state then*: as the delta stream tells it for the chunk in which the event entered current state.
   That is the state after the whole chunk; an event that left current state and came back has several;
 * *before the wipe*: the last local user's leave is not in the delta stream, the wipe of its chunk is;
@@ -22,7 +23,8 @@ How an event reads in a source:
 * censored: its content is gone, anything is right.
 
 Not recomputable, hence not checked: an out-of-band leave, and a leave without any source or from a room whose
-current state was gone already: both inherit the row that was there before.
+current state was gone already: both inherit the row that was there before. An invite or a knock that was censored:
+what it told is gone, and a backfill may have read it before or after.
 
 All this holds for what homeservers do: a chunk of events a transaction. Where a test puts several chunks into
 one transaction the row has the state after the last of them, which only `Watcher` can know.
@@ -53,9 +55,6 @@ Accepted = frozenset[ColumnValue] | None  # None: anything
 State = dict[str, str | None]  # type -> event; None: known to be absent; missing: nobody knows
 
 
-NO_STATE_GROUP = "no state group"
-
-
 @dataclass(frozen=True)
 class Alternative:
     source: str
@@ -76,9 +75,11 @@ class Alternative:
 
 def alternatives(picture: Picture, pair: Pair) -> list[Alternative]:
     """The sources of a stored membership's history; empty when it is not recomputable."""
-    sources = list(_Sources(picture, pair).find())
-    # That nobody can know is one answer; without any other to compare, whoever saw the moment may have written more.
-    return [] if [source.source for source in sources] == [NO_STATE_GROUP] else sources
+    sources = _Sources(picture, pair)
+    found = list(sources.find())
+    if found and sources.has_lost_its_state_group():
+        found.append(Alternative.exactly("no state group", UNKNOWN))
+    return found
 
 
 class _Sources:
@@ -95,20 +96,25 @@ class _Sources:
             if (delta.type, delta.state_key, delta.event_id) == (MEMBER, self._user_id, self._event.event_id)
         ]
 
+    def has_lost_its_state_group(self) -> bool:
+        """A purge takes the state group of a leave, and with it all that a backfill could read."""
+        event_id, membership = self._membership
+        return membership not in ("join", "invite", "knock") and event_id not in self._picture.event_groups
+
     def find(self) -> Iterator[Alternative]:
         in_state = (
             self._entered
             or self._picture.current_member((self._room_id, self._user_id)) == self._event.event_id
         )
         if self._membership.membership in ("invite", "knock"):
+            if self._is_censored():
+                return
             yield from self._stripped()
         if is_out_of_band(self._picture, self._event.event_id) and not in_state:
             return
         if not in_state and self._inherits():
             return
         yield from self._state_group()
-        if self._membership.membership in ("leave", "ban") and self._event.event_id not in self._picture.event_groups:
-            yield Alternative.exactly(NO_STATE_GROUP, UNKNOWN)
         for stream_id in self._entered:
             yield self._of_state("current state then", self._state_at(stream_id), stream_id)
         if not in_state and (wiped := self._wiped_at()) is not None:
@@ -116,13 +122,15 @@ class _Sources:
         if self._membership.membership == "join":
             yield self._later()
 
+    def _is_censored(self) -> bool:
+        redactions = self._picture.redactions.get(self._event.event_id, [])
+        return any(redaction.have_censored for redaction in redactions)
+
     # -- sources
 
     def _stripped(self) -> Iterator[Alternative]:
         event_id = self._event.event_id
         stored = self._picture.json.get(event_id)
-        if any(redaction.have_censored for redaction in self._picture.redactions.get(event_id, [])):
-            return
         if (
             stored is None
             or self._picture.redactions.get(event_id)
