@@ -32,8 +32,11 @@ const char* word(UnwatchedReason reason) noexcept {
 void write(const Unwatched& change, Oid owner) {
     static Statement hold(
         "hold_unwatched",
-        sql_text("SELECT FROM sliding_sync.unwatched_writes u WHERE u.schema_name %= $1 AND u.reason %= $2 "
-                 "ORDER BY u.write_id LIMIT 1 FOR KEY SHARE SKIP LOCKED",
+        // a lock would be gone after the commit, and catch_up(), looking at an earlier moment, would take the row away
+        // without having seen the changes: from a new version it gets 40001
+        sql_text("UPDATE sliding_sync.unwatched_writes u SET noted_at = u.noted_at WHERE u.write_id %= ANY "
+                 "(ARRAY(SELECT w.write_id FROM sliding_sync.unwatched_writes w WHERE w.schema_name %= $1 "
+                 "AND w.reason %= $2 ORDER BY w.write_id LIMIT 1 FOR UPDATE SKIP LOCKED))",
                  ""),
         {TEXTOID, TEXTOID});
     static Statement insert("insert_unwatched",

@@ -20,8 +20,8 @@ void note_unwatched(Relation table, UnwatchedReason reason);
 
 [[nodiscard]] bool has_unwatched() noexcept;
 
-/// Before commit: leaves a row in sliding_sync.unwatched_writes, or a share lock on the one that is there already, for
-/// catch_up() must not take that one away before this transaction's changes can be seen. What fails costs a WARNING.
+/// Before commit: leaves a row in sliding_sync.unwatched_writes, or a new version of one that is there already, for
+/// catch_up() must not take that one away before it can see this transaction's changes. What fails costs a WARNING.
 void write_unwatched();
 
 void forget_unwatched() noexcept;
