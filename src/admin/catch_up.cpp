@@ -13,30 +13,32 @@ namespace sliding_sync {
 
 namespace {
 
-// Bounds the memory; what is left is found by the next pass.
+// Bounds the memory; the next pass goes on behind the last key.
 constexpr std::int64_t keys_per_pass = 50'000;
 
+using Key = std::pair<std::string, std::string>;  ///< room and user; no user: the room's own row
+
 struct StaleKeys {
-    std::vector<std::pair<std::string, std::string>> keys;  ///< room and user; no user: the room's own row
+    std::vector<Key> keys;
     bool of_rooms = false;
 };
 
 // Not kept and not planned for key look-ups: these are passes over whole tables.
-StaleKeys stale(const Homeserver& homeserver, const std::string& text, bool of_rooms) {
+StaleKeys stale(const Homeserver& homeserver, const Key& after, const std::string& text, bool of_rooms) {
     StaleKeys found{{}, of_rooms};
     const WriteAs reader(homeserver.schema.derived_owner);
     const SpiConnection connection;
-    const Rows rows =
-        query_once(sql_text(text, homeserver.schema.name), {INT8OID}, Arguments().number(keys_per_pass));
+    const Rows rows = query_once(sql_text(text, homeserver.schema.name), {INT8OID, TEXTOID, TEXTOID},
+                                 Arguments().number(keys_per_pass).text(after.first).text(after.second));
     for (std::size_t i = 0; i < rows.count; ++i) {
         found.keys.emplace_back(rows[i][0].text(), of_rooms ? std::string_view() : rows[i][1].text());
     }
     return found;
 }
 
-StaleKeys stale_rooms(const Homeserver& homeserver) {
+StaleKeys stale_rooms(const Homeserver& homeserver, const Key& after) {
     return stale(
-        homeserver,
+        homeserver, after,
         "SELECT r.room_id FROM %S.rooms r LEFT JOIN %S.sliding_sync_joined_rooms j "
         "ON j.room_id %= r.room_id CROSS JOIN LATERAL (SELECT (SELECT e.stream_ordering "
         "FROM %S.events e WHERE e.room_id %= r.room_id AND NOT e.outlier "
@@ -49,12 +51,13 @@ StaleKeys stale_rooms(const Homeserver& homeserver) {
             "ON x.event_id %= c.event_id WHERE c.room_id %= r.room_id AND c.state_key %= '' "
             "AND c.type %= ANY (" +
             relevant_types_array() +
-            ")) ELSE newest.latest IS DISTINCT FROM j.event_stream_ordering END LIMIT $1",
+            ")) ELSE newest.latest IS DISTINCT FROM j.event_stream_ordering END AND r.room_id %> $2 "
+            "AND $3 IS NOT NULL ORDER BY r.room_id LIMIT $1",
         true);
 }
 
-StaleKeys stale_memberships(const Homeserver& homeserver) {
-    return stale(homeserver,
+StaleKeys stale_memberships(const Homeserver& homeserver, const Key& after) {
+    return stale(homeserver, after,
                  "SELECT COALESCE(l.room_id, m.room_id), COALESCE(l.user_id, m.user_id) "
                  "FROM %S.local_current_membership l FULL JOIN %S.sliding_sync_membership_snapshots m "
                  "ON m.room_id %= l.room_id AND m.user_id %= l.user_id "
@@ -66,7 +69,9 @@ StaleKeys stale_memberships(const Homeserver& homeserver) {
                  "ELSE m.room_id IS NOT NULL OR EXISTS "
                  "(SELECT FROM %S.events e JOIN %S.rooms r ON r.room_id %= e.room_id "
                  "WHERE e.event_id %= l.event_id AND e.room_id %= l.room_id AND e.type %= 'm.room.member' "
-                 "AND e.stream_ordering IS NOT NULL) END LIMIT $1",
+                 "AND e.stream_ordering IS NOT NULL) END "
+                 "AND (COALESCE(l.room_id, m.room_id), COALESCE(l.user_id, m.user_id)) %> ($2, $3) "
+                 "ORDER BY 1, 2 LIMIT $1",
                  false);
 }
 
@@ -106,12 +111,13 @@ Refreshed remove(Homeserver& homeserver, const StaleKeys& stale) {
     return removed;
 }
 
-// Pass after pass, until one finds nothing or can do nothing about what it finds.
+// Pass after pass to the last key: one that nothing can be done about stands in no other's way.
 template <typename Find>
 std::int64_t settle(Homeserver& homeserver, CatchUpMode mode, CaughtUp& result, Find find) {
     std::int64_t count = 0;
+    Key after;
     while (true) {
-        const StaleKeys found = find(homeserver);
+        const StaleKeys found = find(homeserver, after);
         if (found.keys.empty()) {
             return count;
         }
@@ -121,9 +127,10 @@ std::int64_t settle(Homeserver& homeserver, CatchUpMode mode, CaughtUp& result, 
         count += static_cast<std::int64_t>(found.keys.size());
         result.rows_written += static_cast<std::int64_t>(done.rows_written);
         result.set_aside += static_cast<std::int64_t>(done.failed);
-        if (found.keys.size() < static_cast<std::size_t>(keys_per_pass) || done.rows_written == 0) {
+        if (found.keys.size() < static_cast<std::size_t>(keys_per_pass)) {
             return count;
         }
+        after = found.keys.back();
     }
 }
 

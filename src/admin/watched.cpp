@@ -52,6 +52,9 @@ Watched read_watched(const std::string& schema) {
         "read_watched",
         sql_text("SELECT w.complete_at IS NOT NULL, w.triggers %<> sliding_sync.trigger_fingerprint($1) "
                  "OR EXISTS (SELECT FROM sliding_sync.unwatched_writes u WHERE u.schema_name %= $1) "
+                 // as long as they are off, nobody knows what is going on
+                 "OR EXISTS (SELECT FROM sliding_sync.triggers t WHERE t.schema_name %= $1 "
+                 "AND t.state %<> ALL (ARRAY['always','origin'])) "
                  "FROM sliding_sync.watched w WHERE w.schema_name %= $1",
                  ""),
         {TEXTOID});

@@ -9,7 +9,8 @@ namespace sliding_sync {
 struct Watched {
     bool is_known = false;     ///< there is a mark at all
     bool is_complete = false;  ///< a backfill or verify of everything was finished
-    bool has_gap = true;  ///< triggers were made, dropped, disabled or enabled, or writes noted without them
+    /// Triggers were made, dropped, disabled or enabled, or are missing or disabled now, or writes noted without them.
+    bool has_gap = true;
 };
 
 [[nodiscard]] Watched read_watched(const std::string& schema);
