@@ -34,6 +34,7 @@ class Shape:
     # Events of versions 1 and 2 carry their ids. Of all others a homeserver makes the id out of the event's hash, and would
     # not believe ours: version 2 where a real homeserver shall read them.
     room_version: str = "10"
+    talk: float = 1.0  # share of the messages: memberships alone fill disks more slowly
 
     def numbers(self) -> dict[str, int]:
         rooms = max(40, round(20_000 * self.scale))
@@ -41,6 +42,7 @@ class Shape:
         large = min(50_000, max(500, round(50_000 * self.scale)))
         return {
             "seed": self.seed,
+            "talk_permille": round(1000 * self.talk),
             "our_rooms": rooms - far,
             "far_rooms": far,
             "large_members": large,

@@ -37,7 +37,7 @@ CREATE UNLOGGED TABLE plan_room AS
 SELECT *, local + members AS arrivals, 12 + 2 * (local + members) AS finish, joined + leavers AS locals,
        (1 - start) / (13 + 2 * (local + members)) AS pace,
        CASE WHEN is_remote THEN remote_user(n, 0) ELSE local_user(n, 0) END AS creator,
-       floor(29 * (local + members) / 42.0 * -ln(1 - rnd(n, 12)) + rnd(n, 13))::bigint AS messages
+       floor(29 * talk_permille() / 1000.0 * (local + members) / 42.0 * -ln(1 - rnd(n, 12)) + rnd(n, 13))::bigint AS messages
 FROM (
     SELECT *, leavers - CASE WHEN is_gone THEN joined_first ELSE 0 END AS local,
            CASE WHEN is_gone THEN 0 ELSE joined_first END AS joined
