@@ -61,7 +61,7 @@ void add_state(Arguments& arguments, const std::vector<Row>& rows) {
 
 Arguments joined_room_arguments(const std::vector<rules::JoinedRoom>& rows) {
     using Row = rules::JoinedRoom;
-    Arguments arguments;
+    Arguments arguments(rows.size());
     add_texts(arguments, rows, [](const Row& row) { return OptionalText(row.room_id); });
     add_numbers(arguments, rows, [](const Row& row) { return OptionalNumber(row.event_stream_ordering); });
     add_numbers(arguments, rows, [](const Row& row) { return row.bump_stamp; });
@@ -71,7 +71,7 @@ Arguments joined_room_arguments(const std::vector<rules::JoinedRoom>& rows) {
 
 Arguments membership_arguments(const std::vector<rules::MembershipSnapshot>& rows) {
     using Row = rules::MembershipSnapshot;
-    Arguments arguments;
+    Arguments arguments(rows.size());
     add_texts(arguments, rows, [](const Row& row) { return OptionalText(row.room_id); });
     add_texts(arguments, rows, [](const Row& row) { return OptionalText(row.user_id); });
     add_texts(arguments, rows, [](const Row& row) { return OptionalText(row.sender); });
@@ -85,31 +85,36 @@ Arguments membership_arguments(const std::vector<rules::MembershipSnapshot>& row
     return arguments;
 }
 
-constexpr std::string_view joined_room_rows =
-    "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
-    "pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)) v(room_id, event_stream_ordering, "
-    "bump_stamp, room_type, room_name, is_encrypted, tombstone_successor_room_id)";
-
 constexpr std::string_view joined_room_columns = "room_id, event_stream_ordering, bump_stamp, room_type, "
                                                  "room_name, is_encrypted, tombstone_successor_room_id";
 
-constexpr std::string_view membership_rows =
-    "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), "
-    "pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), "
-    "pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), "
-    "pg_catalog.unnest($13)) v(room_id, user_id, sender, membership_event_id, membership, forgotten, "
-    "event_stream_ordering, event_instance_name, has_known_state, room_type, room_name, is_encrypted, "
-    "tombstone_successor_room_id)";
+const ParameterRows joined_room_rows{"v",
+                                     {{"room_id", TEXTOID},
+                                      {"event_stream_ordering", INT8OID},
+                                      {"bump_stamp", INT8OID},
+                                      {"room_type", TEXTOID},
+                                      {"room_name", TEXTOID},
+                                      {"is_encrypted", BOOLOID},
+                                      {"tombstone_successor_room_id", TEXTOID}}};
 
 constexpr std::string_view membership_columns =
     "room_id, user_id, sender, membership_event_id, membership, forgotten, event_stream_ordering, "
     "event_instance_name, has_known_state, room_type, room_name, is_encrypted, tombstone_successor_room_id";
 
-const std::vector<Oid> joined_room_types{TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
-                                         TEXTARRAYOID, BOOLARRAYOID, TEXTARRAYOID};
-const std::vector<Oid> membership_types{TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-                                        INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TEXTARRAYOID,
-                                        TEXTARRAYOID, BOOLARRAYOID, TEXTARRAYOID};
+const ParameterRows membership_rows{"v",
+                                    {{"room_id", TEXTOID},
+                                     {"user_id", TEXTOID},
+                                     {"sender", TEXTOID},
+                                     {"membership_event_id", TEXTOID},
+                                     {"membership", TEXTOID},
+                                     {"forgotten", INT8OID},
+                                     {"event_stream_ordering", INT8OID},
+                                     {"event_instance_name", TEXTOID},
+                                     {"has_known_state", BOOLOID},
+                                     {"room_type", TEXTOID},
+                                     {"room_name", TEXTOID},
+                                     {"is_encrypted", BOOLOID},
+                                     {"tombstone_successor_room_id", TEXTOID}}};
 
 // Keys of `rows` that `inserted` (the key columns of a RETURNING list) does not hold.
 template <typename Key, typename Row, typename KeyOf>
@@ -187,47 +192,38 @@ Apply::Apply(const HomeserverSchema& s)
                           "FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= $1",
                           s.name),
                  {TEXTOID, INT8OID, INT8OID}),
-      insert_joined_rooms_(
-          "insert_joined_rooms",
-          sql_text("INSERT INTO %S.sliding_sync_joined_rooms (" + std::string(joined_room_columns) +
-                       ") SELECT " + std::string(joined_room_columns) + " FROM " +
-                       std::string(joined_room_rows) + " ON CONFLICT (room_id) DO NOTHING RETURNING room_id",
-                   s.name),
-          joined_room_types),
-      update_joined_rooms_(
-          "update_joined_rooms",
-          sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
-                   "event_stream_ordering = v.event_stream_ordering, bump_stamp = v.bump_stamp, "
-                   "room_type = v.room_type, room_name = v.room_name, "
-                   "is_encrypted = v.is_encrypted, "
-                   "tombstone_successor_room_id = v.tombstone_successor_room_id FROM " +
-                       std::string(joined_room_rows) + " WHERE j.room_id %= v.room_id",
-                   s.name),
-          joined_room_types),
+      insert_joined_rooms_("insert_joined_rooms",
+                           "INSERT INTO %S.sliding_sync_joined_rooms (" + std::string(joined_room_columns) +
+                               ") SELECT " + std::string(joined_room_columns) +
+                               " FROM {rows} ON CONFLICT (room_id) DO NOTHING RETURNING room_id",
+                           s.name, joined_room_rows),
+      update_joined_rooms_("update_joined_rooms",
+                           "UPDATE %S.sliding_sync_joined_rooms j SET "
+                           "event_stream_ordering = v.event_stream_ordering, bump_stamp = v.bump_stamp, "
+                           "room_type = v.room_type, room_name = v.room_name, is_encrypted = v.is_encrypted, "
+                           "tombstone_successor_room_id = v.tombstone_successor_room_id FROM {rows} "
+                           "WHERE j.room_id %= v.room_id",
+                           s.name, joined_room_rows),
       remove_joined_rooms_(
           "remove_joined_rooms",
           sql_text("DELETE FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1)", s.name),
           {TEXTARRAYOID}),
-      insert_memberships_(
-          "insert_memberships",
-          sql_text("INSERT INTO %S.sliding_sync_membership_snapshots (" + std::string(membership_columns) +
-                       ") SELECT " + std::string(membership_columns) + " FROM " +
-                       std::string(membership_rows) +
-                       " ON CONFLICT (room_id, user_id) DO NOTHING RETURNING room_id, user_id",
-                   s.name),
-          membership_types),
-      update_memberships_(
-          "update_memberships",
-          sql_text("UPDATE %S.sliding_sync_membership_snapshots m SET sender = v.sender, "
-                   "membership_event_id = v.membership_event_id, membership = v.membership, "
-                   "forgotten = v.forgotten, event_stream_ordering = v.event_stream_ordering, "
-                   "event_instance_name = v.event_instance_name, has_known_state = v.has_known_state, "
-                   "room_type = v.room_type, room_name = v.room_name, is_encrypted = v.is_encrypted, "
-                   "tombstone_successor_room_id = v.tombstone_successor_room_id FROM " +
-                       std::string(membership_rows) +
-                       " WHERE m.room_id %= v.room_id AND m.user_id %= v.user_id",
-                   s.name),
-          membership_types, Indexes::of_membership_keys),
+      insert_memberships_("insert_memberships",
+                          "INSERT INTO %S.sliding_sync_membership_snapshots (" +
+                              std::string(membership_columns) + ") SELECT " +
+                              std::string(membership_columns) +
+                              " FROM {rows} ON CONFLICT (room_id, user_id) DO NOTHING "
+                              "RETURNING room_id, user_id",
+                          s.name, membership_rows),
+      update_memberships_("update_memberships",
+                          "UPDATE %S.sliding_sync_membership_snapshots m SET sender = v.sender, "
+                          "membership_event_id = v.membership_event_id, membership = v.membership, "
+                          "forgotten = v.forgotten, event_stream_ordering = v.event_stream_ordering, "
+                          "event_instance_name = v.event_instance_name, has_known_state = v.has_known_state, "
+                          "room_type = v.room_type, room_name = v.room_name, is_encrypted = v.is_encrypted, "
+                          "tombstone_successor_room_id = v.tombstone_successor_room_id FROM {rows} "
+                          "WHERE m.room_id %= v.room_id AND m.user_id %= v.user_id",
+                          s.name, membership_rows, {}, Indexes::of_membership_keys),
       remove_memberships_(
           "remove_memberships",
           sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m "

@@ -90,11 +90,11 @@ private:
     Statement raise_many_;
     Statement existing_joined_rooms_;
     Statement is_raised_;
-    Statement insert_joined_rooms_;
-    Statement update_joined_rooms_;
+    RowsStatement insert_joined_rooms_;
+    RowsStatement update_joined_rooms_;
     Statement remove_joined_rooms_;
-    Statement insert_memberships_;
-    Statement update_memberships_;
+    RowsStatement insert_memberships_;
+    RowsStatement update_memberships_;
     Statement remove_memberships_;
     Statement await_joined_rooms_;
     Statement await_memberships_;

@@ -1,5 +1,9 @@
 #include "derive/fact_sql.hpp"
 
+extern "C" {
+#include "catalog/pg_type.h"
+}
+
 namespace sliding_sync {
 
 namespace {
@@ -22,6 +26,21 @@ MembershipKeyColumns::MembershipKeyColumns(std::span<const MembershipKey> keys) 
         room_ids.push_back(key.room_id);
         user_ids.push_back(key.user_id);
     }
+}
+
+const ParameterRows& room_keys() {
+    static const ParameterRows rows{"k", {{"room_id", TEXTOID}}};
+    return rows;
+}
+
+const ParameterRows& membership_key_rows() {
+    static const ParameterRows rows{"k", {{"room_id", TEXTOID}, {"user_id", TEXTOID}}};
+    return rows;
+}
+
+const ParameterRows& event_keys() {
+    static const ParameterRows rows{"k", {{"event_id", TEXTOID}}};
+    return rows;
 }
 
 const std::string& relevant_types_array() {

@@ -3,7 +3,7 @@
 
 #include <map>
 
-#include "derive/sql_text.hpp"
+#include "derive/parameter_rows.hpp"
 #include "rules/event_types.hpp"
 #include "server/catalog.hpp"
 #include "server/spi.hpp"
@@ -19,6 +19,11 @@ struct MembershipKey {
 
 /// The event that stood in local_current_membership before the transaction, where that is known; empty: none.
 using MembershipsBefore = std::map<MembershipKey, std::string_view>;
+
+/// Keys as the parameters of a statement, with the alias `k`.
+[[nodiscard]] const ParameterRows& room_keys();
+[[nodiscard]] const ParameterRows& membership_key_rows();
+[[nodiscard]] const ParameterRows& event_keys();
 
 /// The keys as the two array parameters of a statement.
 struct MembershipKeyColumns {

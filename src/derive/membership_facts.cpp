@@ -36,9 +36,6 @@ std::optional<rules::MembershipSnapshot> read_snapshot(const MembershipKey& key,
     return row;
 }
 
-constexpr std::string_view membership_keys =
-    "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, user_id, n)";
-
 // OFFSET 0: rows are locked as they come, so they must come in the order of the keys.
 constexpr std::string_view keys_without_snapshot =
     "(SELECT k.room_id, k.user_id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
@@ -48,7 +45,7 @@ constexpr std::string_view keys_without_snapshot =
 // The member type is a parameter, and not part of the text, lest the plan take the index on members of a room, which
 // is only good for small rooms, instead of the unique one on (room_id, type, state_key).
 Arguments key_arguments(const MembershipKeyColumns& columns) {
-    Arguments arguments;
+    Arguments arguments(columns.room_ids.size());
     arguments.texts(columns.room_ids).texts(columns.user_ids).text("m.room.member");
     return arguments;
 }
@@ -91,32 +88,30 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                        {TEXTOID}),
       memberships_(
           "memberships",
-          sql_text(
-              "SELECT k.n, r.room_id IS NOT NULL, l.event_id, l.membership, "
-              // an event of another room, type or user is none of this membership (H52)
-              "(e.room_id %= k.room_id AND e.type %= 'm.room.member' "
-              "AND COALESCE(e.state_key, rm.user_id, k.user_id) %= k.user_id), "
-              "e.stream_ordering, e.sender, rm.sender, e.instance_name, e.outlier, "
-              "rm.forgotten, rm.event_id IS NOT NULL, c.event_id IS NOT NULL, m.xmin, " +
-                  std::string(snapshot_columns) + " FROM " + std::string(membership_keys) +
-                  " LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
-                  "LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= "
-                  "k.user_id "
-                  "LEFT JOIN %S.events e ON e.event_id %= l.event_id "
-                  "LEFT JOIN %S.room_memberships rm ON rm.event_id %= l.event_id "
-                  "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= $3 "
-                  "AND c.state_key %= k.user_id AND c.event_id %= l.event_id "
-                  "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id AND m.user_id "
-                  "%= k.user_id",
-              s.name),
-          {TEXTARRAYOID, TEXTARRAYOID, TEXTOID}, Indexes::of_membership_keys),
+
+          "SELECT k.n, r.room_id IS NOT NULL, l.event_id, l.membership, "
+          // an event of another room, type or user is none of this membership (H52)
+          "(e.room_id %= k.room_id AND e.type %= 'm.room.member' "
+          "AND COALESCE(e.state_key, rm.user_id, k.user_id) %= k.user_id), "
+          "e.stream_ordering, e.sender, rm.sender, e.instance_name, e.outlier, "
+          "rm.forgotten, rm.event_id IS NOT NULL, c.event_id IS NOT NULL, m.xmin, " +
+              std::string(snapshot_columns) + " FROM " +
+              "{rows} LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
+              "LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= "
+              "k.user_id "
+              "LEFT JOIN %S.events e ON e.event_id %= l.event_id "
+              "LEFT JOIN %S.room_memberships rm ON rm.event_id %= l.event_id "
+              "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= $3 "
+              "AND c.state_key %= k.user_id AND c.event_id %= l.event_id "
+              "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id AND m.user_id "
+              "%= k.user_id",
+          s.name, membership_key_rows(), {TEXTOID}, Indexes::of_membership_keys),
       details_("membership_details",
-               sql_text("SELECT k.n, j.json, j.internal_metadata, " + may_be_redacted(s, "e") +
-                            " FROM pg_catalog.unnest($1) WITH ORDINALITY k(event_id, n) "
-                            "JOIN %S.events e ON e.event_id %= k.event_id "
-                            "LEFT JOIN %S.event_json j ON j.event_id %= k.event_id",
-                        s.name),
-               {TEXTARRAYOID}),
+               "SELECT k.n, j.json, j.internal_metadata, " + may_be_redacted(s, "e") +
+                   " FROM {rows} "
+                   "JOIN %S.events e ON e.event_id %= k.event_id "
+                   "LEFT JOIN %S.event_json j ON j.event_id %= k.event_id",
+               s.name, event_keys()),
       rooms_with_state_("rooms_with_state",
                         sql_text("SELECT k.room_id FROM pg_catalog.unnest($1) k(room_id) WHERE EXISTS "
                                  "(SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id)",
@@ -124,16 +119,14 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                         {TEXTARRAYOID}),
       memberships_before_(
           "memberships_before",
-          sql_text("SELECT k.n, l.event_id, c.event_id, " + std::string(snapshot_columns) + " FROM " +
-                       std::string(membership_keys) +
-                       " LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= "
-                       "k.user_id "
-                       "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= $3 "
-                       "AND c.state_key %= k.user_id "
-                       "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id "
-                       "AND m.user_id %= k.user_id",
-                   s.name),
-          {TEXTARRAYOID, TEXTARRAYOID, TEXTOID}, Indexes::of_membership_keys),
+          "SELECT k.n, l.event_id, c.event_id, " + std::string(snapshot_columns) + " FROM " +
+              "{rows} LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= "
+              "k.user_id "
+              "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= $3 "
+              "AND c.state_key %= k.user_id "
+              "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id "
+              "AND m.user_id %= k.user_id",
+          s.name, membership_key_rows(), {TEXTOID}, Indexes::of_membership_keys),
       earlier_invites_(
           "earlier_invites",
           sql_text("SELECT k.n, x.event_id, x.room_id, x.sender, x.stream_ordering, x.membership, x.json "
@@ -258,7 +251,7 @@ void MembershipFacts::read_details(std::span<StoredMembership> memberships) {
     if (event_ids.empty()) {
         return;
     }
-    const Rows rows = details_.run(Arguments().texts(event_ids));
+    const Rows rows = details_.run(Arguments(event_ids.size()).texts(event_ids));
     std::vector<RedactionCandidate> candidates;
     std::vector<std::size_t> doubtful;
     for (std::size_t i = 0; i < rows.count; ++i) {

@@ -59,10 +59,10 @@ private:
     Statement lock_forgotten_;
     Statement exist_;
     Statement event_reference_;
-    Statement memberships_;
-    Statement details_;
+    RowsStatement memberships_;
+    RowsStatement details_;
     Statement rooms_with_state_;
-    Statement memberships_before_;
+    RowsStatement memberships_before_;
     Statement earlier_invites_;
 };
 

@@ -39,45 +39,41 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
                       "($1))",
                       s.name),
              {TEXTARRAYOID}),
-      joined_rooms_(
-          "joined_rooms",
-          sql_text("SELECT k.n, r.room_id IS NOT NULL, j.xmin, j.event_stream_ordering, j.bump_stamp, "
-                   "j.room_type, j.room_name, j.is_encrypted, j.tombstone_successor_room_id "
-                   "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
-                   "LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
-                   "LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= k.room_id",
-                   s.name),
-          {TEXTARRAYOID}),
+      joined_rooms_("joined_rooms",
+                    "SELECT k.n, r.room_id IS NOT NULL, j.xmin, j.event_stream_ordering, j.bump_stamp, "
+                    "j.room_type, j.room_name, j.is_encrypted, j.tombstone_successor_room_id "
+                    "FROM {rows} "
+                    "LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
+                    "LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= k.room_id",
+                    s.name, room_keys()),
       orderings_(
           "orderings",
-          sql_text(
-              "SELECT k.n, "
+
+          "SELECT k.n, "
+          "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= k.room_id AND NOT e.outlier "
+          "AND e.stream_ordering IS NOT NULL AND NOT " +
+              is_rejected(s, "e") +
+              " ORDER BY e.stream_ordering DESC LIMIT 1), "
               "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= k.room_id AND NOT e.outlier "
-              "AND e.stream_ordering IS NOT NULL AND NOT " +
-                  is_rejected(s, "e") +
-                  " ORDER BY e.stream_ordering DESC LIMIT 1), "
-                  "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= k.room_id AND NOT e.outlier "
-                  "AND e.stream_ordering %> 0 AND e.type %= ANY (" +
-                  bump_types_array() + ") AND NOT " + is_rejected(s, "e") +
-                  " ORDER BY e.stream_ordering DESC LIMIT 1) "
-                  "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n)",
-              s.name),
-          {TEXTARRAYOID}),
+              "AND e.stream_ordering %> 0 AND e.type %= ANY (" +
+              bump_types_array() + ") AND NOT " + is_rejected(s, "e") +
+              " ORDER BY e.stream_ordering DESC LIMIT 1) "
+              "FROM {rows}",
+          s.name, room_keys()),
       current_state_(
           "current_state",
           // OFFSET 0 pins the order: from the four keys to their events, never through all events of the room
-          sql_text(
-              "SELECT " + state_event_columns(s) +
-                  " FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
-                  "CROSS JOIN LATERAL (SELECT c.event_id, c.type, c.room_id FROM %S.current_state_events c "
-                  "WHERE c.room_id %= k.room_id AND c.state_key %= '' AND c.type %= ANY (" +
-                  relevant_types_array() +
-                  ") OFFSET 0) c CROSS JOIN LATERAL (SELECT * FROM %S.events e WHERE e.event_id %= "
-                  "c.event_id "
-                  "OFFSET 0) e JOIN %S.event_json j ON j.event_id %= c.event_id "
-                  "WHERE e.room_id %= c.room_id AND e.type %= c.type",
-              s.name),
-          {TEXTARRAYOID}),
+
+          "SELECT " + state_event_columns(s) +
+              " FROM {rows} "
+              "CROSS JOIN LATERAL (SELECT c.event_id, c.type, c.room_id FROM %S.current_state_events c "
+              "WHERE c.room_id %= k.room_id AND c.state_key %= '' AND c.type %= ANY (" +
+              relevant_types_array() +
+              ") OFFSET 0) c CROSS JOIN LATERAL (SELECT * FROM %S.events e WHERE e.event_id %= "
+              "c.event_id "
+              "OFFSET 0) e JOIN %S.event_json j ON j.event_id %= c.event_id "
+              "WHERE e.room_id %= c.room_id AND e.type %= c.type",
+          s.name, room_keys()),
       current_state_ids_(
           "current_state_ids",
           sql_text("SELECT k.n, c.type, c.event_id "
@@ -135,7 +131,7 @@ bool RoomFacts::exist_by_now(std::span<const std::string_view> room_ids) {
 
 std::vector<StoredRoom> RoomFacts::joined_rooms(std::span<const std::string_view> room_ids) {
     std::vector<StoredRoom> result(room_ids.size());
-    const Rows rows = joined_rooms_.run(Arguments().texts(room_ids));
+    const Rows rows = joined_rooms_.run(Arguments(room_ids.size()).texts(room_ids));
     for (std::size_t i = 0; i < rows.count; ++i) {
         const auto row = rows[i];
         const std::size_t n = position(row[0]);
@@ -157,7 +153,7 @@ std::vector<StoredRoom> RoomFacts::joined_rooms(std::span<const std::string_view
 
 std::vector<Orderings> RoomFacts::orderings(std::span<const std::string_view> room_ids) {
     std::vector<Orderings> result(room_ids.size());
-    const Rows rows = orderings_.run(Arguments().texts(room_ids));
+    const Rows rows = orderings_.run(Arguments(room_ids.size()).texts(room_ids));
     for (std::size_t i = 0; i < rows.count; ++i) {
         const auto row = rows[i];
         result[position(row[0])] = {row[1].optional_number(), row[2].optional_number()};
@@ -194,7 +190,8 @@ std::vector<RoomFacts::ReadEvent> RoomFacts::read_events(Rows rows) {
 
 std::vector<rules::StateEvents> RoomFacts::current_state(std::span<const std::string_view> room_ids) {
     std::vector<rules::StateEvents> result(room_ids.size());
-    for (const ReadEvent& read : read_events(current_state_.run(Arguments().texts(room_ids)))) {
+    for (const ReadEvent& read :
+         read_events(current_state_.run(Arguments(room_ids.size()).texts(room_ids)))) {
         result[read.position][static_cast<std::size_t>(read.kind)] = read.event;
     }
     return result;

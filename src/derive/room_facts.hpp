@@ -80,9 +80,9 @@ private:
     Statement lock_;
     Statement lock_inputs_;
     Statement exist_;
-    Statement joined_rooms_;
-    Statement orderings_;
-    Statement current_state_;
+    RowsStatement joined_rooms_;
+    RowsStatement orderings_;
+    RowsStatement current_state_;
     Statement current_state_ids_;
     Statement new_state_ids_;
     Statement visible_before_;

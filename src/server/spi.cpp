@@ -292,35 +292,50 @@ Arguments& Arguments::boolean(bool value) {
     return *this;
 }
 
+void Arguments::add(Datum value, bool is_null) {
+    values_.push_back(value);
+    nulls_.push_back(is_null ? 'n' : ' ');
+}
+
 Arguments& Arguments::texts(std::span<const std::string_view> values) {
-    values_.push_back(array_datum<std::string_view>(
+    if (is_single_row_) {
+        return text(values.front());
+    }
+    add(array_datum<std::string_view>(
         values, TEXTOID, [](const std::string_view& value) { return text_datum(value); },
         [](const std::string_view&) { return false; }));
-    nulls_.push_back(' ');
     return *this;
 }
 
 Arguments& Arguments::texts(std::span<const std::optional<std::string_view>> values) {
-    values_.push_back(array_datum<std::optional<std::string_view>>(
+    if (is_single_row_) {
+        const std::optional<std::string_view>& value = values.front();
+        add(value ? call_pg([&] { return text_datum(*value); }) : Datum{0}, !value);
+        return *this;
+    }
+    add(array_datum<std::optional<std::string_view>>(
         values, TEXTOID, [](const std::optional<std::string_view>& value) { return text_datum(*value); },
         [](const std::optional<std::string_view>& value) { return !value.has_value(); }));
-    nulls_.push_back(' ');
     return *this;
 }
 
 Arguments& Arguments::numbers(std::span<const std::optional<std::int64_t>> values) {
-    values_.push_back(array_datum<std::optional<std::int64_t>>(
+    if (is_single_row_) {
+        return number(values.front());
+    }
+    add(array_datum<std::optional<std::int64_t>>(
         values, INT8OID, [](const std::optional<std::int64_t>& value) { return Int64GetDatum(*value); },
         [](const std::optional<std::int64_t>& value) { return !value.has_value(); }));
-    nulls_.push_back(' ');
     return *this;
 }
 
 Arguments& Arguments::booleans(std::span<const bool> values) {
-    values_.push_back(array_datum<bool>(
+    if (is_single_row_) {
+        return boolean(values.front());
+    }
+    add(array_datum<bool>(
         values, BOOLOID, [](const bool& value) { return BoolGetDatum(value); },
         [](const bool&) { return false; }));
-    nulls_.push_back(' ');
     return *this;
 }
 

@@ -56,6 +56,14 @@ private:
 /// Parameters of one execution, in order. Built inside an open SpiConnection, whose memory they use.
 class Arguments {
 public:
+    Arguments() = default;
+    /// For a statement over so many rows: of a single one, columns are passed as plain values and not as arrays.
+    explicit Arguments(std::size_t rows) : is_single_row_(rows == 1) {}
+
+    [[nodiscard]] bool is_single_row() const noexcept {
+        return is_single_row_;
+    }
+
     Arguments& text(std::string_view value);
     Arguments& optional_text(const std::optional<std::string>& value);
     Arguments& number(std::optional<std::int64_t> value);
@@ -69,8 +77,11 @@ public:
 private:
     friend class Statement;
     friend Rows query_once(const std::string& sql, const std::vector<Oid>& types, const Arguments& arguments);
+    void add(Datum value, bool is_null = false);
+
     std::vector<Datum> values_;
     std::vector<char> nulls_;
+    bool is_single_row_ = false;
 };
 
 /// Which rows a statement sees.
