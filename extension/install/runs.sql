@@ -51,7 +51,7 @@ CREATE TABLE sliding_sync.watched (
 );
 COMMENT ON TABLE sliding_sync.watched IS 'since when a homeserver''s tables have not changed without the triggers';
 COMMENT ON COLUMN sliding_sync.watched.triggers IS 'sliding_sync.trigger_fingerprint() at that moment';
-COMMENT ON COLUMN sliding_sync.watched.complete_at IS 'when a backfill of both tables, or a clean verify of everything, was finished';
+COMMENT ON COLUMN sliding_sync.watched.complete_at IS 'when a backfill of everything was finished';
 COMMENT ON COLUMN sliding_sync.watched.caught_up_at IS 'when no stale row was left';
 
 CREATE TABLE sliding_sync.unwatched_writes (

@@ -112,7 +112,7 @@ COMMENT ON COLUMN sliding_sync.status.trigger_state IS
     'the worst of sliding_sync.triggers: missing, disabled, replica, origin or always';
 COMMENT ON COLUMN sliding_sync.status.joined_rooms_estimate IS 'as of the last ANALYZE; NULL: never analyzed';
 COMMENT ON COLUMN sliding_sync.status.membership_snapshots_estimate IS 'as of the last ANALYZE; NULL: never analyzed';
-COMMENT ON COLUMN sliding_sync.status.unfinished_run IS 'backfill() goes on with it';
+COMMENT ON COLUMN sliding_sync.status.unfinished_run IS 'the next call of backfill() for the same rooms goes on with it';
 
 --
 -- progress: one row for each table of a backfill that is not finished
@@ -154,7 +154,7 @@ CREATE VIEW sliding_sync.progress AS
         last.position_user;
 COMMENT ON VIEW sliding_sync.progress IS 'one row for each table of a backfill that is not finished';
 COMMENT ON COLUMN sliding_sync.progress.phase IS
-    'waiting: not begun; working: a session is at it; interrupted: none is, and the next call of backfill() goes on; done: the run has more tables to do';
+    'waiting: not begun; working: a session is at it; interrupted: none is, and the next call of backfill() for the same rooms goes on; done: the run has more tables to do';
 COMMENT ON COLUMN sliding_sync.progress.items_done IS 'rooms, or memberships';
 COMMENT ON COLUMN sliding_sync.progress.items_total IS 'estimate';
 COMMENT ON COLUMN sliding_sync.progress.set_aside IS 'keys that went into quarantine';
