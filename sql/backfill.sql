@@ -273,7 +273,7 @@ TABLE watched;
 -- begun, not finished
 CALL sliding_sync.backfill('backfill', batch_size => 1, max_duration => '1 us');
 TABLE watched;
--- switched again in the middle of a run: nothing is noted
+-- switched again before the run goes on: it begins anew
 ALTER TABLE events DISABLE TRIGGER "A_sliding_sync";
 ALTER TABLE events ENABLE TRIGGER "A_sliding_sync";
 CALL sliding_sync.backfill('backfill') \gset

@@ -10,7 +10,7 @@ struct AttachedHomeserver {
     Oid namespace_oid = InvalidOid;
 };
 
-/// The one in this schema, or the only attached one. Raises 42P01 when there is none, 42702 when several are meant.
+/// The one in this schema, or the only attached one. Raises 42P01 when there is none, 42P09 when several are meant.
 [[nodiscard]] AttachedHomeserver attached_homeserver(const std::optional<std::string>& schema);
 
 }  // namespace sliding_sync

@@ -99,13 +99,13 @@ private:
     }
 
     std::int64_t begin() {
-        const Run run = open_run(options_.scope, homeserver().schema.name, options_.restart);
-        // Rows that were changed without the triggers until now are looked at by this run; what comes later counts.
-        if (run.is_new && options_.scope.is_everything()) {
-            const Watched watched = read_watched(options_.scope.schema);
-            if (!watched.is_known || watched.has_gap) {
-                begin_watching(options_.scope.schema);
-            }
+        // Rows that were changed without the triggers until now are looked at by a new run; one that has looked at some
+        // of them before would not do.
+        const Watched watched = read_watched(options_.scope.schema);
+        const bool has_gap = options_.scope.is_everything() && (!watched.is_known || watched.has_gap);
+        const Run run = open_run(options_.scope, homeserver().schema.name, options_.restart || has_gap);
+        if (has_gap) {
+            begin_watching(options_.scope.schema);
         }
         procedure_.commit();
         return run.id;

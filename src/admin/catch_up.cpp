@@ -44,14 +44,19 @@ StaleKeys stale_rooms(const Homeserver& homeserver, const Key& after) {
         "FROM %S.events e WHERE e.room_id %= r.room_id AND NOT e.outlier "
         "AND e.stream_ordering IS NOT NULL AND NOT " +
             is_rejected(homeserver.schema, "e") +
-            " ORDER BY e.stream_ordering DESC LIMIT 1) AS latest OFFSET 0) newest "
+            " ORDER BY e.stream_ordering DESC LIMIT 1) AS latest, CASE WHEN j.room_id IS NOT NULL THEN "
+            "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= r.room_id AND NOT e.outlier "
+            "AND e.stream_ordering %> 0 AND e.type %= ANY (" +
+            bump_types_array() + ") AND NOT " + is_rejected(homeserver.schema, "e") +
+            " ORDER BY e.stream_ordering DESC LIMIT 1) END AS bump OFFSET 0) newest "
             "WHERE CASE WHEN j.room_id IS NULL THEN newest.latest IS NOT NULL AND EXISTS (SELECT FROM "
             "%S.current_state_events c JOIN %S.events e ON e.event_id %= c.event_id "
             "AND e.room_id %= c.room_id AND e.type %= c.type JOIN %S.event_json x "
             "ON x.event_id %= c.event_id WHERE c.room_id %= r.room_id AND c.state_key %= '' "
             "AND c.type %= ANY (" +
             relevant_types_array() +
-            ")) ELSE newest.latest IS DISTINCT FROM j.event_stream_ordering END AND r.room_id %> $2 "
+            ")) ELSE newest.latest IS DISTINCT FROM j.event_stream_ordering "
+            "OR newest.bump IS DISTINCT FROM j.bump_stamp END AND r.room_id %> $2 "
             "AND $3 IS NOT NULL ORDER BY r.room_id LIMIT $1",
         true);
 }

@@ -1,6 +1,8 @@
 #include "admin/repair_quarantine.hpp"
 
+#include "admin/watched.hpp"
 #include "derive/refresh.hpp"
+#include "server/transaction.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -17,6 +19,7 @@ struct Key {
 };
 
 std::vector<Key> keys_in_quarantine() {
+    const WriteAs reader(bookkeeper());
     const SpiConnection connection;
     const Rows rows = query_once(
         "SELECT DISTINCT q.schema_name, q.room_id, q.user_id FROM sliding_sync.quarantine q "
@@ -30,11 +33,13 @@ std::vector<Key> keys_in_quarantine() {
 }
 
 std::int64_t count_in_quarantine() {
+    const WriteAs reader(bookkeeper());
     const SpiConnection connection;
     return query_once("SELECT pg_catalog.count(*) FROM sliding_sync.quarantine")[0][0].number;
 }
 
 void take_out(const Key& key) {
+    const WriteAs writer(bookkeeper());
     const SpiConnection connection;
     run_once("DELETE FROM sliding_sync.quarantine q WHERE q.schema_name OPERATOR(pg_catalog.=) " +
              quoted_literal(key.schema) + " AND q.room_id OPERATOR(pg_catalog.=) " +

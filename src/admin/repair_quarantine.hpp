@@ -11,8 +11,8 @@ struct Repaired {
 };
 
 /// Refreshes every key in sliding_sync.quarantine as if all of its facts had changed, and takes out those that went
-/// through. A look-up that failed names no key: it stays until a verify has looked at all rows. Runs as the caller,
-/// who needs DELETE on the table; the rows are written as the owner of the derived tables.
+/// through. A look-up that failed names no key: its note stays until a backfill has looked at all rows. Reads and writes
+/// as the owners of the tables concerned; the caller needs no rights on them.
 Repaired repair_quarantine();
 
 }  // namespace sliding_sync

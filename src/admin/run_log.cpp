@@ -104,6 +104,9 @@ Run open_run(const RunScope& scope, const std::string& quoted_schema, bool resta
             return {open[0][0].number, false};
         }
     }
+    run_once(sql_text("DELETE FROM sliding_sync.runs r WHERE r.finished_at %< (pg_catalog.now() %- "
+                      "'90 days'::pg_catalog.interval)",
+                      ""));
     const std::int64_t run = query_once("INSERT INTO sliding_sync.runs (schema_name, what, first_room, "
                                         "last_room) VALUES ($1, $2, $3, $4) RETURNING run_id",
                                         types, arguments())[0][0]
@@ -193,10 +196,32 @@ bool finish_run(std::int64_t run) {
                                      "AND r.finished_at IS NULL",
                                      ""),
                             {INT8OID});
+    // A run over everything has done what others have left, and looked at what a failed look-up could not name.
+    static Statement finish_parts(
+        "finish_parts",
+        sql_text(
+            "UPDATE sliding_sync.runs r SET finished_at = pg_catalog.clock_timestamp() "
+            "FROM sliding_sync.runs x WHERE x.run_id %= $1 AND x.what %= 'both' AND x.first_room IS NULL "
+            "AND x.last_room IS NULL AND r.schema_name %= x.schema_name AND r.finished_at IS NULL "
+            "AND r.started_at %< x.started_at",
+            ""),
+        {INT8OID});
+    static Statement forget_lookups(
+        "forget_lookups",
+        sql_text("DELETE FROM sliding_sync.quarantine q USING sliding_sync.runs x WHERE x.run_id %= $1 "
+                 "AND x.what %= 'both' AND x.first_room IS NULL AND x.last_room IS NULL "
+                 "AND q.schema_name %= x.schema_name AND q.table_name %= '' AND q.noted_at %< x.started_at",
+                 ""),
+        {INT8OID});
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
     finish.run(Arguments().number(run));
-    return finish.processed() > 0;
+    const bool is_first = finish.processed() > 0;
+    if (is_first) {
+        finish_parts.run(Arguments().number(run));
+        forget_lookups.run(Arguments().number(run));
+    }
+    return is_first;
 }
 
 }  // namespace sliding_sync

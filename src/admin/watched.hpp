@@ -8,7 +8,7 @@ namespace sliding_sync {
 /// What may have escaped the triggers since both tables were known to be right.
 struct Watched {
     bool is_known = false;     ///< there is a mark at all
-    bool is_complete = false;  ///< a backfill or verify of everything was finished
+    bool is_complete = false;  ///< a backfill of everything was finished
     /// Triggers were made, dropped, disabled or enabled, or are missing or disabled now, or writes noted without them.
     bool has_gap = true;
 };

@@ -70,7 +70,6 @@ struct MembershipFacts {
 
     bool in_current_state = false;        ///< current state's member event of this user is event_id
     bool room_has_current_state = false;  ///< current_state_events has any row of the room
-    /// It had one before this transaction, or this transaction brought some.
     /// Asked only when the room has none now: it had some before this transaction, or this transaction brought some.
     bool room_had_current_state = false;
 
