@@ -242,6 +242,42 @@ UPDATE sliding_sync_membership_snapshots SET room_name = 'Second' WHERE room_id 
 SELECT * FROM found WHERE room = '!w';
 
 --
+-- What is right, though today's tables tell something else
+--
+
+-- a name whose content was censored, after a purge of history even without a trace of the redaction
+SELECT create_room('!v8', '@anna:hs.test', name => 'Censored') \gset
+SELECT join('!v8', '@bert:hs.test') \gset
+SELECT event_id AS censored FROM current_state_events WHERE room_id = '!v8' AND type = 'm.room.name' \gset
+SELECT rename('!v8', '@anna:hs.test', 'New') \gset
+SELECT redact('!v8', '@anna:hs.test', :'censored') \gset
+SELECT censor(:'censored') \gset
+SELECT * FROM found WHERE room = '!v8';
+DELETE FROM redactions WHERE redacts = :'censored';
+SELECT * FROM found WHERE room = '!v8';
+-- ... or whose event is gone
+BEGIN;
+DELETE FROM event_json WHERE event_id = :'censored';
+SELECT * FROM found WHERE room = '!v8';
+ROLLBACK;
+-- an out-of-band invite that was part of a joined room's state, which the homeserver has left since
+SELECT remote_invite('!v9', '@bert:hs.test', '@boss:remote.test') \gset
+SELECT remote_join('!v9', '@anna:hs.test', '{@boss:remote.test}', 'm.room.create', '', '{}', 'm.room.name', '',
+                   '{"name": "Real"}') \gset
+SELECT leave('!v9', '@anna:hs.test') \gset
+SELECT membership, known, name FROM snapshots WHERE room = '!v9' AND who = '@bert';
+SELECT * FROM found WHERE room = '!v9';
+-- a leave that inherited what the invite claimed, from a room that had never said so
+SELECT create_room('!va', '@anna:hs.test', name => 'Said') \gset
+SELECT leave('!va', '@anna:hs.test') \gset
+SELECT remote_invite('!va', '@bert:hs.test', '@boss:remote.test', format('[%s, %s]', stripped('m.room.create', '{}'),
+    stripped('m.room.name', '{"name": "Claimed"}'))) \gset
+SELECT leave('!va', '@bert:hs.test') \gset
+SELECT membership, known, name FROM snapshots WHERE room = '!va' AND who = '@bert';
+SELECT * FROM found WHERE room = '!va';
+TABLE repaired;
+
+--
 -- source_conflict: the homeserver's own tables disagree
 --
 

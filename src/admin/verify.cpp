@@ -14,6 +14,11 @@ namespace {
 
 constexpr std::int64_t keys_per_slice = 500;
 
+// What an invite says of a room is the inviter's word, not the room's.
+bool tells_of_an_invite(rules::SnapshotSource source) noexcept {
+    return source == rules::SnapshotSource::stripped_state || source == rules::SnapshotSource::earlier_invite;
+}
+
 class Verification {
 public:
     Verification(const VerifyOptions& options, const std::function<void(const VerifiedSlice&)>& report)
@@ -179,17 +184,39 @@ private:
         std::sort(distinct.begin(), distinct.end());
         distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
         const std::vector<RoomPast> pasts = homeserver_.street->pasts.of(distinct);
+        std::vector<const MembershipComparison*> unexplained;
         for (const MembershipComparison* membership : doubtful) {
             const auto at = std::lower_bound(distinct.begin(), distinct.end(), membership->key.room_id);
             const RoomPast& past = pasts[static_cast<std::size_t>(at - distinct.begin())];
-            const bool is_possible = !past.is_complete ||
-                                     membership->source == rules::SnapshotSource::stripped_state ||
+            const bool is_possible = !past.is_complete || tells_of_an_invite(membership->source) ||
                                      past.explains(membership->stored->state);
-            add_history_findings(found.findings, *membership,
+            if (is_possible) {
+                add_history_findings(found.findings, *membership, FindingReason::history_unverifiable);
+            } else {
+                unexplained.push_back(membership);
+            }
+        }
+        judge_unexplained(found, unexplained);
+    }
+
+    // A leave may have inherited what an invite before it told.
+    void judge_unexplained(VerifiedSlice& found,
+                           const std::vector<const MembershipComparison*>& memberships) {
+        std::vector<MembershipKey> keys;
+        std::vector<std::string_view> event_ids;
+        for (const MembershipComparison* membership : memberships) {
+            keys.push_back(membership->key);
+            event_ids.push_back(membership->stored->membership_event_id);
+        }
+        const auto invites = homeserver_.street->memberships.earlier_invites(keys, event_ids);
+        for (std::size_t i = 0; i < keys.size(); ++i) {
+            const bool is_leave = memberships[i]->source == rules::SnapshotSource::state_group;
+            const bool is_possible = is_leave && !invites[i].membership.empty();
+            add_history_findings(found.findings, *memberships[i],
                                  is_possible ? FindingReason::history_unverifiable
                                              : FindingReason::history_impossible);
             if (!is_possible) {
-                found.impossible.emplace_back(membership->key.room_id, membership->key.user_id);
+                found.impossible.emplace_back(keys[i].room_id, keys[i].user_id);
             }
         }
     }

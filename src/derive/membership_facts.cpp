@@ -42,6 +42,14 @@ constexpr std::string_view keys_without_snapshot =
     "k(room_id, user_id) WHERE NOT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m "
     "WHERE m.room_id %= k.room_id AND m.user_id %= k.user_id) OFFSET 0) k";
 
+// Whether the event `e` ever was in current state, or, where nobody keeps that, whether the homeserver ever was in the
+// room.
+std::string may_have_been_in_state(const HomeserverSchema& s) {
+    return s.has_state_changes ? "%S.current_state_delta_stream d WHERE d.room_id %= e.room_id "
+                                 "AND d.stream_id %>= e.stream_ordering AND d.event_id %= e.event_id"
+                               : "%S.events o WHERE o.room_id %= e.room_id AND NOT o.outlier";
+}
+
 // The member type is a parameter, and not part of the text, lest the plan take the index on members of a room, which
 // is only good for small rooms, instead of the unique one on (room_id, type, state_key).
 Arguments key_arguments(const MembershipKeyColumns& columns) {
@@ -117,6 +125,13 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                                  "(SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id)",
                                  s.name),
                         {TEXTARRAYOID}),
+      been_in_state_("been_in_state",
+                     sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1) "
+                              // a scalar, so that nothing but a look into an index can answer
+                              "AND (SELECT 1 FROM " +
+                                  may_have_been_in_state(s) + " LIMIT 1) IS NOT NULL",
+                              s.name),
+                     {TEXTARRAYOID}),
       memberships_before_(
           "memberships_before",
           "SELECT k.n, l.event_id, c.event_id, " + std::string(snapshot_columns) + " FROM " +
@@ -230,6 +245,7 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
         for (StoredMembership& membership : result) {
             membership.facts.previous = membership.row;
         }
+        read_been_in_state(result);
     }
     return result;
 }
@@ -271,6 +287,26 @@ void MembershipFacts::read_details(std::span<StoredMembership> memberships) {
     const std::vector<bool> verdicts = redacted_.of(candidates);
     for (std::size_t i = 0; i < doubtful.size(); ++i) {
         memberships[doubtful[i]].facts.redacted = verdicts[i];
+    }
+}
+
+// Asked of invites and knocks from outside only, and not while a homeserver waits.
+void MembershipFacts::read_been_in_state(std::vector<StoredMembership>& memberships) {
+    std::vector<std::string_view> asked;
+    for (const StoredMembership& membership : memberships) {
+        const rules::MembershipFacts& facts = membership.facts;
+        if (facts.outlier && !facts.in_current_state &&
+            (facts.membership == "invite" || facts.membership == "knock")) {
+            asked.push_back(facts.event_id);
+        }
+    }
+    if (asked.empty()) {
+        return;
+    }
+    const auto found = first_column(been_in_state_.run(Arguments().texts(asked)));
+    const std::set<std::string_view> in_state(found.begin(), found.end());
+    for (StoredMembership& membership : memberships) {
+        membership.facts.may_have_been_in_state = in_state.contains(membership.facts.event_id);
     }
 }
 

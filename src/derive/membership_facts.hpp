@@ -49,6 +49,7 @@ private:
     std::set<std::string> rooms_with_state(const std::set<std::string>& room_ids, View view);
     void read_rooms_with_state(std::vector<StoredMembership>& memberships);
     void read_details(std::span<StoredMembership> memberships);
+    void read_been_in_state(std::vector<StoredMembership>& memberships);
     void read_before(std::span<const MembershipKey> keys, const MembershipsBefore& before,
                      std::vector<StoredMembership>& memberships);
 
@@ -62,6 +63,7 @@ private:
     RowsStatement memberships_;
     RowsStatement details_;
     Statement rooms_with_state_;
+    Statement been_in_state_;
     RowsStatement memberships_before_;
     Statement earlier_invites_;
 };

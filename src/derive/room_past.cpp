@@ -9,20 +9,29 @@ namespace sliding_sync {
 namespace {
 
 template <typename Column>
-bool any_told(const std::vector<rules::RoomState>& told, const Column& value,
+bool any_told(const RoomPast& past, rules::StateKind kind, const Column& value,
               Column rules::RoomState::*column) {
-    return value == Column{} || std::any_of(told.begin(), told.end(), [&](const rules::RoomState& state) {
-               return state.*column == value;
-           });
+    return value == Column{} || past.is_lost[static_cast<std::size_t>(kind)] ||
+           std::any_of(past.told.begin(), past.told.end(),
+                       [&](const rules::RoomState& state) { return state.*column == value; });
+}
+
+// Redacted content is pruned some time later, and a purge of history may take the redaction away after that. Only a
+// room's creation always says what it said.
+bool may_have_lost_its_content(rules::StateKind kind, bool was_redacted, const rules::RoomState& state) {
+    return state == rules::RoomState{} && (kind != rules::StateKind::create || was_redacted);
 }
 
 }  // namespace
 
 bool RoomPast::explains(const rules::RoomState& state) const {
-    return any_told(told, state.room_type, &rules::RoomState::room_type) &&
-           any_told(told, state.room_name, &rules::RoomState::room_name) &&
-           any_told(told, state.is_encrypted, &rules::RoomState::is_encrypted) &&
-           any_told(told, state.tombstone_successor_room_id, &rules::RoomState::tombstone_successor_room_id);
+    using rules::RoomState;
+    using rules::StateKind;
+    return any_told(*this, StateKind::create, state.room_type, &RoomState::room_type) &&
+           any_told(*this, StateKind::name, state.room_name, &RoomState::room_name) &&
+           any_told(*this, StateKind::encryption, state.is_encrypted, &RoomState::is_encrypted) &&
+           any_told(*this, StateKind::tombstone, state.tombstone_successor_room_id,
+                    &RoomState::tombstone_successor_room_id);
 }
 
 RoomPasts::RoomPasts(const HomeserverSchema& s, RoomFacts& rooms)
@@ -47,6 +56,7 @@ std::vector<RoomPast> RoomPasts::of(std::span<const std::string_view> room_ids) 
     const Rows rows = changes_.run(Arguments().texts(room_ids));
     std::vector<std::string_view> rooms;
     std::vector<std::size_t> places;
+    std::vector<rules::StateKind> kinds;
     std::vector<StateEventIds> ids;
     for (std::size_t i = 0; i < rows.count; ++i) {
         const auto kind = rules::state_kind(rows[i][1].text());
@@ -59,17 +69,23 @@ std::vector<RoomPast> RoomPasts::of(std::span<const std::string_view> room_ids) 
         one[static_cast<std::size_t>(*kind)] = rows[i][2].text();
         rooms.push_back(room_ids[room]);
         places.push_back(room);
+        kinds.push_back(*kind);
         ids.push_back(one);
     }
     std::vector<rules::StateEvents> events = rooms_.events(rooms, ids);
     for (std::size_t i = 0; i < events.size(); ++i) {
-        for (auto& event : events[i]) {
-            if (event) {
-                event->redacted = false;
-                event->rejected = false;
-            }
+        RoomPast& past = result[places[i]];
+        bool& is_lost = past.is_lost[static_cast<std::size_t>(kinds[i])];
+        auto& event = events[i][static_cast<std::size_t>(kinds[i])];
+        if (!event) {
+            is_lost = true;
+            continue;
         }
-        result[places[i]].told.push_back(rules::derive_room_state(events[i]));
+        const bool was_redacted = event->redacted;
+        event->redacted = false;
+        event->rejected = false;
+        past.told.push_back(rules::derive_room_state(events[i]));
+        is_lost = is_lost || may_have_lost_its_content(kinds[i], was_redacted, past.told.back());
     }
     return result;
 }

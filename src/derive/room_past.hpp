@@ -9,8 +9,10 @@ namespace sliding_sync {
 struct RoomPast {
     bool is_complete = false;  ///< it begins with the room's creation
     std::vector<rules::RoomState> told;
+    /// By StateKind: one of the events is gone, or its content may have been, so that it may have told anything.
+    std::array<bool, rules::state_kind_count> is_lost{};
 
-    /// True when some event has given each of these columns, or it is empty.
+    /// True when some event has given each of these columns, or may have, or it is empty.
     [[nodiscard]] bool explains(const rules::RoomState& state) const;
 };
 

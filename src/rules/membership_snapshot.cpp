@@ -55,8 +55,11 @@ SnapshotSource source_of_recall(const MembershipFacts& facts) {
     const bool same = facts.previous && facts.previous->membership_event_id == facts.event_id;
     const bool believed = same && facts.occasion == Occasion::recall;
     if (brings_stripped_state(facts.membership) && !facts.in_current_state && is_out_of_band(facts)) {
-        // redacted since: what it said then is history (D24)
-        return believed && facts.redacted ? SnapshotSource::keep : SnapshotSource::stripped_state;
+        // It may have been in current state once, and have taken the room's state (O13); redacted since, what it said then
+        // is history (D24).
+        const bool is_history =
+            believed && (facts.redacted || (facts.may_have_been_in_state && facts.previous->has_known_state));
+        return is_history ? SnapshotSource::keep : SnapshotSource::stripped_state;
     }
     if (believed && facts.previous->has_known_state) {
         return SnapshotSource::keep;

@@ -68,7 +68,9 @@ struct MembershipFacts {
     std::string internal_metadata;
     std::optional<std::int32_t> forgotten;  ///< room_memberships.forgotten of the event
 
-    bool in_current_state = false;        ///< current state's member event of this user is event_id
+    bool in_current_state = false;  ///< current state's member event of this user is event_id
+    /// Of a recalled invite or knock that came out of band and is not in current state: whether it may have been once.
+    bool may_have_been_in_state = false;
     bool room_has_current_state = false;  ///< current_state_events has any row of the room
     /// Asked only when the room has none now: it had some before this transaction, or this transaction brought some.
     bool room_had_current_state = false;
