@@ -253,10 +253,10 @@ SELECT rename('!v8', '@anna:hs.test', 'New') \gset
 SELECT redact('!v8', '@anna:hs.test', :'censored') \gset
 SELECT censor(:'censored') \gset
 SELECT * FROM found WHERE room = '!v8';
+BEGIN;
 DELETE FROM redactions WHERE redacts = :'censored';
 SELECT * FROM found WHERE room = '!v8';
 -- ... or whose event is gone
-BEGIN;
 DELETE FROM event_json WHERE event_id = :'censored';
 SELECT * FROM found WHERE room = '!v8';
 ROLLBACK;

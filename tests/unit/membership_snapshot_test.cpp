@@ -453,45 +453,20 @@ TEST(SnapshotSourceLater, OutOfBandLeave) {
     }
 }
 
-/// An out-of-band membership of which there is a row.
-MembershipFacts recalled_facts(std::string membership) {
-    auto result = out_of_band_facts(std::move(membership));
-    result.occasion = Occasion::recall;
-    result.previous = previous_snapshot();
-    result.previous->membership_event_id = result.event_id;
-    return result;
-}
-
 // O13: it may have been part of current state, and have taken the room's
-TEST(SnapshotSourceRecall, OutOfBandInviteToARoomThatTheHomeserverWasIn) {
-    for (const char* membership : invite_like) {
-        auto input = recalled_facts(membership);
-        EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
+TEST(SnapshotSourceLater, OutOfBandInviteThatMayHaveBeenInCurrentState) {
+    for (const auto* membership : invite_like) {
+        auto input = asked(Occasion::recall, out_of_band_facts(membership));
         input.may_have_been_in_state = true;
-        EXPECT_EQ(snapshot_source(input), SnapshotSource::keep);
-        input.previous->has_known_state = false;
         EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
-        input.previous.reset();
+        input.previous = stored_snapshot(true);
+        EXPECT_EQ(snapshot_source(input), SnapshotSource::keep);
+        EXPECT_EQ(snapshot_source(asked(Occasion::rewrite, input)), SnapshotSource::stripped_state);
+        input.previous = stored_snapshot(false);
+        EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
+        input.previous = previous_snapshot();  // of another membership
         EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
     }
-}
-
-TEST(SnapshotSourceRecall, RowOfAnotherMembershipIsNotBelieved) {
-    auto input = recalled_facts("invite");
-    input.may_have_been_in_state = true;
-    input.previous->membership_event_id = "$other";
-    EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
-    input = recalled_facts("invite");
-    input.may_have_been_in_state = true;
-    input.occasion = Occasion::rewrite;
-    EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
-}
-
-// D24
-TEST(SnapshotSourceRecall, RedactedInviteKeepsWhatItSaid) {
-    auto input = recalled_facts("invite");
-    input.redacted = true;
-    EXPECT_EQ(snapshot_source(input), SnapshotSource::keep);
 }
 
 // ---- derive_membership_snapshot ----
