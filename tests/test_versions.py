@@ -156,12 +156,31 @@ def check_restart_after_a_last_leave(world: World, connection: Connection) -> No
 
 @pytest.mark.long
 def test_downgrade_with_the_triggers_switched_off(blank: str, cluster: Cluster) -> None:
-    """What nobody keeps goes stale, and the oracle sees it."""
+    """What nobody keeps goes stale, and the oracle sees it; catch_up() finds every stale row and mends it."""
     with neglected_database(cluster, NEW, OLD) as (database, names), cluster.connect(database) as connection:
         findings = check(connection)
         for table in writers.TABLES:
             columns = {finding.column for finding in findings if finding.table == table}
             assert columns >= {ROW, "event_stream_ordering", "room_name"}, drift(connection, dict(names))
+
+        had_gap, rooms, memberships, set_aside = _catch_up(connection)
+        assert had_gap and rooms and memberships and not set_aside
+        assert drift(connection, dict(names)) == []
+        assert _catch_up(connection) == (False, 0, 0, 0)
+
+        before = row_versions(connection)
+        with Synapse(NEW, cluster, database, configuration=CONFIGURATION) as synapse:
+            synapse.wait_for_background_updates()
+            assert row_versions(connection) == before, "the start-up check rewrote rows"
+            assert_nothing_failed(synapse)
+
+
+def _catch_up(connection: Connection) -> tuple[bool, int, int, int]:
+    row = connection.execute(
+        "SELECT had_gap, joined_rooms, memberships, set_aside FROM sliding_sync.catch_up()"
+    ).fetchone()
+    assert row
+    return row
 
 
 # -- from a version that is older than the tables
