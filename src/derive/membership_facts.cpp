@@ -80,7 +80,8 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                       sql_text("SELECT FROM " + std::string(keys_without_snapshot) +
                                    " JOIN %S.local_current_membership l ON l.room_id %= k.room_id "
                                    "AND l.user_id %= k.user_id JOIN %S.room_memberships rm "
-                                   "ON rm.event_id %= l.event_id FOR SHARE OF rm",
+                                   "ON rm.event_id %= l.event_id WHERE l.membership %<> ALL "
+                                   "(ARRAY['join','invite','knock']) FOR SHARE OF rm",
                                s.name),
                       {TEXTARRAYOID, TEXTARRAYOID}, Indexes::of_membership_keys),
       exist_("snapshots_exist",

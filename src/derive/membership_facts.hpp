@@ -31,8 +31,8 @@ public:
     /// Locks the stored rows in the order of the (sorted) keys. Needed before reading at READ COMMITTED only.
     void lock(std::span<const MembershipKey> keys);
 
-    /// Keeps what the snapshots of memberships without one would be made from until the end of the transaction: the
-    /// membership and whether it is forgotten.
+    /// Of memberships without a snapshot: keeps the membership until the end of the transaction, and whether it is
+    /// forgotten where that alone would not make a change derive a row (joins, invites and knocks get one in any case).
     void lock_inputs(std::span<const MembershipKey> keys);
 
     /// Whether one of them has a snapshot by now, even if this transaction does not see it.

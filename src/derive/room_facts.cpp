@@ -26,14 +26,16 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
                      "ORDER BY j.room_id FOR NO KEY UPDATE",
                      s.name),
             {TEXTARRAYOID}),
-      lock_inputs_("lock_room_inputs",
-                   sql_text("SELECT c.room_id FROM %S.current_state_events c WHERE c.room_id %= ANY ($1) "
-                            "AND c.state_key %= '' AND c.type %= ANY (" +
-                                relevant_types_array() +
-                                ") AND NOT EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j "
-                                "WHERE j.room_id %= c.room_id) ORDER BY c.room_id, c.type FOR SHARE OF c",
-                            s.name),
-                   {TEXTARRAYOID}),
+      lock_inputs_(
+          "lock_room_inputs",
+          // OFFSET 0: rows are locked as they come, so they must come in the order of the rooms
+          sql_text("SELECT FROM (SELECT k.room_id FROM pg_catalog.unnest($1) k(room_id) WHERE NOT "
+                   "EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= k.room_id) "
+                   "OFFSET 0) k CROSS JOIN LATERAL (SELECT 1 FROM %S.current_state_events c "
+                   "WHERE c.room_id %= k.room_id AND c.state_key %= '' AND c.type %= ANY (" +
+                       relevant_types_array() + ") ORDER BY c.type LIMIT 1 FOR SHARE OF c) c",
+                   s.name),
+          {TEXTARRAYOID}),
       exist_("joined_rooms_exist",
              sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY "
                       "($1))",

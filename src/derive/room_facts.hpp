@@ -29,8 +29,9 @@ public:
     /// Locks the stored rows in the order of the (sorted) keys. Needed before reading at READ COMMITTED only.
     void lock(std::span<const std::string_view> room_ids);
 
-    /// Keeps what the rows of rooms without one would be made from until the end of the transaction: their relevant
-    /// current state. (Orderings are kept by the foreign key, a row that exists by its own lock.)
+    /// Of rooms without a row: keeps one of the state events that there must be for a row until the end of the
+    /// transaction. Who leaves no room for a row has to take that one away, and waits; who changes anything else wants a
+    /// row, and meets ours. (Orderings are kept by the foreign key, a row that exists by its own lock.)
     void lock_inputs(std::span<const std::string_view> room_ids);
 
     /// Whether one of them has a row by now, even if this transaction does not see it.
