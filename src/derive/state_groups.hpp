@@ -20,10 +20,18 @@ public:
     std::vector<std::optional<StateEventIds>> after(std::span<const std::string_view> event_ids);
 
 private:
+    struct Group;
+    using Groups = std::unordered_map<std::int64_t, Group>;
+
+    void read_chains(Groups& groups, std::vector<std::optional<std::int64_t>> ids);
+    void read_state(Groups& groups);
+    static void complete(Groups& groups, std::int64_t id);
+
     bool is_here_;
     Statement groups_of_events_;
-    Statement chains_;
-    Statement relevant_state_;
+    Statement predecessors_;
+    Statement state_of_differences_;
+    Statement state_of_roots_;
 };
 
 }  // namespace sliding_sync
