@@ -99,6 +99,7 @@ private:
     }
 
     std::int64_t begin() {
+        lock_runs();
         // Rows that were changed without the triggers until now are looked at by a new run; one that has looked at some
         // of them before would not do.
         const Watched watched = read_watched(options_.scope.schema);

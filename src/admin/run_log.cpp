@@ -77,11 +77,15 @@ What parse_what(const std::string& text) {
                 "Use joined_rooms, memberships or both.");
 }
 
+void lock_runs() {
+    const WriteAs writer(bookkeeper());
+    const SpiConnection connection;
+    run_once("LOCK TABLE sliding_sync.runs IN SHARE ROW EXCLUSIVE MODE");
+}
+
 Run open_run(const RunScope& scope, const std::string& quoted_schema, bool restart) {
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
-    // sessions that start together share one run
-    run_once("LOCK TABLE sliding_sync.runs IN SHARE ROW EXCLUSIVE MODE");
     const std::vector<Oid> types(4, TEXTOID);
     const auto arguments = [&] {
         return Arguments()

@@ -29,6 +29,9 @@ struct Run {
     bool is_new = false;
 };
 
+/// Sessions that start together come in here one after the other, until the transaction ends, and share one run.
+void lock_runs();
+
 /// The unfinished run of this scope, or a new one, split into ranges of about as many rooms each.
 [[nodiscard]] Run open_run(const RunScope& scope, const std::string& quoted_schema, bool restart);
 
