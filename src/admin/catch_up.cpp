@@ -40,15 +40,11 @@ StaleKeys stale_rooms(const Homeserver& homeserver, const Key& after) {
     return stale(
         homeserver, after,
         "SELECT r.room_id FROM %S.rooms r LEFT JOIN %S.sliding_sync_joined_rooms j "
-        "ON j.room_id %= r.room_id CROSS JOIN LATERAL (SELECT (SELECT e.stream_ordering "
-        "FROM %S.events e WHERE e.room_id %= r.room_id AND NOT e.outlier "
-        "AND e.stream_ordering IS NOT NULL AND NOT " +
-            is_rejected(homeserver.schema, "e") +
-            " ORDER BY e.stream_ordering DESC LIMIT 1) AS latest, CASE WHEN j.room_id IS NOT NULL THEN "
-            "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= r.room_id AND NOT e.outlier "
-            "AND e.stream_ordering %> 0 AND e.type %= ANY (" +
-            bump_types_array() + ") AND NOT " + is_rejected(homeserver.schema, "e") +
-            " ORDER BY e.stream_ordering DESC LIMIT 1) END AS bump OFFSET 0) newest "
+        "ON j.room_id %= r.room_id CROSS JOIN LATERAL (SELECT " +
+            latest_ordering(homeserver.schema, "r.room_id") +
+            " AS latest, CASE WHEN j.room_id IS NOT NULL THEN " +
+            latest_bump_ordering(homeserver.schema, "r.room_id") +
+            " END AS bump OFFSET 0) newest "
             "WHERE CASE WHEN j.room_id IS NULL THEN newest.latest IS NOT NULL AND EXISTS (SELECT FROM "
             "%S.current_state_events c JOIN %S.events e ON e.event_id %= c.event_id "
             "AND e.room_id %= c.room_id AND e.type %= c.type JOIN %S.event_json x "

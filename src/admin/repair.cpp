@@ -29,7 +29,7 @@ public:
                 refresh(homeserver_, changes_of(found.rooms, found.memberships), rules::Occasion::recall);
             done += refresh(homeserver_, changes_of({}, found.impossible), rules::Occasion::rewrite);
             if (done.failed > 0) {
-                drain_quarantine();  // what stood in a row's way may have been another wrong row
+                repair_quarantine();  // what stood in a row's way may have been another wrong row
             }
             read_json(rows, &RepairedRow::after);
             keep(rows);
@@ -37,12 +37,6 @@ public:
         for (const RepairedRow& row : rows) {
             report_(row);
         }
-    }
-
-    // Whoever may repair needs no rights on the quarantine itself.
-    static void drain_quarantine() {
-        const WriteAs keeper(bookkeeper());
-        repair_quarantine();
     }
 
 private:
@@ -128,7 +122,7 @@ void repair(const VerifyOptions& options, bool dry_run,
     Repair work(options, dry_run, report);
     verify(options, [&](const VerifiedSlice& found) { work.slice(found); });
     if (!dry_run) {
-        Repair::drain_quarantine();
+        repair_quarantine();
     }
 }
 

@@ -70,6 +70,18 @@ std::string may_be_redacted(const HomeserverSchema& schema, const std::string& e
     return condition + ")";
 }
 
+std::string latest_ordering(const HomeserverSchema& schema, const std::string& room) {
+    return "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= " + room +
+           " AND NOT e.outlier AND e.stream_ordering IS NOT NULL AND NOT " + is_rejected(schema, "e") +
+           " ORDER BY e.stream_ordering DESC LIMIT 1)";
+}
+
+std::string latest_bump_ordering(const HomeserverSchema& schema, const std::string& room) {
+    return "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= " + room +
+           " AND NOT e.outlier AND e.stream_ordering %> 0 AND e.type %= ANY (" + bump_types_array() +
+           ") AND NOT " + is_rejected(schema, "e") + " ORDER BY e.stream_ordering DESC LIMIT 1)";
+}
+
 std::size_t position(const Cell& ordinality) noexcept {
     return static_cast<std::size_t>(ordinality.number - 1);
 }

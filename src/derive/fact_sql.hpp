@@ -42,6 +42,11 @@ struct MembershipKeyColumns {
 /// Whether looking for redactions is worth a second statement.
 [[nodiscard]] std::string may_be_redacted(const HomeserverSchema& schema, const std::string& event);
 
+/// Scalar subqueries on the newest eligible event of a room, and on the newest of a bump type (D5-D7, H72); `room` is the
+/// expression of its id. Templates for `sql_text`.
+[[nodiscard]] std::string latest_ordering(const HomeserverSchema& schema, const std::string& room);
+[[nodiscard]] std::string latest_bump_ordering(const HomeserverSchema& schema, const std::string& room);
+
 /// The position (from 0) of a key by its ordinality column (from 1).
 [[nodiscard]] std::size_t position(const Cell& ordinality) noexcept;
 

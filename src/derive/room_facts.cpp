@@ -48,20 +48,10 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
                     "LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
                     "LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= k.room_id",
                     s.name, room_keys()),
-      orderings_(
-          "orderings",
-
-          "SELECT k.n, "
-          "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= k.room_id AND NOT e.outlier "
-          "AND e.stream_ordering IS NOT NULL AND NOT " +
-              is_rejected(s, "e") +
-              " ORDER BY e.stream_ordering DESC LIMIT 1), "
-              "(SELECT e.stream_ordering FROM %S.events e WHERE e.room_id %= k.room_id AND NOT e.outlier "
-              "AND e.stream_ordering %> 0 AND e.type %= ANY (" +
-              bump_types_array() + ") AND NOT " + is_rejected(s, "e") +
-              " ORDER BY e.stream_ordering DESC LIMIT 1) "
-              "FROM {rows}",
-          s.name, room_keys()),
+      orderings_("orderings",
+                 "SELECT k.n, " + latest_ordering(s, "k.room_id") + ", " +
+                     latest_bump_ordering(s, "k.room_id") + " FROM {rows}",
+                 s.name, room_keys()),
       current_state_(
           "current_state",
           // OFFSET 0 pins the order: from the four keys to their events, never through all events of the room

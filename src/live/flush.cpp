@@ -97,11 +97,7 @@ bool refresh_all_rooms(Homeserver& homeserver, Refreshed& refreshed) {
         }
         Changes changes;
         for (const std::string& room_id : page) {
-            RoomChange change;
-            change.room_id = room_id;
-            change.state = true;
-            change.orderings = true;
-            changes.rooms.push_back(change);
+            changes.rooms.push_back(whole_room(room_id));
         }
         refreshed += refresh(homeserver, std::move(changes));
         after = page.back();
