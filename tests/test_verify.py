@@ -133,12 +133,17 @@ def test_on_a_hot_standby(primary: Cluster) -> None:
             finally:
                 stop.set()
             assert load.result().effective.total() > 0
-        place = "UPDATE homeserver.sliding_sync_joined_rooms SET room_name = 'Wrong' WHERE room_id = '!shared0:hs.test'"
-        primary.execute(place, "followed")
+        # a room of the generator's: those of the load may have been purged
+        [(spoiled,)] = primary.execute(
+            "UPDATE homeserver.sliding_sync_joined_rooms SET room_name = 'Wrong' WHERE room_id ="
+            " (SELECT min(room_id) FROM homeserver.sliding_sync_joined_rooms WHERE room_id LIKE '!room%')"
+            " RETURNING room_id",
+            "followed",
+        )
         wait_for_replay(primary, standby)
         for rows in (verify(there), repair(there, dry_run=True)):
             assert [row["room_id"] for row in rows if row.get("severity") != "unverifiable"] == [
-                "!shared0:hs.test"
+                spoiled
             ]
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             repair(there)
