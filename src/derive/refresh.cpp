@@ -23,6 +23,13 @@ std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms) {
     return room_ids;
 }
 
+// Two transactions that take events away from one room may each find, in snapshots of their own, that an event of the
+// other's is the newest, and have nothing to write. So whoever looks for the newest event again looks one after the
+// other, at what is there by now.
+bool may_lower(std::span<const RoomChange> rooms) noexcept {
+    return std::any_of(rooms.begin(), rooms.end(), [](const RoomChange& room) { return room.orderings; });
+}
+
 std::uint64_t refresh_joined_rooms(Homeserver& homeserver, std::span<const RoomChange> rooms,
                                    rules::Occasion occasion) {
     Street& street = *homeserver.street;
@@ -34,8 +41,10 @@ std::uint64_t refresh_joined_rooms(Homeserver& homeserver, std::span<const RoomC
         if (occasion != rules::Occasion::change) {
             street.rooms.lock_inputs(room_ids);
         }
-        if (is_read_committed()) {
+        std::optional<AsOfNow> now;
+        if (is_read_committed() || (occasion == rules::Occasion::change && may_lower(pass))) {
             street.rooms.lock(room_ids);
+            now.emplace();
         }
         JoinedRoomChanges changes;
         std::vector<std::string_view> absent;
@@ -45,7 +54,7 @@ std::uint64_t refresh_joined_rooms(Homeserver& homeserver, std::span<const RoomC
             }
             changes.add(room.room_id, room.stored, std::move(room.wanted));
         }
-        if (!is_read_committed() && !absent.empty()) {
+        if (!now && !absent.empty()) {
             refuse_hidden_rows(street.rooms.exist_by_now(absent));
         }
         const auto applied = street.apply.joined_rooms(changes);

@@ -2,6 +2,7 @@
 
 #include <unordered_set>
 
+#include "server/row_lock.hpp"
 #include "server/transaction.hpp"
 
 extern "C" {
@@ -21,11 +22,11 @@ std::string state_event_columns(const HomeserverSchema& schema) {
 
 RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
     : redacted_(redacted), joined_rooms_shape_(s.joined_rooms), snapshots_shape_(s.membership_snapshots),
-      lock_("lock_joined_rooms",
-            sql_text("SELECT j.room_id FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1) "
-                     "ORDER BY j.room_id FOR NO KEY UPDATE",
-                     s.name),
-            {TEXTARRAYOID}),
+      places_("lock_joined_rooms",
+              sql_text("SELECT j.tableoid, j.ctid FROM %S.sliding_sync_joined_rooms j "
+                       "WHERE j.room_id %= ANY ($1) ORDER BY j.room_id",
+                       s.name),
+              {TEXTARRAYOID}),
       lock_inputs_(
           "lock_room_inputs",
           // OFFSET 0: rows are locked as they come, so they must come in the order of the rooms
@@ -98,9 +99,9 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
           {TEXTARRAYOID, INT8ARRAYOID}),
       joined_room_reference_(
           "joined_room_reference",
-          sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= $1 AND NOT "
-                   "EXISTS "
-                   "(SELECT FROM %S.events e WHERE e.stream_ordering %= j.event_stream_ordering))",
+          sql_text("SELECT NOT EXISTS "
+                   "(SELECT FROM %S.events e WHERE e.stream_ordering %= j.event_stream_ordering) "
+                   "FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= $1",
                    s.name),
           {TEXTOID}),
       snapshot_reference_(
@@ -110,7 +111,12 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
           {TEXTOID}) {}
 
 void RoomFacts::lock(std::span<const std::string_view> room_ids) {
-    lock_.run(Arguments().texts(room_ids));
+    const Rows rows = places_.run(Arguments().texts(room_ids), View::latest);
+    std::vector<RowPlace> places;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        places.push_back({rows[i][0].number, rows[i][1].number});
+    }
+    lock_newest_versions(places);
 }
 
 void RoomFacts::lock_inputs(std::span<const std::string_view> room_ids) {
@@ -275,19 +281,17 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
 
 RoomFacts::References RoomFacts::references(std::string_view room_id) {
     // a table of another shape cannot be asked: it is taken to refer to everything
-    References found{joined_rooms_shape_ != TableShape::missing, snapshots_shape_ != TableShape::missing};
+    References found{joined_rooms_shape_ != TableShape::missing, false,
+                     snapshots_shape_ != TableShape::missing};
     if (joined_rooms_shape_ == TableShape::known) {
-        found.joined_room = joined_room_reference_.run(Arguments().text(room_id))[0][0].boolean();
+        const Rows rows = joined_room_reference_.run(Arguments().text(room_id), View::latest);
+        found.no_joined_room = rows.count == 0;
+        found.joined_room = rows.count > 0 && rows[0][0].boolean();
     }
     if (snapshots_shape_ == TableShape::known) {
         found.snapshots = snapshot_reference_.run(Arguments().text(room_id))[0][0].boolean();
     }
     return found;
-}
-
-bool RoomFacts::is_referred_to_by_now(std::string_view room_id) {
-    return joined_rooms_shape_ == TableShape::known &&
-           joined_room_reference_.run(Arguments().text(room_id), View::latest)[0][0].boolean();
 }
 
 bool RoomFacts::has_rows_by_now(std::string_view room_id) {

@@ -26,7 +26,8 @@ class RoomFacts {
 public:
     RoomFacts(const HomeserverSchema& schema, RedactionVerdicts& redacted);
 
-    /// Locks the stored rows in the order of the (sorted) keys. Needed before reading at READ COMMITTED only.
+    /// Locks the rows that are stored by now, in the order of the (sorted) keys. What is to be right after it is read
+    /// AsOfNow.
     void lock(std::span<const std::string_view> room_ids);
 
     /// Of rooms without a row: keeps one of the state events that there must be for a row until the end of the
@@ -53,16 +54,16 @@ public:
     std::vector<rules::StateEvents> wiped_state(std::span<const std::string_view> room_ids,
                                                 std::span<const std::optional<std::int64_t>> oldest);
 
-    /// What of a room stands in the way of events that are being deleted: foreign keys (H26, H29).
+    /// What of a room stands in the way of events that are being deleted: foreign keys (H26, H29). The row as it is by
+    /// now, the snapshots as this transaction sees them.
     struct References {
-        bool joined_room = false;  ///< the room's row points at an event that is gone
-        bool snapshots = false;    ///< the room has membership snapshots at all
+        bool joined_room = false;     ///< the room's row points at an event that is gone
+        bool no_joined_room = false;  ///< there is no such row
+        bool snapshots = false;       ///< the room has membership snapshots at all
     };
     References references(std::string_view room_id);
 
-    /// By now, even if this transaction does not see it: whether the room's own row points at an event that is gone,
-    /// and whether the room has any derived row.
-    bool is_referred_to_by_now(std::string_view room_id);
+    /// Whether the room has any derived row by now, even if this transaction does not see it.
     bool has_rows_by_now(std::string_view room_id);
 
 private:
@@ -78,7 +79,7 @@ private:
     RedactionVerdicts& redacted_;
     TableShape joined_rooms_shape_;
     TableShape snapshots_shape_;
-    Statement lock_;
+    Statement places_;
     Statement lock_inputs_;
     Statement exist_;
     RowsStatement joined_rooms_;

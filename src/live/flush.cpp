@@ -247,10 +247,15 @@ Refreshed flush_now() {
     return refreshed;
 }
 
-Refreshed flush_room_now(const NotedKeys& keys, const NotedRoom& room) {
+Refreshed flush_room_now(const NotedKeys& keys, const NotedRoom& room, bool with_its_row) {
     Homeserver& homeserver = homeserver_in(keys.namespace_oid);
     Changes changes;
     changes.rooms.push_back(room_change(room, hints_are_distrusted()));
+    if (!with_its_row) {
+        RoomChange& change = changes.rooms.back();
+        change.orderings = change.state = change.touched = false;
+        change.latest = change.latest_bump = std::nullopt;
+    }
     for_each<NotedMembership>(keys.memberships, [&](const NotedMembership& membership) {
         if (view(membership.room_id) == view(room.room_id)) {
             add(changes, membership);

@@ -69,14 +69,11 @@ void release_room_of_events(const NotedKeys& keys, NotedRoom& room, Homeserver& 
     };
     RoomFacts::References found = references();
     if (found.joined_room || found.snapshots) {
-        flush_room_now(keys, room);
+        // a row that is missing is made here: a backfill that makes it would wait for us, and we for it in the end
+        flush_room_now(keys, room, found.joined_room || found.no_joined_room);
         found = references();
     }
     room.has_snapshots = found.snapshots;
-    if (!is_read_committed()) {
-        const SpiConnection connection;
-        refuse_hidden_rows(homeserver.street->rooms.is_referred_to_by_now(room_id));
-    }
 }
 
 // The room stays, and so do its memberships: they are looked at again when the transaction ends.

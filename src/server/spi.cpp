@@ -62,6 +62,12 @@ Cell read_cell(HeapTuple tuple, TupleDesc description, int column) {
     case XIDOID:
         cell.number = DatumGetUInt32(value);
         break;
+    case TIDOID: {
+        auto* const place = reinterpret_cast<ItemPointer>(DatumGetPointer(value));
+        cell.number = (static_cast<std::int64_t>(ItemPointerGetBlockNumber(place)) << 16) |
+                      ItemPointerGetOffsetNumber(place);
+        break;
+    }
     default:
         raise_pg_error(ERRCODE_INTERNAL_ERROR, "sliding_sync: a result column has an unexpected type",
                        psprintf("Column %d has type %s.", column + 1,
@@ -143,6 +149,7 @@ Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(cons
 
 int last_resorts = 0;
 int moments = 0;
+int scopes_as_of_now = 0;
 
 // Our statements look rows up by their keys, for a handful of keys or for thousands, and are planned once, perhaps
 // while the tables are still empty: anything but nested loops over index scans would be right only by accident. Where
@@ -262,6 +269,14 @@ OneMoment::~OneMoment() {
     }
 }
 
+AsOfNow::AsOfNow() noexcept {
+    ++scopes_as_of_now;
+}
+
+AsOfNow::~AsOfNow() {
+    --scopes_as_of_now;
+}
+
 Arguments& Arguments::text(std::string_view value) {
     values_.push_back(call_pg([&] { return text_datum(value); }));
     nulls_.push_back(' ');
@@ -371,10 +386,14 @@ Rows Statement::run(const Arguments& arguments, View view) {
             PushCopiedSnapshot(GetTransactionSnapshot());
             GetActiveSnapshot()->curcid = FirstCommandId;
         } else if (view == View::latest) {
+            CommandCounterIncrement();  // else what the running statement has changed would not count
             PushActiveSnapshot(GetLatestSnapshot());
         }
         const bool has_own_snapshot = view != View::current;
-        const int code = SPI_execute_plan(plan_, values, nulls, has_own_snapshot || moments > 0, 0);
+        const Snapshot snapshot =
+            !has_own_snapshot && scopes_as_of_now > 0 ? GetLatestSnapshot() : InvalidSnapshot;
+        const int code = SPI_execute_snapshot(plan_, values, nulls, snapshot, InvalidSnapshot,
+                                              has_own_snapshot || moments > 0, true, 0);
         if (has_own_snapshot) {
             PopActiveSnapshot();
         }

@@ -13,7 +13,7 @@ namespace sliding_sync {
 struct Cell {
     const char* data;
     std::size_t size;
-    std::int64_t number;  ///< int8, int4, bool (0, 1), xid
+    std::int64_t number;  ///< int8, int4, bool (0, 1), xid, oid, tid (block << 16 | item)
     bool is_null;
 
     [[nodiscard]] std::string_view text() const noexcept {
@@ -102,6 +102,16 @@ public:
 
 private:
     int exceptions_;
+};
+
+/// While one is open, statements read and write what is committed by now at every isolation level, as READ COMMITTED
+/// does. For rows that are locked by then (row_lock.hpp): nobody else's change to them can be overwritten unseen.
+class AsOfNow {
+public:
+    AsOfNow() noexcept;
+    ~AsOfNow();
+    AsOfNow(const AsOfNow&) = delete;
+    AsOfNow& operator=(const AsOfNow&) = delete;
 };
 
 /// Which indexes a plan may use.
