@@ -22,7 +22,7 @@ STATEMENTS = sorted(
     {
         name
         for file in (SOURCE / "derive").glob("*.cpp")
-        for name in re.findall(r'"([a-z_]+)",\s*sql_text\(', file.read_text())
+        for name in re.findall(r'\w_\(\s*"([a-z_]+)"', file.read_text())
     }
 )
 

@@ -186,12 +186,8 @@ Apply::Apply(const HomeserverSchema& s)
           sql_text("SELECT j.room_id FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1)",
                    s.name),
           {TEXTARRAYOID}),
-      is_raised_("is_raised",
-                 sql_text("SELECT j.event_stream_ordering %>= $2 AND "
-                          "($3 IS NULL OR COALESCE(j.bump_stamp %>= $3, false)), j.xmin "
-                          "FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= $1",
-                          s.name),
-                 {TEXTOID, INT8OID, INT8OID}),
+      stored_orderings_("stored_orderings", s, joined_rooms_table, {{"room_id", TEXTOID}},
+                        {"xmin", "event_stream_ordering", "bump_stamp"}),
       insert_joined_rooms_("insert_joined_rooms",
                            "INSERT INTO %S.sliding_sync_joined_rooms (" + std::string(joined_room_columns) +
                                ") SELECT " + std::string(joined_room_columns) +
@@ -223,14 +219,14 @@ Apply::Apply(const HomeserverSchema& s)
                           "room_type = v.room_type, room_name = v.room_name, is_encrypted = v.is_encrypted, "
                           "tombstone_successor_room_id = v.tombstone_successor_room_id FROM {rows} "
                           "WHERE m.room_id %= v.room_id AND m.user_id %= v.user_id",
-                          s.name, membership_rows, {}, Indexes::of_membership_keys),
+                          s.name, membership_rows),
       remove_memberships_(
           "remove_memberships",
           sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m "
                    "USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) v(room_id, user_id) "
                    "WHERE m.room_id %= v.room_id AND m.user_id %= v.user_id",
                    s.name),
-          {TEXTARRAYOID, TEXTARRAYOID}, Indexes::of_membership_keys),
+          {TEXTARRAYOID, TEXTARRAYOID}),
       await_joined_rooms_(
           "await_joined_rooms",
           sql_text("INSERT INTO %S.sliding_sync_joined_rooms (room_id, event_stream_ordering, "
@@ -271,15 +267,17 @@ Apply::Apply(const HomeserverSchema& s)
           {TEXTOID}) {}
 
 Apply::Raised Apply::look_at(const RaisedOrderings& room) {
-    const Rows rows =
-        is_raised_.run(Arguments().text(room.room_id).number(room.latest).number(room.latest_bump));
+    Reading reading;
+    const Rows rows = stored_orderings_.find(reading, {room.room_id});
     if (rows.count == 0) {
         return Raised::no_row;
     }
-    if (room.may_be_written && written_by_this_transaction(static_cast<std::uint32_t>(rows[0][1].number))) {
+    const auto row = rows[0];
+    if (room.may_be_written && written_by_this_transaction(static_cast<std::uint32_t>(row[0].number))) {
         return Raised::by_somebody;
     }
-    return rows[0][0].boolean() ? Raised::yes : Raised::not_yet;
+    return row[1].number >= room.latest && row[2].optional_number() >= room.latest_bump ? Raised::yes
+                                                                                        : Raised::not_yet;
 }
 
 Applied<std::string_view> Apply::raise_one(const RaisedOrderings& room) {

@@ -4,6 +4,7 @@
 #include "derive/fact_sql.hpp"
 #include "rules/joined_room.hpp"
 #include "rules/membership_snapshot.hpp"
+#include "server/table_reader.hpp"
 
 namespace sliding_sync {
 
@@ -89,7 +90,7 @@ private:
     Statement raise_one_;
     Statement raise_many_;
     Statement existing_joined_rooms_;
-    Statement is_raised_;
+    TableReader stored_orderings_;
     RowsStatement insert_joined_rooms_;
     RowsStatement update_joined_rooms_;
     Statement remove_joined_rooms_;

@@ -1,9 +1,5 @@
 #include "derive/fact_sql.hpp"
 
-extern "C" {
-#include "catalog/pg_type.h"
-}
-
 namespace sliding_sync {
 
 namespace {
@@ -28,21 +24,6 @@ MembershipKeyColumns::MembershipKeyColumns(std::span<const MembershipKey> keys) 
     }
 }
 
-const ParameterRows& room_keys() {
-    static const ParameterRows rows{"k", {{"room_id", TEXTOID}}};
-    return rows;
-}
-
-const ParameterRows& membership_key_rows() {
-    static const ParameterRows rows{"k", {{"room_id", TEXTOID}, {"user_id", TEXTOID}}};
-    return rows;
-}
-
-const ParameterRows& event_keys() {
-    static const ParameterRows rows{"k", {{"event_id", TEXTOID}}};
-    return rows;
-}
-
 const std::string& relevant_types_array() {
     static const std::string array = sql_array(rules::relevant_state_types);
     return array;
@@ -57,15 +38,6 @@ std::string is_rejected(const HomeserverSchema& schema, const std::string& event
     std::string condition = "(" + event + ".rejection_reason IS NOT NULL";
     if (schema.has_rejections) {
         condition += " OR EXISTS (SELECT FROM %S.rejections x WHERE x.event_id %= " + event + ".event_id)";
-    }
-    return condition + ")";
-}
-
-std::string may_be_redacted(const HomeserverSchema& schema, const std::string& event) {
-    std::string condition = "(EXISTS (SELECT FROM %S.redactions x WHERE x.redacts %= " + event + ".event_id)";
-    if (schema.has_ban_redactions) {
-        condition +=
-            " OR EXISTS (SELECT FROM %S.room_ban_redactions b WHERE b.room_id %= " + event + ".room_id)";
     }
     return condition + ")";
 }

@@ -20,11 +20,6 @@ struct MembershipKey {
 /// The event that stood in local_current_membership before the transaction, where that is known; empty: none.
 using MembershipsBefore = std::map<MembershipKey, std::string_view>;
 
-/// Keys as the parameters of a statement, with the alias `k`.
-[[nodiscard]] const ParameterRows& room_keys();
-[[nodiscard]] const ParameterRows& membership_key_rows();
-[[nodiscard]] const ParameterRows& event_keys();
-
 /// The keys as the two array parameters of a statement.
 struct MembershipKeyColumns {
     std::vector<std::string_view> room_ids;
@@ -39,8 +34,6 @@ struct MembershipKeyColumns {
 
 /// Conditions on the `events` row with the alias `event`; templates for `sql_text`.
 [[nodiscard]] std::string is_rejected(const HomeserverSchema& schema, const std::string& event);
-/// Whether looking for redactions is worth a second statement.
-[[nodiscard]] std::string may_be_redacted(const HomeserverSchema& schema, const std::string& event);
 
 /// Scalar subqueries on the newest eligible event of a room, and on the newest of a bump type (D5-D7, H72); `room` is the
 /// expression of its id. Templates for `sql_text`.

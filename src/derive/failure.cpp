@@ -1,5 +1,6 @@
 #include "derive/failure.hpp"
 
+#include "server/fault.hpp"
 #include "server/settings.hpp"
 #include "server/spi.hpp"
 #include "server/transaction.hpp"

@@ -10,30 +10,31 @@ namespace sliding_sync {
 
 namespace {
 
-constexpr std::string_view snapshot_columns =
-    "m.sender, m.membership_event_id, m.membership, m.forgotten, m.event_stream_ordering, "
-    "m.event_instance_name, "
-    "m.has_known_state, m.room_type, m.room_name, m.is_encrypted, m.tombstone_successor_room_id";
-
-// Reads snapshot_columns from `cells`, starting at its first column.
-std::optional<rules::MembershipSnapshot> read_snapshot(const MembershipKey& key,
-                                                       std::span<const Cell> cells) {
-    if (cells[0].is_null) {
-        return std::nullopt;
-    }
+// Of the columns that snapshots_ reads.
+rules::MembershipSnapshot snapshot(const MembershipKey& key, std::span<const Cell> cells) {
     rules::MembershipSnapshot row;
     row.room_id = key.room_id;
     row.user_id = key.user_id;
-    row.sender = cells[0].text();
-    row.membership_event_id = cells[1].text();
-    row.membership = cells[2].text();
-    row.forgotten = cells[3].number != 0;
-    row.event_stream_ordering = cells[4].number;
-    row.event_instance_name = cells[5].text();
-    row.has_known_state = cells[6].boolean();
-    row.state = {cells[7].optional_text(), cells[8].optional_text(), cells[9].boolean(),
-                 cells[10].optional_text()};
+    row.sender = cells[1].text();
+    row.membership_event_id = cells[2].text();
+    row.membership = cells[3].text();
+    row.forgotten = cells[4].number != 0;
+    row.event_stream_ordering = cells[5].number;
+    row.event_instance_name = cells[6].text();
+    row.has_known_state = cells[7].boolean();
+    row.state = {cells[8].optional_text(), cells[9].optional_text(), cells[10].boolean(),
+                 cells[11].optional_text()};
     return row;
+}
+
+// After a broken index a key may stand there twice (P55).
+bool stands_in_current_state(const Rows& state, std::string_view event_id) noexcept {
+    for (std::size_t i = 0; i < state.count; ++i) {
+        if (state[i][0].text() == event_id) {
+            return true;
+        }
+    }
+    return false;
 }
 
 // OFFSET 0: rows are locked as they come, so they must come in the order of the keys.
@@ -42,20 +43,14 @@ constexpr std::string_view keys_without_snapshot =
     "k(room_id, user_id) WHERE NOT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m "
     "WHERE m.room_id %= k.room_id AND m.user_id %= k.user_id) OFFSET 0) k";
 
+const std::vector<TableReader::Key> membership_key{{"room_id", TEXTOID}, {"user_id", TEXTOID}};
+
 // Whether the event `e` ever was in current state, or, where nobody keeps that, whether the homeserver ever was in the
 // room.
 std::string may_have_been_in_state(const HomeserverSchema& s) {
     return s.has_state_changes ? "%S.current_state_delta_stream d WHERE d.room_id %= e.room_id "
                                  "AND d.stream_id %>= e.stream_ordering AND d.event_id %= e.event_id"
                                : "%S.events o WHERE o.room_id %= e.room_id AND NOT o.outlier";
-}
-
-// The member type is a parameter, and not part of the text, lest the plan take the index on members of a room, which
-// is only good for small rooms, instead of the unique one on (room_id, type, state_key).
-Arguments key_arguments(const MembershipKeyColumns& columns) {
-    Arguments arguments(columns.room_ids.size());
-    arguments.texts(columns.room_ids).texts(columns.user_ids).text("m.room.member");
-    return arguments;
 }
 
 }  // namespace
@@ -68,14 +63,14 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                                           "k.room_id AND m.user_id %= k.user_id "
                                           "ORDER BY m.room_id, m.user_id FOR NO KEY UPDATE OF m",
                                           s.name),
-                                 {TEXTARRAYOID, TEXTARRAYOID}, Indexes::of_membership_keys),
+                                 {TEXTARRAYOID, TEXTARRAYOID}),
       has_snapshots_(s.membership_snapshots == TableShape::known),
       lock_memberships_("lock_local_memberships",
                         sql_text("SELECT FROM " + std::string(keys_without_snapshot) +
                                      " JOIN %S.local_current_membership l ON l.room_id %= k.room_id "
                                      "AND l.user_id %= k.user_id FOR SHARE OF l",
                                  s.name),
-                        {TEXTARRAYOID, TEXTARRAYOID}, Indexes::of_membership_keys),
+                        {TEXTARRAYOID, TEXTARRAYOID}),
       lock_forgotten_("lock_room_memberships",
                       sql_text("SELECT FROM " + std::string(keys_without_snapshot) +
                                    " JOIN %S.local_current_membership l ON l.room_id %= k.room_id "
@@ -83,44 +78,33 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                                    "ON rm.event_id %= l.event_id WHERE l.membership %<> ALL "
                                    "(ARRAY['join','invite','knock']) FOR SHARE OF rm",
                                s.name),
-                      {TEXTARRAYOID, TEXTARRAYOID}, Indexes::of_membership_keys),
+                      {TEXTARRAYOID, TEXTARRAYOID}),
       exist_("snapshots_exist",
              sql_text("SELECT EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
                       "k(room_id, user_id) JOIN %S.sliding_sync_membership_snapshots m "
                       "ON m.room_id %= k.room_id AND m.user_id %= k.user_id)",
                       s.name),
-             {TEXTARRAYOID, TEXTARRAYOID}, Indexes::of_membership_keys),
+             {TEXTARRAYOID, TEXTARRAYOID}),
       event_reference_("event_of_snapshot",
                        sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m "
                                 "WHERE m.membership_event_id %= $1)",
                                 s.name),
                        {TEXTOID}),
-      memberships_(
-          "memberships",
-
-          "SELECT k.n, r.room_id IS NOT NULL, l.event_id, l.membership, "
-          // an event of another room, type or user is none of this membership (H52)
-          "(e.room_id %= k.room_id AND e.type %= 'm.room.member' "
-          "AND COALESCE(e.state_key, rm.user_id, k.user_id) %= k.user_id), "
-          "e.stream_ordering, e.sender, rm.sender, e.instance_name, e.outlier, "
-          "rm.forgotten, rm.event_id IS NOT NULL, c.event_id IS NOT NULL, m.xmin, " +
-              std::string(snapshot_columns) + " FROM " +
-              "{rows} LEFT JOIN %S.rooms r ON r.room_id %= k.room_id "
-              "LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= "
-              "k.user_id "
-              "LEFT JOIN %S.events e ON e.event_id %= l.event_id "
-              "LEFT JOIN %S.room_memberships rm ON rm.event_id %= l.event_id "
-              "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= $3 "
-              "AND c.state_key %= k.user_id AND c.event_id %= l.event_id "
-              "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id AND m.user_id "
-              "%= k.user_id",
-          s.name, membership_key_rows(), {TEXTOID}, Indexes::of_membership_keys),
-      details_("membership_details",
-               "SELECT k.n, j.json, j.internal_metadata, " + may_be_redacted(s, "e") +
-                   " FROM {rows} "
-                   "JOIN %S.events e ON e.event_id %= k.event_id "
-                   "LEFT JOIN %S.event_json j ON j.event_id %= k.event_id",
-               s.name, event_keys()),
+      rooms_("rooms", s, table_name(BaseTable::rooms), {{"room_id", TEXTOID}}, {}),
+      memberships_("memberships", s, table_name(BaseTable::local_current_membership), membership_key,
+                   {"event_id", "membership"}),
+      events_("membership_events", s, table_name(BaseTable::events), {{"event_id", TEXTOID}},
+              {"room_id", "type", "state_key", "stream_ordering", "sender", "instance_name", "outlier"}),
+      room_memberships_("room_memberships", s, table_name(BaseTable::room_memberships),
+                        {{"event_id", TEXTOID}}, {"user_id", "sender", "forgotten"}),
+      current_state_("membership_in_current_state", s, table_name(BaseTable::current_state_events),
+                     {{"room_id", TEXTOID}, {"type", TEXTOID}, {"state_key", TEXTOID}}, {"event_id"}),
+      snapshots_("snapshots", s, membership_snapshots_table, membership_key,
+                 {"xmin", "sender", "membership_event_id", "membership", "forgotten", "event_stream_ordering",
+                  "event_instance_name", "has_known_state", "room_type", "room_name", "is_encrypted",
+                  "tombstone_successor_room_id"}),
+      json_("membership_json", s, table_name(BaseTable::event_json), {{"event_id", TEXTOID}},
+            {"json", "internal_metadata"}),
       rooms_with_state_("rooms_with_state",
                         sql_text("SELECT k.room_id FROM pg_catalog.unnest($1) k(room_id) WHERE EXISTS "
                                  "(SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id)",
@@ -133,16 +117,6 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                                   may_have_been_in_state(s) + " LIMIT 1) IS NOT NULL",
                               s.name),
                      {TEXTARRAYOID}),
-      memberships_before_(
-          "memberships_before",
-          "SELECT k.n, l.event_id, c.event_id, " + std::string(snapshot_columns) + " FROM " +
-              "{rows} LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= "
-              "k.user_id "
-              "LEFT JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.type %= $3 "
-              "AND c.state_key %= k.user_id "
-              "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= k.room_id "
-              "AND m.user_id %= k.user_id",
-          s.name, membership_key_rows(), {TEXTOID}, Indexes::of_membership_keys),
       earlier_invites_(
           "earlier_invites",
           sql_text("SELECT k.n, x.event_id, x.room_id, x.sender, x.stream_ordering, x.membership, x.json "
@@ -211,34 +185,29 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
                                                            const MembershipsBefore& before,
                                                            rules::Occasion occasion) {
     std::vector<StoredMembership> result(keys.size());
-    const MembershipKeyColumns columns(keys);
-    const Rows rows = memberships_.run(key_arguments(columns));
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        const auto row = rows[i];
-        const std::size_t n = position(row[0]);
-        rules::MembershipFacts& facts = result[n].facts;
-        facts.occasion = occasion;
-        facts.room_id = keys[n].room_id;
-        facts.user_id = keys[n].user_id;
-        facts.in_rooms = row[1].boolean();
-        facts.event_id = row[2].text();
-        facts.membership = row[3].text();
-        facts.event_stored = row[4].boolean();
-        facts.stream_ordering = row[5].optional_number();
-        facts.sender = row[6].optional_text();
-        facts.room_memberships_sender = row[7].optional_text();
-        facts.instance_name = row[8].optional_text();
-        facts.outlier = row[9].boolean();
-        if (row[11].boolean()) {  // the room_memberships row exists; its forgotten may be NULL (spec 1.5)
-            facts.forgotten = static_cast<std::int32_t>(row[10].optional_number().value_or(0));
+    {
+        Reading reading;
+        for (std::size_t i = 0; i < keys.size(); ++i) {
+            rules::MembershipFacts& facts = result[i].facts;
+            facts.occasion = occasion;
+            facts.room_id = keys[i].room_id;
+            facts.user_id = keys[i].user_id;
+            facts.in_rooms = rooms_.find(reading, {keys[i].room_id}).count > 0;
+            const Rows rows = memberships_.find(reading, {keys[i].room_id, keys[i].user_id});
+            if (rows.count > 0) {
+                facts.event_id = rows[0][0].text();
+                facts.membership = rows[0][1].text();
+                read_event(reading, facts);
+            }
+            if (const auto row = snapshots_.find(reading, {keys[i].room_id, keys[i].user_id});
+                row.count > 0) {
+                result[i].row_written_by_this_transaction =
+                    written_by_this_transaction(static_cast<std::uint32_t>(row[0][0].number));
+                result[i].row = snapshot(keys[i], row[0]);
+            }
         }
-        facts.in_current_state = row[12].boolean();
-        facts.room_has_current_state = facts.in_current_state;  // of the others below
-        result[n].row_written_by_this_transaction =
-            !row[13].is_null && written_by_this_transaction(static_cast<std::uint32_t>(row[13].number));
-        result[n].row = read_snapshot(keys[n], row.subspan(14));
+        read_details(reading, result);
     }
-    read_details(result);
     if (occasion == rules::Occasion::change) {
         read_rooms_with_state(result);
         read_before(keys, before, result);
@@ -251,38 +220,56 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
     return result;
 }
 
+// What the tables tell of the membership's event.
+void MembershipFacts::read_event(Reading& reading, rules::MembershipFacts& facts) {
+    std::optional<std::string_view> user_id;
+    if (const Rows rows = room_memberships_.find(reading, {facts.event_id}); rows.count > 0) {
+        const auto row = rows[0];
+        user_id = row[0].text();
+        facts.room_memberships_sender = row[1].optional_text();
+        // the row exists; its forgotten may be NULL (spec 1.5)
+        facts.forgotten = static_cast<std::int32_t>(row[2].optional_number().value_or(0));
+    }
+    if (const Rows rows = events_.find(reading, {facts.event_id}); rows.count > 0) {
+        const auto row = rows[0];
+        const std::string_view state_key = row[2].is_null ? user_id.value_or(facts.user_id) : row[2].text();
+        // an event of another room, type or user is none of this membership (H52)
+        facts.event_stored =
+            row[0].text() == facts.room_id && row[1].text() == "m.room.member" && state_key == facts.user_id;
+        facts.stream_ordering = row[3].optional_number();
+        facts.sender = row[4].optional_text();
+        facts.instance_name = row[5].optional_text();
+        facts.outlier = row[6].boolean();
+    }
+    facts.in_current_state = stands_in_current_state(
+        current_state_.find(reading, {facts.room_id, "m.room.member", facts.user_id}), facts.event_id);
+    facts.room_has_current_state = facts.in_current_state;  // of the others below
+}
+
 // The event itself is read where it tells more than that somebody is in a room or has left it: stripped state, where the
 // membership came from, and a sender that stands nowhere else.
-void MembershipFacts::read_details(std::span<StoredMembership> memberships) {
-    std::vector<std::string_view> event_ids;
-    std::vector<std::size_t> places;
-    for (std::size_t i = 0; i < memberships.size(); ++i) {
-        const rules::MembershipFacts& facts = memberships[i].facts;
-        const bool is_plain = facts.in_current_state && !facts.outlier && facts.sender &&
-                              facts.membership != "invite" && facts.membership != "knock";
-        if (!facts.event_id.empty() && !is_plain) {
-            event_ids.push_back(facts.event_id);
-            places.push_back(i);
-        }
-    }
-    if (event_ids.empty()) {
-        return;
-    }
-    const Rows rows = details_.run(Arguments(event_ids.size()).texts(event_ids));
+void MembershipFacts::read_details(Reading& reading, std::span<StoredMembership> memberships) {
     std::vector<RedactionCandidate> candidates;
     std::vector<std::size_t> doubtful;
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        const auto row = rows[i];
-        const std::size_t n = places[position(row[0])];
-        rules::MembershipFacts& facts = memberships[n].facts;
-        facts.json = row[1].text();
-        facts.internal_metadata = row[2].text();
-        if (row[3].boolean()) {
+    for (std::size_t i = 0; i < memberships.size(); ++i) {
+        rules::MembershipFacts& facts = memberships[i].facts;
+        const bool is_plain = facts.in_current_state && !facts.outlier && facts.sender &&
+                              facts.membership != "invite" && facts.membership != "knock";
+        if (!facts.event_stored || is_plain) {
+            continue;
+        }
+        std::string_view json;
+        if (const Rows rows = json_.find(reading, {facts.event_id}); rows.count > 0) {
+            json = rows[0][0].text();
+            facts.json = json;
+            facts.internal_metadata = rows[0][1].text();
+        }
+        if (redacted_.are_there_any(reading, facts.event_id, facts.room_id)) {
             candidates.push_back(
                 {facts.event_id, facts.room_id,
-                 facts.sender ? std::optional<std::string_view>(*facts.sender) : std::nullopt, row[1].text(),
+                 facts.sender ? std::optional<std::string_view>(*facts.sender) : std::nullopt, json,
                  facts.stream_ordering});
-            doubtful.push_back(n);
+            doubtful.push_back(i);
         }
     }
     const std::vector<bool> verdicts = redacted_.of(candidates);
@@ -335,18 +322,21 @@ void MembershipFacts::read_before(std::span<const MembershipKey> keys, const Mem
     if (unknown.empty()) {
         return;
     }
-    const MembershipKeyColumns columns(unknown);
-    const Rows rows = memberships_before_.run(key_arguments(columns), View::before_transaction);
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        const auto row = rows[i];
-        const std::size_t n = places[position(row[0])];
-        rules::MembershipFacts& facts = memberships[n].facts;
-        facts.previous = read_snapshot(keys[n], row.subspan(3));
+    Reading reading(View::before_transaction);
+    for (std::size_t i = 0; i < unknown.size(); ++i) {
+        const auto& [room_id, user_id] = unknown[i];
+        rules::MembershipFacts& facts = memberships[places[i]].facts;
+        if (const Rows rows = snapshots_.find(reading, {room_id, user_id}); rows.count > 0) {
+            facts.previous = snapshot(unknown[i], rows[0]);
+        }
+        const Rows membership = memberships_.find(reading, {room_id, user_id});
         const bool same_membership =
-            (!row[1].is_null && row[1].text() == facts.event_id) ||
+            (membership.count > 0 && membership[0][0].text() == facts.event_id) ||
             (facts.previous && facts.previous->membership_event_id == facts.event_id);
         const bool entered_current_state =
-            facts.in_current_state && (row[2].is_null || row[2].text() != facts.event_id);
+            facts.in_current_state &&
+            !stands_in_current_state(current_state_.find(reading, {room_id, "m.room.member", user_id}),
+                                     facts.event_id);
         facts.membership_unchanged = same_membership && !entered_current_state;
     }
 }

@@ -46,9 +46,10 @@ public:
                                                std::span<const std::string_view> but_not_event_ids);
 
 private:
+    void read_event(Reading& reading, rules::MembershipFacts& facts);
     std::set<std::string> rooms_with_state(const std::set<std::string>& room_ids, View view);
     void read_rooms_with_state(std::vector<StoredMembership>& memberships);
-    void read_details(std::span<StoredMembership> memberships);
+    void read_details(Reading& reading, std::span<StoredMembership> memberships);
     void read_been_in_state(std::vector<StoredMembership>& memberships);
     void read_before(std::span<const MembershipKey> keys, const MembershipsBefore& before,
                      std::vector<StoredMembership>& memberships);
@@ -60,11 +61,15 @@ private:
     Statement lock_forgotten_;
     Statement exist_;
     Statement event_reference_;
-    RowsStatement memberships_;
-    RowsStatement details_;
+    TableReader rooms_;
+    TableReader memberships_;
+    TableReader events_;
+    TableReader room_memberships_;
+    TableReader current_state_;
+    TableReader snapshots_;
+    TableReader json_;
     Statement rooms_with_state_;
     Statement been_in_state_;
-    RowsStatement memberships_before_;
     Statement earlier_invites_;
 };
 

@@ -50,9 +50,9 @@ std::vector<Oid> types(const ParameterRows& rows, const std::vector<Oid>& more, 
 }  // namespace
 
 RowsStatement::RowsStatement(const char* name, std::string_view text, std::string_view schema,
-                             const ParameterRows& rows, const std::vector<Oid>& more, Indexes indexes)
-    : many_(name, filled(sql_text(text, schema), source(rows, false)), types(rows, more, false), indexes),
-      one_(name, filled(sql_text(text, schema), source(rows, true)), types(rows, more, true), indexes) {}
+                             const ParameterRows& rows, const std::vector<Oid>& more)
+    : many_(name, filled(sql_text(text, schema), source(rows, false)), types(rows, more, false)),
+      one_(name, filled(sql_text(text, schema), source(rows, true)), types(rows, more, true)) {}
 
 Rows RowsStatement::run(const Arguments& arguments, View view) {
     Statement& statement = arguments.is_single_row() ? one_ : many_;

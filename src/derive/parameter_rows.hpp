@@ -18,7 +18,7 @@ class RowsStatement {
 public:
     /// `{rows}` in the template stands for the rows; `more` are the types of the parameters behind them.
     RowsStatement(const char* name, std::string_view text, std::string_view schema, const ParameterRows& rows,
-                  const std::vector<Oid>& more = {}, Indexes indexes = Indexes::any);
+                  const std::vector<Oid>& more = {});
 
     /// As Statement::run; the arguments tell which of the two it is.
     Rows run(const Arguments& arguments, View view = View::current);

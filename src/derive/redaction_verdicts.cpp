@@ -29,6 +29,10 @@ rules::RedactionEvent redaction_event(std::span<const Cell> row, std::deque<std:
 
 RedactionVerdicts::RedactionVerdicts(const HomeserverSchema& s)
     : has_ban_redactions_(s.has_ban_redactions),
+      redactions_of_event_("redactions_of_event", s, table_name(BaseTable::redactions),
+                           {{"redacts", TEXTOID}}, {}),
+      bans_of_room_("bans_of_room", s, table_name(BaseTable::room_ban_redactions), {{"room_id", TEXTOID}},
+                    {}),
       redactions_("redactions",
                   sql_text("SELECT k.n, " + std::string(s.has_redaction_recheck ? "x.recheck" : "true") +
                                ", (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " +
@@ -54,6 +58,11 @@ RedactionVerdicts::RedactionVerdicts(const HomeserverSchema& s)
                   "LEFT JOIN %S.event_json j ON j.event_id %= x.redacting_event_id",
               s.name),
           {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}) {}
+
+bool RedactionVerdicts::are_there_any(Reading& reading, std::string_view event_id, std::string_view room_id) {
+    return redactions_of_event_.find(reading, {event_id}).count > 0 ||
+           (has_ban_redactions_ && bans_of_room_.find(reading, {room_id}).count > 0);
+}
 
 std::vector<bool> RedactionVerdicts::of(std::span<const RedactionCandidate> candidates) {
     std::vector<bool> result(candidates.size(), false);

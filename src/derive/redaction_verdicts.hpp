@@ -2,6 +2,7 @@
 #pragma once
 
 #include "derive/fact_sql.hpp"
+#include "server/table_reader.hpp"
 
 namespace sliding_sync {
 
@@ -18,11 +19,16 @@ class RedactionVerdicts {
 public:
     explicit RedactionVerdicts(const HomeserverSchema& schema);
 
+    /// Whether anything at all speaks of redacting the event: most have nothing to be judged.
+    bool are_there_any(Reading& reading, std::string_view event_id, std::string_view room_id);
+
     /// In the order of the candidates, inside an open SpiConnection.
     std::vector<bool> of(std::span<const RedactionCandidate> candidates);
 
 private:
     bool has_ban_redactions_;
+    TableReader redactions_of_event_;
+    TableReader bans_of_room_;
     Statement redactions_;
     Statement ban_redactions_;
 };

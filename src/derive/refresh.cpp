@@ -1,6 +1,6 @@
 #include "derive/refresh.hpp"
 
-#include "server/settings.hpp"
+#include "server/fault.hpp"
 #include "server/transaction.hpp"
 
 namespace sliding_sync {
@@ -151,8 +151,7 @@ void raise(Homeserver& homeserver, std::vector<RoomChange>& rooms, Refreshed& re
     if (!raised.empty()) {
         // Constants on existing rows of a plain table: only what the homeserver must see can go wrong, and a
         // subtransaction would cost every message a transaction id. Where more can, the rooms are looked at closer.
-        const bool is_plain =
-            homeserver.schema.joined_rooms_is_plain && (fault == nullptr || fault[0] == '\0');
+        const bool is_plain = homeserver.schema.joined_rooms_is_plain && !are_faults_set();
         if (is_plain) {
             raise_all();
         } else if (run_in_subtransaction(raise_all) != nullptr) {

@@ -1,7 +1,7 @@
 // Reads what the rules need to know of rooms, for sets of rooms.
 #pragma once
 
-#include "derive/redaction_verdicts.hpp"
+#include "derive/state_event_facts.hpp"
 #include "derive/state_groups.hpp"
 #include "rules/joined_room.hpp"
 
@@ -67,28 +67,22 @@ public:
     bool has_rows_by_now(std::string_view room_id);
 
 private:
-    struct ReadEvent {
-        std::size_t position;
-        std::string_view event_id;
-        std::string_view room_id;
-        rules::StateKind kind;
-        rules::StateEvent event;
-    };
-    std::vector<ReadEvent> read_events(Rows rows);
+    std::vector<rules::StateEvents> read_events(Reading& reading, std::span<const std::string_view> room_ids,
+                                                std::span<const StateEventIds> event_ids);
 
-    RedactionVerdicts& redacted_;
+    StateEventFacts state_events_;
     TableShape joined_rooms_shape_;
     TableShape snapshots_shape_;
     Statement places_;
     Statement lock_inputs_;
     Statement exist_;
-    RowsStatement joined_rooms_;
+    TableReader rooms_;
+    TableReader joined_rooms_;
     RowsStatement orderings_;
-    RowsStatement current_state_;
+    TableReader current_state_;
     Statement current_state_ids_;
     Statement new_state_ids_;
     Statement visible_before_;
-    Statement state_events_by_id_;
     Statement joined_room_reference_;
     Statement snapshot_reference_;
 };

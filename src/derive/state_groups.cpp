@@ -9,30 +9,77 @@ namespace sliding_sync {
 struct StateGroups::Group {
     std::optional<std::int64_t> previous;
     StateEventIds state{};
-    enum class Progress : std::uint8_t { unread, open, known, broken } progress = Progress::unread;
+    enum class Progress : std::uint8_t { open, known, broken } progress = Progress::open;
 };
 
-// Completes the group's state from the chain before it. Deep chains are no reason to recurse, and one that bites its
-// own tail ends where it does.
-void StateGroups::complete(Groups& groups, std::int64_t id) {
+StateGroups::StateGroups(const HomeserverSchema& s)
+    : is_here_(s.has_state_groups), groups_of_events_("groups_of_events", s, "event_to_state_groups",
+                                                      {{"event_id", TEXTOID}}, {"state_group"}),
+      groups_("state_groups", s, "state_groups", {{"id", INT8OID}}, {}),
+      edges_("state_group_edges", s, "state_group_edges", {{"state_group", INT8OID}}, {"prev_state_group"}),
+      // A handful of rows: one look from the first to the last of the types costs less than one a type ...
+      state_of_differences_("state_of_differences", s, "state_groups_state",
+                            {{"state_group", INT8OID},
+                             {"type", TEXTOID, TableReader::Comparison::at_least},
+                             {"type", TEXTOID, TableReader::Comparison::at_most},
+                             {"state_key", TEXTOID}},
+                            {"type", "event_id"}),
+      // ... but not here, among everything that the room had then, its members too.
+      state_of_roots_("state_of_roots", s, "state_groups_state",
+                      {{"state_group", INT8OID}, {"type", TEXTOID}, {"state_key", TEXTOID}},
+                      {"type", "event_id"}) {}
+
+// Where the group hangs, and what it holds itself.
+void StateGroups::read(Reading& reading, std::int64_t id, Group& group) {
+    if (groups_.find(reading, {id}).count == 0) {
+        group.progress = Group::Progress::broken;
+        return;
+    }
+    const Rows edges = edges_.find(reading, {id});
+    for (std::size_t i = 0; i < edges.count; ++i) {
+        // of several predecessors the highest wins, as readers of the homeserver have it
+        group.previous = std::max(group.previous, edges[i][0].optional_number());
+    }
+    const auto take = [&](const Rows& rows) {
+        for (std::size_t i = 0; i < rows.count; ++i) {
+            if (const auto kind = rules::state_kind(rows[i][0].text())) {
+                group.state[static_cast<std::size_t>(*kind)] = rows[i][1].text();
+            }
+        }
+    };
+    constexpr auto& types = rules::relevant_state_types;
+    if (group.previous) {
+        take(state_of_differences_.find(reading, {id, types.front(), types.back(), ""}));
+        return;
+    }
+    for (const std::string_view type : types) {
+        take(state_of_roots_.find(reading, {id, type, ""}));
+    }
+}
+
+// Goes back along the chain to what is known or has nothing before it, and completes each group on the way back from
+// the one before. Deep chains are no reason to recurse, and one that bites its own tail ends where it does.
+const StateGroups::Group& StateGroups::complete(Reading& reading, Groups& groups, std::int64_t id) {
     using Progress = Group::Progress;
     std::vector<Group*> path;
     const Group* base = nullptr;
     bool is_broken = false;
     for (std::optional<std::int64_t> at = id; at;) {
-        const auto found = groups.find(*at);
-        if (found == groups.end() || found->second.progress == Progress::open ||
-            found->second.progress == Progress::broken) {
+        const auto [place, is_new] = groups.try_emplace(*at);
+        Group& group = place->second;
+        if (is_new) {
+            read(reading, *at, group);
+        }
+        if (group.progress == Progress::known) {
+            base = &group;
+            break;
+        }
+        if (!is_new || group.progress == Progress::broken) {
             is_broken = true;
             break;
         }
-        if (found->second.progress == Progress::known) {
-            base = &found->second;
-            break;
-        }
-        found->second.progress = Progress::open;
-        path.push_back(&found->second);
-        at = found->second.previous;
+        path.push_back(&group);
+        at = group.previous;
     }
     for (auto group = path.rbegin(); group != path.rend(); ++group) {
         (*group)->progress = is_broken ? Progress::broken : Progress::known;
@@ -43,106 +90,23 @@ void StateGroups::complete(Groups& groups, std::int64_t id) {
         }
         base = *group;
     }
-}
-
-StateGroups::StateGroups(const HomeserverSchema& s)
-    : is_here_(s.has_state_groups),
-      groups_of_events_(
-          "groups_of_events",
-          sql_text("SELECT k.n, g.state_group FROM pg_catalog.unnest($1) WITH ORDINALITY k(event_id, n) "
-                   "JOIN %S.event_to_state_groups g ON g.event_id %= k.event_id",
-                   s.name),
-          {TEXTARRAYOID}),
-      predecessors_("state_group_predecessors",
-                    // of several predecessors the highest wins, as readers of the homeserver have it
-                    sql_text("SELECT g.id, (SELECT e.prev_state_group FROM %S.state_group_edges e "
-                             "WHERE e.state_group %= g.id ORDER BY e.prev_state_group DESC LIMIT 1) "
-                             "FROM pg_catalog.unnest($1) k(id) JOIN %S.state_groups g ON g.id %= k.id",
-                             s.name),
-                    {INT8ARRAYOID}),
-      state_of_differences_(
-          "state_of_differences",
-          // A handful of rows each: one look from the first to the last of the types costs less than one a type.
-          sql_text(
-              "SELECT s.state_group, s.type, s.event_id FROM pg_catalog.unnest($1) k(id) CROSS JOIN LATERAL "
-              "(SELECT * FROM %S.state_groups_state x WHERE x.state_group %= k.id AND x.state_key %= '' "
-              "AND x.type %>= '" +
-                  std::string(rules::relevant_state_types.front()) + "' AND x.type %<= '" +
-                  std::string(rules::relevant_state_types.back()) + "' OFFSET 0) s",
-              s.name),
-          {INT8ARRAYOID}),
-      state_of_roots_("state_of_roots",
-                      // everything that the room had then, its members among it
-                      sql_text("SELECT s.state_group, s.type, s.event_id FROM pg_catalog.unnest($1) k(id) "
-                               "CROSS JOIN LATERAL (SELECT * FROM %S.state_groups_state x "
-                               "WHERE x.state_group %= k.id AND x.state_key %= '' AND x.type %= ANY (" +
-                                   relevant_types_array() + ") OFFSET 0) s",
-                               s.name),
-                      {INT8ARRAYOID}) {}
-
-// Goes back along all chains at once, a link each time, until there is nothing that has not been read.
-void StateGroups::read_chains(Groups& groups, std::vector<std::optional<std::int64_t>> ids) {
-    while (!ids.empty()) {
-        std::sort(ids.begin(), ids.end());
-        ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-        const Rows rows = predecessors_.run(Arguments().numbers(ids));
-        ids.clear();
-        for (std::size_t i = 0; i < rows.count; ++i) {
-            groups[rows[i][0].number].previous = rows[i][1].optional_number();
-        }
-        for (std::size_t i = 0; i < rows.count; ++i) {
-            if (!rows[i][1].is_null && !groups.contains(rows[i][1].number)) {
-                ids.emplace_back(rows[i][1].number);
-            }
-        }
-    }
-}
-
-void StateGroups::read_state(Groups& groups) {
-    std::vector<std::optional<std::int64_t>> differences;
-    std::vector<std::optional<std::int64_t>> roots;
-    for (const auto& [id, group] : groups) {
-        (group.previous ? differences : roots).emplace_back(id);
-    }
-    const auto read = [&](Statement& statement, std::vector<std::optional<std::int64_t>>& ids) {
-        std::sort(ids.begin(), ids.end());
-        const Rows rows = statement.run(Arguments().numbers(ids));
-        for (std::size_t i = 0; i < rows.count; ++i) {
-            if (const auto kind = rules::state_kind(rows[i][1].text())) {
-                groups[rows[i][0].number].state[static_cast<std::size_t>(*kind)] = rows[i][2].text();
-            }
-        }
-    };
-    read(state_of_differences_, differences);
-    read(state_of_roots_, roots);
+    return groups.at(id);
 }
 
 std::vector<std::optional<StateEventIds>> StateGroups::after(std::span<const std::string_view> event_ids) {
     std::vector<std::optional<StateEventIds>> result(event_ids.size());
-    if (!is_here_ || event_ids.empty()) {
+    if (!is_here_) {
         return result;
     }
-    std::vector<std::optional<std::int64_t>> group_of(event_ids.size());
-    const Rows of_events = groups_of_events_.run(Arguments().texts(event_ids));
-    for (std::size_t i = 0; i < of_events.count; ++i) {
-        group_of[position(of_events[i][0])] = of_events[i][1].number;
-    }
-    std::vector<std::optional<std::int64_t>> ids;
-    for (const auto& group : group_of) {
-        if (group) {
-            ids.push_back(group);
-        }
-    }
+    Reading reading;
     Groups groups;
-    read_chains(groups, std::move(ids));
-    read_state(groups);
-    constexpr auto create = static_cast<std::size_t>(rules::StateKind::create);
     for (std::size_t i = 0; i < event_ids.size(); ++i) {
-        if (!group_of[i] || !groups.contains(*group_of[i])) {
+        const Rows rows = groups_of_events_.find(reading, {event_ids[i]});
+        if (rows.count == 0) {
             continue;
         }
-        complete(groups, *group_of[i]);
-        const Group& group = groups[*group_of[i]];
+        const Group& group = complete(reading, groups, rows[0][0].number);
+        constexpr auto create = static_cast<std::size_t>(rules::StateKind::create);
         if (group.progress == Group::Progress::known && !group.state[create].empty()) {
             result[i] = group.state;
         }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "derive/fact_sql.hpp"
+#include "server/table_reader.hpp"
 
 namespace sliding_sync {
 
@@ -23,15 +24,15 @@ private:
     struct Group;
     using Groups = std::unordered_map<std::int64_t, Group>;
 
-    void read_chains(Groups& groups, std::vector<std::optional<std::int64_t>> ids);
-    void read_state(Groups& groups);
-    static void complete(Groups& groups, std::int64_t id);
+    void read(Reading& reading, std::int64_t id, Group& group);
+    const Group& complete(Reading& reading, Groups& groups, std::int64_t id);
 
     bool is_here_;
-    Statement groups_of_events_;
-    Statement predecessors_;
-    Statement state_of_differences_;
-    Statement state_of_roots_;
+    TableReader groups_of_events_;
+    TableReader groups_;
+    TableReader edges_;
+    TableReader state_of_differences_;
+    TableReader state_of_roots_;
 };
 
 }  // namespace sliding_sync

@@ -1,7 +1,6 @@
 #include "server/spi.hpp"
 
-#include "server/catalog.hpp"
-#include "server/settings.hpp"
+#include "server/fault.hpp"
 
 #include <exception>
 
@@ -29,51 +28,9 @@ Datum text_datum(std::string_view value) {
 }
 
 Cell read_cell(HeapTuple tuple, TupleDesc description, int column) {
-    Cell cell{nullptr, 0, 0, false};
-    const Datum value = SPI_getbinval(tuple, description, column + 1, &cell.is_null);
-    if (cell.is_null) {
-        return cell;
-    }
-    switch (TupleDescAttr(description, column)->atttypid) {
-    case TEXTOID:
-    case VARCHAROID: {
-        auto* text = reinterpret_cast<struct varlena*>(PG_DETOAST_DATUM_PACKED(value));
-        cell.data = VARDATA_ANY(text);
-        cell.size = VARSIZE_ANY_EXHDR(text);
-        break;
-    }
-    case NAMEOID:
-        cell.data = NameStr(*DatumGetName(value));
-        cell.size = strlen(cell.data);
-        break;
-    case INT8OID:
-        cell.number = DatumGetInt64(value);
-        break;
-    case INT4OID:
-        cell.number = DatumGetInt32(value);
-        break;
-    case INT2OID:
-        cell.number = DatumGetInt16(value);
-        break;
-    case BOOLOID:
-        cell.number = DatumGetBool(value) ? 1 : 0;
-        break;
-    case OIDOID:
-    case XIDOID:
-        cell.number = DatumGetUInt32(value);
-        break;
-    case TIDOID: {
-        auto* const place = reinterpret_cast<ItemPointer>(DatumGetPointer(value));
-        cell.number = (static_cast<std::int64_t>(ItemPointerGetBlockNumber(place)) << 16) |
-                      ItemPointerGetOffsetNumber(place);
-        break;
-    }
-    default:
-        raise_pg_error(ERRCODE_INTERNAL_ERROR, "sliding_sync: a result column has an unexpected type",
-                       psprintf("Column %d has type %s.", column + 1,
-                                format_type_be(TupleDescAttr(description, column)->atttypid)));
-    }
-    return cell;
+    bool is_null = false;
+    const Datum value = SPI_getbinval(tuple, description, column + 1, &is_null);
+    return is_null ? null_cell : cell_of(value, TupleDescAttr(description, column)->atttypid);
 }
 
 Rows read_rows() {
@@ -147,20 +104,15 @@ Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(cons
     });
 }
 
-int last_resorts = 0;
-int moments = 0;
-int scopes_as_of_now = 0;
-
 // Our statements look rows up by their keys, for a handful of keys or for thousands, and are planned once, perhaps
-// while the tables are still empty: anything but nested loops over index scans would be right only by accident. Where
-// the server must scan a small table all the same, the price it sees would make it compile the statement.
+// while the tables are still empty: anything but nested loops over index scans would be right only by accident, and so
+// would be one whose outer side is a table. They are planned as for big tables, then. Where the server must scan a
+// small table all the same, the price it sees would make it compile the statement.
 class KeyLookupPlanning {
 public:
-    explicit KeyLookupPlanning(Indexes indexes) noexcept : outer_hook_(get_relation_info_hook) {
-        if (indexes == Indexes::of_membership_keys) {
-            next_hook = outer_hook_;
-            get_relation_info_hook = hide_wide_indexes;
-        }
+    KeyLookupPlanning() noexcept : outer_hook_(get_relation_info_hook) {
+        next_hook = outer_hook_;
+        get_relation_info_hook = pretend_to_be_big;
         for (std::size_t i = 0; i < settings.size(); ++i) {
             before_[i] = *settings[i];
             *settings[i] = false;
@@ -176,31 +128,25 @@ public:
     KeyLookupPlanning& operator=(const KeyLookupPlanning&) = delete;
 
 private:
+    static constexpr double big_tuples = 1e8;
+    static constexpr BlockNumber big_pages = 1'000'000;
+
     static inline const std::array<bool*, 6> settings{&enable_seqscan,   &enable_material,   &enable_hashjoin,
                                                       &enable_mergejoin, &enable_bitmapscan, &jit_enabled};
     std::array<bool, 6> before_{};
 
     // Runs inside the planner; C calls only.
-    static void hide_wide_indexes(PlannerInfo* root, Oid relation, bool inherits, RelOptInfo* info) {
+    static void pretend_to_be_big(PlannerInfo* root, Oid relation, bool inherits, RelOptInfo* info) {
         if (next_hook != nullptr) {
             next_hook(root, relation, inherits, info);
         }
-        const char* const name = get_rel_name(relation);
-        if (name == nullptr || (strcmp(name, membership_snapshots_table) != 0 &&
-                                strcmp(name, table_name(BaseTable::local_current_membership)) != 0 &&
-                                strcmp(name, table_name(BaseTable::current_state_events)) != 0)) {
-            return;
-        }
-        List* narrow = NIL;
+        info->tuples = std::max(info->tuples, big_tuples);
+        info->pages = std::max(info->pages, big_pages);
         ListCell* cell = nullptr;
         foreach (cell, info->indexlist) {
             auto* const index = static_cast<IndexOptInfo*>(lfirst(cell));
-            if (index->unique && index->indpred == NIL) {
-                narrow = lappend(narrow, index);
-            }
-        }
-        if (narrow != NIL) {
-            info->indexlist = narrow;
+            index->tuples = std::max(index->tuples, big_tuples);
+            index->pages = std::max(index->pages, big_pages);
         }
     }
 
@@ -213,39 +159,13 @@ bool must_be_planned(SPIPlanPtr plan) {
     return !source->is_valid || source->gplan == nullptr || !source->gplan->is_valid;
 }
 
-// sliding_sync.fault is "name" or "name:SQLSTATE", with "*" for every name, and "!" before it to reach last resorts.
-void fail_on_purpose(const char* name) {
-    const bool everywhere = fault[0] == '!';
-    const char* const wanted = everywhere ? fault + 1 : fault;
-    const char* const colon = strchr(wanted, ':');
-    const std::size_t length = colon != nullptr ? static_cast<std::size_t>(colon - wanted) : strlen(wanted);
-    const bool is_meant =
-        (length == 1 && wanted[0] == '*') || (strlen(name) == length && strncmp(wanted, name, length) == 0);
-    if (!is_meant || (last_resorts > 0 && !everywhere)) {
-        return;
-    }
-    int sqlstate = ERRCODE_INTERNAL_ERROR;
-    if (colon != nullptr && strlen(colon + 1) == 5) {
-        sqlstate = MAKE_SQLSTATE(colon[1], colon[2], colon[3], colon[4], colon[5]);
-    }
-    raise_pg_error(sqlstate, psprintf("fault injected at %s", name));
-}
-
 }  // namespace
-
-LastResort::LastResort() noexcept {
-    ++last_resorts;
-}
-
-LastResort::~LastResort() {
-    --last_resorts;
-}
 
 SpiConnection::SpiConnection() : exceptions_(std::uncaught_exceptions()) {
     call_pg([] {
         check_result(SPI_connect(), "SPI_connect");
         // Reading toasted values after a statement needs a snapshot that is older than theirs.
-        PushActiveSnapshot(moments > 0 ? GetActiveSnapshot() : GetTransactionSnapshot());
+        PushActiveSnapshot(is_one_moment() ? GetActiveSnapshot() : GetTransactionSnapshot());
     });
 }
 
@@ -255,26 +175,6 @@ SpiConnection::~SpiConnection() {
         PopActiveSnapshot();
         SPI_finish();
     }
-}
-
-OneMoment::OneMoment() : exceptions_(std::uncaught_exceptions()) {
-    call_pg([] { PushActiveSnapshot(GetTransactionSnapshot()); });
-    ++moments;
-}
-
-OneMoment::~OneMoment() {
-    --moments;
-    if (std::uncaught_exceptions() == exceptions_) {
-        PopActiveSnapshot();
-    }
-}
-
-AsOfNow::AsOfNow() noexcept {
-    ++scopes_as_of_now;
-}
-
-AsOfNow::~AsOfNow() {
-    --scopes_as_of_now;
 }
 
 Arguments& Arguments::text(std::string_view value) {
@@ -362,9 +262,7 @@ Rows Statement::run(const Arguments& arguments, View view) {
     auto* const values = const_cast<Datum*>(arguments.values_.data());
     const char* const nulls = arguments.nulls_.data();
     call_pg([&] {
-        if (fault != nullptr && fault[0] != '\0') {
-            fail_on_purpose(name_);
-        }
+        fail_on_purpose(name_);
         if (plan_ == nullptr) {
             // one generic plan: the shapes of our statements do not depend on the values
             SPIPlanPtr const fresh = SPI_prepare_cursor(sql_.c_str(), static_cast<int>(types_.size()),
@@ -377,23 +275,17 @@ Rows Statement::run(const Arguments& arguments, View view) {
         }
     });
     if (must_be_planned(plan_)) {
-        const KeyLookupPlanning planning(indexes_);
+        const KeyLookupPlanning planning;
         call_pg([&] { ReleaseCachedPlan(SPI_plan_get_cached_plan(plan_), CurrentResourceOwner); });
     }
     return call_pg([&]() -> Rows {
-        if (view == View::before_transaction) {
-            // Our own changes carry command ids from FirstCommandId up; a snapshot that stops there sees none.
-            PushCopiedSnapshot(GetTransactionSnapshot());
-            GetActiveSnapshot()->curcid = FirstCommandId;
-        } else if (view == View::latest) {
-            CommandCounterIncrement();  // else what the running statement has changed would not count
-            PushActiveSnapshot(GetLatestSnapshot());
-        }
         const bool has_own_snapshot = view != View::current;
-        const Snapshot snapshot =
-            !has_own_snapshot && scopes_as_of_now > 0 ? GetLatestSnapshot() : InvalidSnapshot;
+        if (has_own_snapshot) {
+            push_view(view);
+        }
+        const Snapshot snapshot = !has_own_snapshot && is_as_of_now() ? GetLatestSnapshot() : InvalidSnapshot;
         const int code = SPI_execute_snapshot(plan_, values, nulls, snapshot, InvalidSnapshot,
-                                              has_own_snapshot || moments > 0, true, 0);
+                                              has_own_snapshot || is_one_moment(), true, 0);
         if (has_own_snapshot) {
             PopActiveSnapshot();
         }

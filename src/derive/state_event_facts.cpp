@@ -1,0 +1,77 @@
+#include "derive/state_event_facts.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+}
+
+namespace sliding_sync {
+
+struct StateEventFacts::StoredEvent {
+    std::string_view room_id;
+    rules::StateKind kind;
+    RedactionCandidate candidate;
+    bool may_be_redacted;
+    rules::StateEvent event;
+};
+
+StateEventFacts::StateEventFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
+    : redacted_(redacted), has_rejections_(s.has_rejections),
+      events_("state_events", s, table_name(BaseTable::events), {{"event_id", TEXTOID}},
+              {"room_id", "type", "sender", "stream_ordering", "rejection_reason"}),
+      rejections_("rejections", s, table_name(BaseTable::rejections), {{"event_id", TEXTOID}}, {}),
+      json_("state_event_json", s, table_name(BaseTable::event_json), {{"event_id", TEXTOID}}, {"json"}) {}
+
+std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(Reading& reading,
+                                                                  std::string_view event_id) {
+    const Rows events = events_.find(reading, {event_id});
+    const auto kind = events.count > 0 ? rules::state_kind(events[0][1].text()) : std::nullopt;
+    const Rows json = kind ? json_.find(reading, {event_id}) : Rows{};
+    if (json.count == 0) {
+        return std::nullopt;
+    }
+    const auto event = events[0];
+    const std::string_view room_id = event[0].text();
+    const std::string_view text = json[0][0].text();
+    const bool rejected =
+        !event[4].is_null || (has_rejections_ && rejections_.find(reading, {event_id}).count > 0);
+    return StoredEvent{room_id,
+                       *kind,
+                       {event_id, room_id, event[2].is_null ? std::nullopt : std::optional(event[2].text()),
+                        text, event[3].optional_number()},
+                       *kind != rules::StateKind::create &&
+                           redacted_.are_there_any(reading, event_id, room_id),
+                       {text, false, rejected}};
+}
+
+std::vector<std::optional<rules::StateEvent>> StateEventFacts::of(Reading& reading,
+                                                                  std::span<const StateEventKey> keys) {
+    // memberships of one room share most of their state
+    std::unordered_map<std::string_view, std::optional<StoredEvent>> stored;
+    for (const StateEventKey& key : keys) {
+        if (const auto [place, is_new] = stored.try_emplace(key.event_id); is_new) {
+            place->second = read(reading, key.event_id);
+        }
+    }
+    std::vector<RedactionCandidate> candidates;
+    std::vector<StoredEvent*> doubtful;
+    for (auto& [event_id, event] : stored) {
+        if (event && event->may_be_redacted) {
+            candidates.push_back(event->candidate);
+            doubtful.push_back(&*event);
+        }
+    }
+    const std::vector<bool> verdicts = redacted_.of(candidates);
+    for (std::size_t i = 0; i < doubtful.size(); ++i) {
+        doubtful[i]->event.redacted = verdicts[i];
+    }
+    std::vector<std::optional<rules::StateEvent>> result(keys.size());
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        const auto& event = stored.at(keys[i].event_id);
+        if (event && event->room_id == keys[i].room_id && event->kind == keys[i].kind) {
+            result[i] = event->event;
+        }
+    }
+    return result;
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,326 @@
+#include "server/table_reader.hpp"
+
+#include "server/fault.hpp"
+
+#include <exception>
+
+extern "C" {
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_opfamily.h"
+#include "catalog/pg_type.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+struct Operator {
+    const char* sql;
+    StrategyNumber strategy;
+    int procedure;
+};
+
+Operator how_to_compare(const TableReader::Key& key) noexcept {
+    const bool is_number = key.type == INT8OID;
+    switch (key.comparison) {
+    case TableReader::Comparison::at_least:
+        return {">=", BTGreaterEqualStrategyNumber, is_number ? F_INT8GE : F_TEXT_GE};
+    case TableReader::Comparison::at_most:
+        return {"<=", BTLessEqualStrategyNumber, is_number ? F_INT8LE : F_TEXT_LE};
+    case TableReader::Comparison::equal:
+        break;
+    }
+    return {"=", BTEqualStrategyNumber, is_number ? F_INT8EQ : F_TEXTEQ};
+}
+
+std::string select_text(const HomeserverSchema& schema, const char* table,
+                        const std::vector<TableReader::Key>& keys, const std::vector<const char*>& columns) {
+    std::string text = "SELECT ";
+    for (const char* const column : columns) {
+        text += std::string(column == columns.front() ? "" : ", ") + column;
+    }
+    text += " FROM " + schema.name + "." + table;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        text += (i == 0 ? " WHERE " : " AND ") + std::string(keys[i].column) + " OPERATOR(pg_catalog." +
+                how_to_compare(keys[i]).sql + ") $" + std::to_string(i + 1);
+    }
+    return text;
+}
+
+std::vector<Oid> types_of(const std::vector<TableReader::Key>& keys) {
+    std::vector<Oid> types;
+    for (const TableReader::Key& key : keys) {
+        types.push_back(key.type);
+    }
+    return types;
+}
+
+bool is_text(Oid type) noexcept {
+    return type == TEXTOID || type == VARCHAROID;
+}
+
+// Whoever reads these tables through a statement sees the same rows, and may see them. C calls only.
+bool is_readable_as_it_is(Relation table) {
+    const Form_pg_class form = table->rd_rel;
+    return form->relkind == RELKIND_RELATION && !form->relrowsecurity && !form->relhassubclass &&
+           (form->relowner == GetUserId() ||
+            pg_class_aclcheck(RelationGetRelid(table), GetUserId(), ACL_SELECT) == ACLCHECK_OK);
+}
+
+// As the planner judges indexes. C calls only.
+bool is_usable(Relation index) {
+    const Form_pg_index form = index->rd_index;
+    return form->indisvalid && form->indisready && index->rd_rel->relam == BTREE_AM_OID &&
+           RelationGetIndexPredicate(index) == NIL &&
+           (!form->indcheckxmin ||
+            TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data), TransactionXmin));
+}
+
+// The types that a reader fetches itself.
+bool is_fetched(Oid type) noexcept {
+    return is_text(type) || type == INT8OID || type == INT4OID || type == BOOLOID;
+}
+
+// In memory that outlives the page that the value may point into. C calls only.
+Cell kept_cell(Datum value, Oid type) {
+    Cell cell = cell_of(value, type);
+    if (is_text(type)) {
+        auto* const stored = reinterpret_cast<struct varlena*>(DatumGetPointer(value));
+        if (!VARATT_IS_COMPRESSED(stored) && !VARATT_IS_EXTERNAL(stored)) {
+            cell.data = static_cast<const char*>(memcpy(palloc(cell.size), cell.data, cell.size));
+        }
+    }
+    return cell;
+}
+
+}  // namespace
+
+Reading::Reading(View view) : view_(view), exceptions_(std::uncaught_exceptions()) {
+    static std::uint64_t numbers = 0;
+    number_ = ++numbers;
+    call_pg([&] { push_view(view); });
+}
+
+Reading::~Reading() {
+    // While an exception passes, the abort of the (sub)transaction closes what is open.
+    if (std::uncaught_exceptions() == exceptions_) {
+        for (TableReader* const reader : open_) {
+            reader->close();
+        }
+        PopActiveSnapshot();
+    }
+}
+
+TableReader::TableReader(const char* name, const HomeserverSchema& schema, const char* table,
+                         std::vector<Key> keys, std::vector<const char*> columns)
+    : name_(name), namespace_oid_(schema.namespace_oid), table_name_(table), keys_(std::move(keys)),
+      column_names_(std::move(columns)),
+      statement_(name, select_text(schema, table, keys_, column_names_), types_of(keys_)),
+      columns_(column_names_.size()) {}
+
+Rows TableReader::find(Reading& reading, std::initializer_list<KeyValue> key) {
+    if (reading_ != reading.number_) {
+        open(reading);
+    }
+    if (index_ != nullptr) {
+        return call_pg([&]() -> Rows { return scan(key); });
+    }
+    Arguments arguments;
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+        const KeyValue& value = key.begin()[i];
+        keys_[i].type == INT8OID ? arguments.number(value.number) : arguments.text(value.text);
+    }
+    return statement_.run(arguments, reading.view_);
+}
+
+void TableReader::open(Reading& reading) {
+    reading.open_.push_back(this);
+    table_ = index_ = nullptr;
+    call_pg([&] {
+        fail_on_purpose(name_);
+        if (generation_ != catalog_generation()) {
+            table_oid_ = get_relname_relid(table_name_, namespace_oid_);
+        }
+        table_ = OidIsValid(table_oid_) ? try_table_open(table_oid_, AccessShareLock) : nullptr;
+        if (table_ == nullptr) {
+            return;
+        }
+        // only now, with the table locked, the catalog stands still
+        if (generation_ != catalog_generation()) {
+            generation_ = catalog_generation();
+            resolve();
+        }
+        if (OidIsValid(index_keys_.index) && is_readable_as_it_is(table_) && is_the_one()) {
+            begin_scan();
+        }
+    });
+    reading_ = reading.number_;
+}
+
+// Runs where errors would be raised through C++ frames if there were any to come; there are none when a scan ends.
+void TableReader::close() noexcept {
+    if (index_ != nullptr) {
+        index_endscan(scan_);
+        ExecDropSingleTupleTableSlot(slot_);
+        index_close(index_, NoLock);
+    }
+    if (table_ != nullptr) {
+        table_close(table_, NoLock);
+    }
+    reading_ = 0;
+}
+
+// It may have been renamed while its lock was waited for.
+bool TableReader::is_the_one() const {
+    return RelationGetNamespace(table_) == namespace_oid_ &&
+           strcmp(RelationGetRelationName(table_), table_name_) == 0;
+}
+
+// Finds columns and the best index, or none; C calls only.
+void TableReader::resolve() {
+    index_keys_.index = InvalidOid;
+    if (!find_columns()) {
+        return;
+    }
+    bool is_unique = false;
+    int width = 0;
+    List* const indexes = RelationGetIndexList(table_);
+    ListCell* cell = nullptr;
+    foreach (cell, indexes) {
+        Relation const index = index_open(lfirst_oid(cell), AccessShareLock);
+        const Form_pg_index form = index->rd_index;
+        IndexKeys found{};
+        if (is_usable(index) && holds_the_keys(index, found) &&
+            (!OidIsValid(index_keys_.index) || form->indisunique > is_unique ||
+             (form->indisunique == is_unique && form->indnatts < width))) {
+            index_keys_ = found;
+            is_unique = form->indisunique;
+            width = form->indnatts;
+        }
+        index_close(index, NoLock);
+    }
+    list_free(indexes);
+}
+
+bool TableReader::find_columns() {
+    last_column_ = 0;
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+        if (strcmp(column_names_[i], "xmin") == 0) {
+            columns_[i] = {MinTransactionIdAttributeNumber, XIDOID};
+            continue;
+        }
+        const AttrNumber number = get_attnum(RelationGetRelid(table_), column_names_[i]);
+        if (number <= 0) {
+            return false;
+        }
+        columns_[i] = {number, TupleDescAttr(RelationGetDescr(table_), number - 1)->atttypid};
+        if (!is_fetched(columns_[i].type)) {
+            return false;
+        }
+        last_column_ = std::max<int>(last_column_, number);
+    }
+    return true;
+}
+
+// Whether the leading columns of the index are the keys', compared the way `=` compares the columns.
+bool TableReader::holds_the_keys(Relation index, IndexKeys& found) const {
+    const Form_pg_index form = index->rd_index;
+    found.index = RelationGetRelid(index);
+    std::size_t count = 0;
+    for (int i = 0; i < form->indnkeyatts && count < keys_.size(); ++i) {
+        const AttrNumber number = form->indkey.values[i];
+        if (number <= 0) {
+            return false;
+        }
+        auto* const attribute = TupleDescAttr(RelationGetDescr(table_), number - 1);
+        const std::size_t count_before = count;
+        for (std::size_t key = 0; key < keys_.size(); ++key) {
+            if (strcmp(NameStr(attribute->attname), keys_[key].column) != 0) {
+                continue;
+            }
+            const bool is_comparable =
+                index->rd_indcollation[i] == attribute->attcollation &&
+                (keys_[key].type == INT8OID
+                     ? attribute->atttypid == INT8OID && index->rd_opfamily[i] == INTEGER_BTREE_FAM_OID
+                     : is_text(attribute->atttypid) && index->rd_opfamily[i] == TEXT_BTREE_FAM_OID);
+            if (!is_comparable) {
+                return false;
+            }
+            found.keys[count] = key;
+            found.columns[count++] = static_cast<AttrNumber>(i + 1);
+        }
+        if (count == count_before) {
+            return false;
+        }
+    }
+    return count == keys_.size();
+}
+
+void TableReader::begin_scan() {
+    Relation const index = index_open(index_keys_.index, AccessShareLock);
+    slot_ = table_slot_create(table_, nullptr);
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+        const AttrNumber column = index_keys_.columns[i];
+        const Operator comparison = how_to_compare(keys_[index_keys_.keys[i]]);
+        ScanKeyEntryInitialize(&scan_keys_[i], 0, column, comparison.strategy, InvalidOid,
+                               index->rd_indcollation[column - 1],
+                               static_cast<RegProcedure>(comparison.procedure), Datum{0});
+    }
+    const int keys = static_cast<int>(keys_.size());
+#if PG_VERSION_NUM >= 180000
+    scan_ = index_beginscan(table_, index, GetActiveSnapshot(), nullptr, keys, 0);
+#else
+    scan_ = index_beginscan(table_, index, GetActiveSnapshot(), keys, 0);
+#endif
+    index_ = index;
+}
+
+Rows TableReader::scan(std::initializer_list<KeyValue> key) {
+    CHECK_FOR_INTERRUPTS();
+    for (std::size_t i = 0; i < keys_.size(); ++i) {
+        const std::size_t place = index_keys_.keys[i];
+        const KeyValue& value = key.begin()[place];
+        scan_keys_[i].sk_argument = keys_[place].type == INT8OID
+                                        ? Int64GetDatum(value.number)
+                                        : PointerGetDatum(cstring_to_text_with_len(
+                                              value.text.data(), static_cast<int>(value.text.size())));
+    }
+    index_rescan(scan_, scan_keys_.data(), static_cast<int>(keys_.size()), nullptr, 0);
+    Rows rows;
+    rows.columns = columns_.size();
+    std::size_t room = 0;
+    while (index_getnext_slot(scan_, ForwardScanDirection, slot_)) {
+        if (rows.count == room) {
+            const std::size_t wanted = std::max<std::size_t>(1, 2 * room);
+            auto* const cells = static_cast<Cell*>(MemoryContextAllocHuge(
+                CurrentMemoryContext, std::max<std::size_t>(1, wanted * rows.columns) * sizeof(Cell)));
+            std::copy(rows.cells, rows.cells + rows.count * rows.columns, cells);
+            rows.cells = cells;
+            room = wanted;
+        }
+        slot_getsomeattrs(slot_, last_column_);
+        Cell* const row = rows.cells + rows.count * rows.columns;
+        for (std::size_t i = 0; i < columns_.size(); ++i) {
+            const Column& column = columns_[i];
+            bool is_null = false;
+            const Datum value = column.number > 0 ? slot_getattr(slot_, column.number, &is_null)
+                                                  : slot_getsysattr(slot_, column.number, &is_null);
+            row[i] = is_null ? null_cell : kept_cell(value, column.type);
+        }
+        ++rows.count;
+    }
+    ExecClearTuple(slot_);
+    return rows;
+}
+
+}  // namespace sliding_sync

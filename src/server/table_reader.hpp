@@ -1,0 +1,112 @@
+// Rows of a table by the values of some columns, without a plan: setting an executor up costs several times what it
+// costs to fetch the row or two that a key has.
+#pragma once
+
+#include "server/catalog.hpp"
+#include "server/spi.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "access/skey.h"
+}
+
+namespace sliding_sync {
+
+class TableReader;
+
+/// The moment that several look-ups share, and the tables that they have opened. Lives inside an open SpiConnection
+/// and holds no writes; one at a time.
+class Reading {
+public:
+    explicit Reading(View view = View::current);
+    ~Reading();
+    Reading(const Reading&) = delete;
+    Reading& operator=(const Reading&) = delete;
+
+private:
+    friend class TableReader;
+    View view_;
+    int exceptions_;
+    std::uint64_t number_;  // never given twice: what a failed reading has left open is known by it
+    std::vector<TableReader*> open_;
+};
+
+/// What a key column must hold.
+struct KeyValue {
+    KeyValue(std::string_view value) noexcept : text(value), number(0) {}
+    KeyValue(const std::string& value) noexcept : text(value), number(0) {}
+    KeyValue(const char* value) noexcept : text(value), number(0) {}
+    KeyValue(std::int64_t value) noexcept : text(), number(value) {}
+    std::string_view text;
+    std::int64_t number;
+};
+
+/// Looks rows of one table up. Where anything is out of the ordinary (no fitting index, a partitioned table, policies,
+/// rights that the user lacks) a statement with the same meaning does it, and says what is wrong.
+class TableReader {
+public:
+    static constexpr std::size_t most_keys = 4;
+
+    enum class Comparison : std::uint8_t { equal, at_least, at_most };
+
+    struct Key {
+        const char* column;
+        Oid type;  ///< TEXTOID or INT8OID
+        Comparison comparison = Comparison::equal;
+    };
+
+    /// `name` is what sliding_sync.fault calls the reader; a column may be xmin.
+    TableReader(const char* name, const HomeserverSchema& schema, const char* table, std::vector<Key> keys,
+                std::vector<const char*> columns);
+    TableReader(const TableReader&) = delete;
+    TableReader& operator=(const TableReader&) = delete;
+
+    /// All rows whose key columns compare so with `key`, in no order. Raises what the server raises, as PgError.
+    Rows find(Reading& reading, std::initializer_list<KeyValue> key);
+
+private:
+    friend class Reading;
+    struct Column {
+        AttrNumber number;
+        Oid type;
+    };
+    /// The keys in the order of the index's leading columns.
+    struct IndexKeys {
+        Oid index;
+        std::array<std::size_t, most_keys> keys;
+        std::array<AttrNumber, most_keys> columns;  ///< of the index, from 1
+    };
+
+    void open(Reading& reading);
+    void close() noexcept;
+    [[nodiscard]] bool is_the_one() const;
+    void resolve();
+    [[nodiscard]] bool find_columns();
+    [[nodiscard]] bool holds_the_keys(Relation index, IndexKeys& found) const;
+    void begin_scan();
+    Rows scan(std::initializer_list<KeyValue> key);
+
+    const char* name_;
+    Oid namespace_oid_;
+    const char* table_name_;
+    std::vector<Key> keys_;
+    std::vector<const char*> column_names_;
+    Statement statement_;
+
+    // what the catalog says, until it changes
+    std::uint64_t generation_ = 0;
+    Oid table_oid_ = InvalidOid;
+    IndexKeys index_keys_{};
+    std::vector<Column> columns_;
+    int last_column_ = 0;
+
+    // what is open, in the reading of this number
+    std::uint64_t reading_ = 0;
+    Relation table_ = nullptr;
+    Relation index_ = nullptr;  ///< nothing: the statement is used
+    IndexScanDesc scan_ = nullptr;
+    TupleTableSlot* slot_ = nullptr;
+    std::array<ScanKeyData, most_keys> scan_keys_{};
+};
+
+}  // namespace sliding_sync
