@@ -86,7 +86,7 @@ bool is_of_kind(Oid type, ColumnKind kind) noexcept {
     return false;
 }
 
-// True when the table has nothing but columns, indexes and foreign keys.
+// True when the table of rooms has nothing but columns, indexes and foreign keys, and its numbers are what they should be.
 bool is_plain(Oid relation) {
     Relation const table = RelationIdGetRelation(relation);
     if (!RelationIsValid(table)) {
@@ -99,6 +99,9 @@ bool is_plain(Oid relation) {
         for (int i = 0; i < table->trigdesc->numtriggers; ++i) {
             plain = plain && table->trigdesc->triggers[i].tgisinternal;
         }
+    }
+    for (const char* const number : {"event_stream_ordering", "bump_stamp"}) {
+        plain = plain && find_column(table, {number, ColumnKind::bigint}) != InvalidAttrNumber;
     }
     RelationClose(table);
     return plain;

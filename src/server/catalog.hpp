@@ -71,7 +71,7 @@ struct HomeserverSchema {
     TableShape joined_rooms = TableShape::missing;
     TableShape membership_snapshots = TableShape::missing;
     bool joined_rooms_is_plain =
-        false;  ///< nothing of its own can make an UPDATE fail: triggers, checks, policies
+        false;  ///< nothing of its own can make a raise fail: triggers, checks, policies, types
     // Tables that an older homeserver does not have. They count only if they belong to the owner of the derived
     // tables or to a superuser: whoever may create tables in the schema could have planted them.
     bool has_recalculate_queue = false;

@@ -9,7 +9,6 @@ extern "C" {
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
@@ -80,8 +79,7 @@ bool is_readable_as_it_is(Relation table) {
 // As the planner judges indexes. C calls only.
 bool is_usable(Relation index) {
     const Form_pg_index form = index->rd_index;
-    return form->indisvalid && form->indisready && index->rd_rel->relam == BTREE_AM_OID &&
-           RelationGetIndexPredicate(index) == NIL &&
+    return form->indisvalid && form->indisready && RelationGetIndexPredicate(index) == NIL &&
            (!form->indcheckxmin ||
             TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data), TransactionXmin));
 }
