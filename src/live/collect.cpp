@@ -4,10 +4,6 @@
 #include "rules/event_types.hpp"
 #include "server/transaction.hpp"
 
-extern "C" {
-#include "common/hashfn.h"
-}
-
 namespace sliding_sync {
 
 namespace {
@@ -24,11 +20,6 @@ bool is_unchanged(const Change<count>& change) {
         }
     }
     return true;
-}
-
-std::uint64_t id_hash(std::string_view event_id) noexcept {
-    return hash_bytes_extended(reinterpret_cast<const unsigned char*>(event_id.data()),
-                               static_cast<int>(event_id.size()), 0);
 }
 
 constexpr std::string_view member_type = "m.room.member";
@@ -60,7 +51,7 @@ ColumnNumbers<specs.size()> columns;
 
 void inserted(NotedKeys& keys, const Row<specs.size()>& row) {
     NotedRoom& room = note_room(keys, row.text(room_id));
-    room.unmatched ^= id_hash(row.text(event_id));
+    room.unmatched ^= std::hash<std::string_view>{}(row.text(event_id));
     const std::string_view event_type = row.text(type);
     if (event_type == redaction_type) {
         // At READ COMMITTED what it redacts may be stored by somebody whom our look-up does not see yet, but whom a
@@ -148,7 +139,8 @@ ColumnNumbers<specs.size()> columns;
 
 void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     if (!change.before) {
-        note_room(keys, change.after->text(room_id)).unmatched ^= id_hash(change.after->text(event_id));
+        note_room(keys, change.after->text(room_id)).unmatched ^=
+            std::hash<std::string_view>{}(change.after->text(event_id));
         return;
     }
     if (is_complete && change.after && !change.after->differs(*change.before, json) &&
