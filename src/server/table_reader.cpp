@@ -113,7 +113,9 @@ Reading::~Reading() {
     // While an exception passes, the abort of the (sub)transaction closes what is open.
     if (std::uncaught_exceptions() == exceptions_) {
         for (TableReader* const reader : open_) {
-            reader->close();
+            if (reader->reading_ == number_) {
+                reader->close();
+            }
         }
         PopActiveSnapshot();
     }
@@ -158,14 +160,16 @@ void TableReader::open(Reading& reading) {
             generation_ = catalog_generation();
             resolve();
         }
-        if (OidIsValid(index_keys_.index) && is_readable_as_it_is(table_) && is_the_one()) {
+        if (!is_the_one()) {
+            generation_ = 0;
+        } else if (OidIsValid(index_keys_.index) && is_readable_as_it_is(table_)) {
             begin_scan();
         }
     });
     reading_ = reading.number_;
 }
 
-// Runs where errors would be raised through C++ frames if there were any to come; there are none when a scan ends.
+// Nothing of this raises an error: it runs where one would jump over C++ frames.
 void TableReader::close() noexcept {
     if (index_ != nullptr) {
         index_endscan(scan_);
