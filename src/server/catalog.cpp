@@ -57,17 +57,33 @@ Oid find_trusted_table(const char* name, Oid namespace_oid, Oid owner) {
 constexpr std::array<const char*, 4> state_group_tables{"event_to_state_groups", "state_groups",
                                                         "state_group_edges", "state_groups_state"};
 
-// The first `keys` columns are those of the key.
-TableShape shape_of(Oid relation, std::span<const char* const> columns, std::size_t keys) {
-    if (!OidIsValid(relation)) {
+bool has_column(TupleDesc description, const char* name) noexcept {
+    for (int i = 0; i < description->natts; ++i) {
+        auto* const attribute = TupleDescAttr(description, i);
+        if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// The first `keys` columns are those of the key. Asked of the relation, whose description is loaded at once, and not column
+// by column of the catalog: this is paid by the first transaction of each connection.
+TableShape shape_of(Oid oid, std::span<const char* const> columns, std::size_t keys) {
+    Relation const table = OidIsValid(oid) ? RelationIdGetRelation(oid) : nullptr;
+    if (!RelationIsValid(table)) {
         return TableShape::missing;
     }
-    const auto exists = [&](const char* column) { return get_attnum(relation, column) != InvalidAttrNumber; };
-    if (std::all_of(columns.begin(), columns.end(), exists)) {
-        return TableShape::known;
-    }
+    const auto exists = [&](const char* column) { return has_column(RelationGetDescr(table), column); };
     const auto key = columns.first(keys);
-    return std::all_of(key.begin(), key.end(), exists) ? TableShape::keyed : TableShape::unknown;
+    TableShape shape = TableShape::unknown;
+    if (std::all_of(columns.begin(), columns.end(), exists)) {
+        shape = TableShape::known;
+    } else if (std::all_of(key.begin(), key.end(), exists)) {
+        shape = TableShape::keyed;
+    }
+    RelationClose(table);
+    return shape;
 }
 
 // A value is read by what its column is meant to hold: of another type it would be garbage, or a wild pointer.
