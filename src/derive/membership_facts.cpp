@@ -249,6 +249,7 @@ void MembershipFacts::read_event(Reading& reading, rules::MembershipFacts& facts
 // The event itself is read where it tells more than that somebody is in a room or has left it: stripped state, where the
 // membership came from, and a sender that stands nowhere else.
 void MembershipFacts::read_details(Reading& reading, std::span<StoredMembership> memberships) {
+    RedactionDoubts doubts(redacted_, reading);
     std::vector<RedactionCandidate> candidates;
     std::vector<std::size_t> doubtful;
     for (std::size_t i = 0; i < memberships.size(); ++i) {
@@ -264,7 +265,7 @@ void MembershipFacts::read_details(Reading& reading, std::span<StoredMembership>
             facts.json = json;
             facts.internal_metadata = rows[0][1].text();
         }
-        if (redacted_.are_there_any(reading, facts.event_id, facts.room_id)) {
+        if (doubts.concern(facts.event_id, facts.room_id)) {
             candidates.push_back(
                 {facts.event_id, facts.room_id,
                  facts.sender ? std::optional<std::string_view>(*facts.sender) : std::nullopt, json,

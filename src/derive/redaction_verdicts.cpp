@@ -59,11 +59,6 @@ RedactionVerdicts::RedactionVerdicts(const HomeserverSchema& s)
               s.name),
           {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}) {}
 
-bool RedactionVerdicts::are_there_any(Reading& reading, std::string_view event_id, std::string_view room_id) {
-    return redactions_of_event_.find(reading, {event_id}).count > 0 ||
-           (has_ban_redactions_ && bans_of_room_.find(reading, {room_id}).count > 0);
-}
-
 std::vector<bool> RedactionVerdicts::of(std::span<const RedactionCandidate> candidates) {
     std::vector<bool> result(candidates.size(), false);
     if (candidates.empty()) {
@@ -105,6 +100,20 @@ std::vector<bool> RedactionVerdicts::of(std::span<const RedactionCandidate> cand
         result[i] = rules::is_redacted({sender, candidates[i].stream_ordering}, redactions[i], bans[i]);
     }
     return result;
+}
+
+bool RedactionDoubts::concern(std::string_view event_id, std::string_view room_id) {
+    if (verdicts_.redactions_of_event_.find(reading_, {event_id}).count > 0) {
+        return true;
+    }
+    if (!verdicts_.has_ban_redactions_) {
+        return false;
+    }
+    const auto [place, is_new] = has_bans_.try_emplace(room_id, false);
+    if (is_new) {
+        place->second = verdicts_.bans_of_room_.find(reading_, {room_id}).count > 0;
+    }
+    return place->second;
 }
 
 }  // namespace sliding_sync

@@ -19,18 +19,30 @@ class RedactionVerdicts {
 public:
     explicit RedactionVerdicts(const HomeserverSchema& schema);
 
-    /// Whether anything at all speaks of redacting the event: most have nothing to be judged.
-    bool are_there_any(Reading& reading, std::string_view event_id, std::string_view room_id);
-
     /// In the order of the candidates, inside an open SpiConnection.
     std::vector<bool> of(std::span<const RedactionCandidate> candidates);
 
 private:
+    friend class RedactionDoubts;
     bool has_ban_redactions_;
     TableReader redactions_of_event_;
     TableReader bans_of_room_;
     Statement redactions_;
     Statement ban_redactions_;
+};
+
+/// Which events need a verdict at all; most do not. Asked within one reading: bans concern a whole room, and are looked up
+/// once for it.
+class RedactionDoubts {
+public:
+    RedactionDoubts(RedactionVerdicts& verdicts, Reading& reading) : verdicts_(verdicts), reading_(reading) {}
+
+    bool concern(std::string_view event_id, std::string_view room_id);
+
+private:
+    RedactionVerdicts& verdicts_;
+    Reading& reading_;
+    std::unordered_map<std::string_view, bool> has_bans_;
 };
 
 }  // namespace sliding_sync

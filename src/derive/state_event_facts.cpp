@@ -21,7 +21,7 @@ StateEventFacts::StateEventFacts(const HomeserverSchema& s, RedactionVerdicts& r
       rejections_("rejections", s, table_name(BaseTable::rejections), {{"event_id", TEXTOID}}, {}),
       json_("state_event_json", s, table_name(BaseTable::event_json), {{"event_id", TEXTOID}}, {"json"}) {}
 
-std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(Reading& reading,
+std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(Reading& reading, RedactionDoubts& doubts,
                                                                   std::string_view event_id) {
     const Rows events = events_.find(reading, {event_id});
     const auto kind = events.count > 0 ? rules::state_kind(events[0][1].text()) : std::nullopt;
@@ -38,18 +38,18 @@ std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(Reading& readi
                        *kind,
                        {event_id, room_id, event[2].is_null ? std::nullopt : std::optional(event[2].text()),
                         text, event[3].optional_number()},
-                       *kind != rules::StateKind::create &&
-                           redacted_.are_there_any(reading, event_id, room_id),
+                       *kind != rules::StateKind::create && doubts.concern(event_id, room_id),
                        {text, false, rejected}};
 }
 
 std::vector<std::optional<rules::StateEvent>> StateEventFacts::of(Reading& reading,
                                                                   std::span<const StateEventKey> keys) {
+    RedactionDoubts doubts(redacted_, reading);
     // memberships of one room share most of their state
     std::unordered_map<std::string_view, std::optional<StoredEvent>> stored;
     for (const StateEventKey& key : keys) {
         if (const auto [place, is_new] = stored.try_emplace(key.event_id); is_new) {
-            place->second = read(reading, key.event_id);
+            place->second = read(reading, doubts, key.event_id);
         }
     }
     std::vector<RedactionCandidate> candidates;

@@ -23,7 +23,7 @@ public:
 
 private:
     struct StoredEvent;
-    std::optional<StoredEvent> read(Reading& reading, std::string_view event_id);
+    std::optional<StoredEvent> read(Reading& reading, RedactionDoubts& doubts, std::string_view event_id);
 
     RedactionVerdicts& redacted_;
     bool has_rejections_;
