@@ -43,7 +43,7 @@ constexpr std::string_view keys_without_snapshot =
     "k(room_id, user_id) WHERE NOT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m "
     "WHERE m.room_id %= k.room_id AND m.user_id %= k.user_id) OFFSET 0) k";
 
-const std::vector<TableReader::Key> membership_key{{"room_id", TEXTOID}, {"user_id", TEXTOID}};
+const std::vector<KeyColumn> membership_key{{"room_id", TEXTOID}, {"user_id", TEXTOID}};
 
 // Whether the event `e` ever was in current state, or, where nobody keeps that, whether the homeserver ever was in the
 // room.

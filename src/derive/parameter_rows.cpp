@@ -38,25 +38,24 @@ std::string filled(std::string text, const std::string& rows) {
     return text.replace(text.find(place), place.size(), rows);
 }
 
-std::vector<Oid> types(const ParameterRows& rows, const std::vector<Oid>& more, bool is_single) {
+std::vector<Oid> types(const ParameterRows& rows, bool is_single) {
     std::vector<Oid> result;
     for (const auto& [name, type] : rows.columns) {
         result.push_back(is_single ? type : array_of(type));
     }
-    result.insert(result.end(), more.begin(), more.end());
     return result;
 }
 
 }  // namespace
 
 RowsStatement::RowsStatement(const char* name, std::string_view text, std::string_view schema,
-                             const ParameterRows& rows, const std::vector<Oid>& more)
-    : many_(name, filled(sql_text(text, schema), source(rows, false)), types(rows, more, false)),
-      one_(name, filled(sql_text(text, schema), source(rows, true)), types(rows, more, true)) {}
+                             const ParameterRows& rows)
+    : many_(name, filled(sql_text(text, schema), source(rows, false)), types(rows, false)),
+      one_(name, filled(sql_text(text, schema), source(rows, true)), types(rows, true)) {}
 
-Rows RowsStatement::run(const Arguments& arguments, View view) {
+Rows RowsStatement::run(const Arguments& arguments) {
     Statement& statement = arguments.is_single_row() ? one_ : many_;
-    const Rows rows = statement.run(arguments, view);
+    const Rows rows = statement.run(arguments);
     processed_ = statement.processed();
     return rows;
 }

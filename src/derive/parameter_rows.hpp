@@ -16,12 +16,12 @@ struct ParameterRows {
 /// values, which spares the executor half of its work.
 class RowsStatement {
 public:
-    /// `{rows}` in the template stands for the rows; `more` are the types of the parameters behind them.
-    RowsStatement(const char* name, std::string_view text, std::string_view schema, const ParameterRows& rows,
-                  const std::vector<Oid>& more = {});
+    /// `{rows}` in the template stands for the rows.
+    RowsStatement(const char* name, std::string_view text, std::string_view schema,
+                  const ParameterRows& rows);
 
     /// As Statement::run; the arguments tell which of the two it is.
-    Rows run(const Arguments& arguments, View view = View::current);
+    Rows run(const Arguments& arguments);
 
     [[nodiscard]] std::uint64_t processed() const noexcept {
         return processed_;

@@ -50,15 +50,6 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
                  s.name, room_keys),
       current_state_("current_state", s, table_name(BaseTable::current_state_events),
                      {{"room_id", TEXTOID}, {"type", TEXTOID}, {"state_key", TEXTOID}}, {"event_id"}),
-      current_state_ids_(
-          "current_state_ids",
-          sql_text("SELECT k.n, c.type, c.event_id "
-                   "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
-                   "JOIN %S.current_state_events c ON c.room_id %= k.room_id AND c.state_key %= '' "
-                   "AND c.type %= ANY (" +
-                       relevant_types_array() + ")",
-                   s.name),
-          {TEXTARRAYOID}),
       new_state_ids_("new_state_ids",
                      sql_text("SELECT k.n, e.type, e.event_id FROM ROWS FROM (pg_catalog.unnest($1), "
                               "pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, oldest, n) "
@@ -134,8 +125,8 @@ std::vector<Orderings> RoomFacts::orderings(std::span<const std::string_view> ro
     return result;
 }
 
-std::vector<rules::StateEvents> RoomFacts::current_state(std::span<const std::string_view> room_ids) {
-    Reading reading;
+std::vector<StateEventIds> RoomFacts::current_state_ids(Reading& reading,
+                                                        std::span<const std::string_view> room_ids) {
     std::vector<StateEventIds> event_ids(room_ids.size());
     for (std::size_t i = 0; i < room_ids.size(); ++i) {
         for (std::size_t kind = 0; kind < rules::state_kind_count; ++kind) {
@@ -146,7 +137,12 @@ std::vector<rules::StateEvents> RoomFacts::current_state(std::span<const std::st
             }
         }
     }
-    return read_events(reading, room_ids, event_ids);
+    return event_ids;
+}
+
+std::vector<rules::StateEvents> RoomFacts::current_state(std::span<const std::string_view> room_ids) {
+    Reading reading;
+    return read_events(reading, room_ids, current_state_ids(reading, room_ids));
 }
 
 std::vector<rules::StateEvents> RoomFacts::events(std::span<const std::string_view> room_ids,
@@ -178,16 +174,16 @@ std::vector<rules::StateEvents> RoomFacts::read_events(Reading& reading,
 
 std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::string_view> room_ids,
                                                        std::span<const std::optional<std::int64_t>> oldest) {
-    std::vector<StateEventIds> found(room_ids.size());
+    std::vector<StateEventIds> found;
+    {
+        Reading before(View::before_transaction);
+        found = current_state_ids(before, room_ids);
+    }
     const auto take = [&](std::span<const Cell> row) {
         if (const auto kind = rules::state_kind(row[1].text())) {
             found[position(row[0])][static_cast<std::size_t>(*kind)] = row[2].text();
         }
     };
-    const Rows before = current_state_ids_.run(Arguments().texts(room_ids), View::before_transaction);
-    for (std::size_t i = 0; i < before.count; ++i) {
-        take(before[i]);
-    }
     const Rows newer = new_state_ids_.run(Arguments().texts(room_ids).numbers(oldest));
     std::vector<std::string_view> newer_ids;
     for (std::size_t i = 0; i < newer.count; ++i) {

@@ -67,6 +67,8 @@ public:
     bool has_rows_by_now(std::string_view room_id);
 
 private:
+    std::vector<StateEventIds> current_state_ids(Reading& reading,
+                                                 std::span<const std::string_view> room_ids);
     std::vector<rules::StateEvents> read_events(Reading& reading, std::span<const std::string_view> room_ids,
                                                 std::span<const StateEventIds> event_ids);
 
@@ -80,7 +82,6 @@ private:
     TableReader joined_rooms_;
     RowsStatement orderings_;
     TableReader current_state_;
-    Statement current_state_ids_;
     Statement new_state_ids_;
     Statement visible_before_;
     Statement joined_room_reference_;

@@ -32,6 +32,7 @@ std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(Reading& readi
     const auto event = events[0];
     const std::string_view room_id = event[0].text();
     const std::string_view text = json[0][0].text();
+    // as is_rejected (fact_sql.hpp) says it where events are looked for by their order
     const bool rejected =
         !event[4].is_null || (has_rejections_ && rejections_.find(reading, {event_id}).count > 0);
     return StoredEvent{room_id,

@@ -57,16 +57,6 @@ Oid find_trusted_table(const char* name, Oid namespace_oid, Oid owner) {
 constexpr std::array<const char*, 4> state_group_tables{"event_to_state_groups", "state_groups",
                                                         "state_group_edges", "state_groups_state"};
 
-bool has_column(TupleDesc description, const char* name) noexcept {
-    for (int i = 0; i < description->natts; ++i) {
-        auto* const attribute = TupleDescAttr(description, i);
-        if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 // The first `keys` columns are those of the key. Asked of the relation, whose description is loaded at once, and not column
 // by column of the catalog: this is paid by the first transaction of each connection.
 TableShape shape_of(Oid oid, std::span<const char* const> columns, std::size_t keys) {
@@ -74,7 +64,9 @@ TableShape shape_of(Oid oid, std::span<const char* const> columns, std::size_t k
     if (!RelationIsValid(table)) {
         return TableShape::missing;
     }
-    const auto exists = [&](const char* column) { return has_column(RelationGetDescr(table), column); };
+    const auto exists = [&](const char* column) {
+        return find_attribute(RelationGetDescr(table), column) != nullptr;
+    };
     const auto key = columns.first(keys);
     TableShape shape = TableShape::unknown;
     if (std::all_of(columns.begin(), columns.end(), exists)) {
@@ -209,15 +201,20 @@ void watch_catalog() {
     CacheRegisterSyscacheCallback(NAMESPACEOID, note_namespace_change, Datum{0});
 }
 
-AttrNumber find_column(Relation relation, const ColumnSpec& column) noexcept {
-    TupleDesc const description = RelationGetDescr(relation);
+Form_pg_attribute find_attribute(TupleDesc description, const char* name) noexcept {
     for (int i = 0; i < description->natts; ++i) {
         auto* const attribute = TupleDescAttr(description, i);
-        if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), column.name) == 0) {
-            return is_of_kind(attribute->atttypid, column.kind) ? attribute->attnum : InvalidAttrNumber;
+        if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0) {
+            return attribute;
         }
     }
-    return InvalidAttrNumber;
+    return nullptr;
+}
+
+AttrNumber find_column(Relation relation, const ColumnSpec& column) noexcept {
+    auto* const attribute = find_attribute(RelationGetDescr(relation), column.name);
+    return attribute != nullptr && is_of_kind(attribute->atttypid, column.kind) ? attribute->attnum
+                                                                                : InvalidAttrNumber;
 }
 
 }  // namespace sliding_sync

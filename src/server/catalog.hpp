@@ -124,6 +124,9 @@ struct ColumnNumbers {
     bool is_complete = false;  ///< every column is there but optional ones
 };
 
+/// The live column of that name, or nullptr.
+[[nodiscard]] Form_pg_attribute find_attribute(TupleDesc description, const char* name) noexcept;
+
 /// The attribute number of a live column of that kind, or InvalidAttrNumber.
 [[nodiscard]] AttrNumber find_column(Relation relation, const ColumnSpec& column) noexcept;
 

@@ -6,11 +6,9 @@
 
 extern "C" {
 #include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -29,43 +27,39 @@ struct Operator {
     int procedure;
 };
 
-Operator how_to_compare(const TableReader::Key& key) noexcept {
-    const bool is_number = key.type == INT8OID;
-    switch (key.comparison) {
-    case TableReader::Comparison::at_least:
+Operator how_to_compare(const KeyColumn& column) noexcept {
+    const bool is_number = column.type == INT8OID;
+    switch (column.comparison) {
+    case Comparison::at_least:
         return {">=", BTGreaterEqualStrategyNumber, is_number ? F_INT8GE : F_TEXT_GE};
-    case TableReader::Comparison::at_most:
+    case Comparison::at_most:
         return {"<=", BTLessEqualStrategyNumber, is_number ? F_INT8LE : F_TEXT_LE};
-    case TableReader::Comparison::equal:
+    case Comparison::equal:
         break;
     }
     return {"=", BTEqualStrategyNumber, is_number ? F_INT8EQ : F_TEXTEQ};
 }
 
-std::string select_text(const HomeserverSchema& schema, const char* table,
-                        const std::vector<TableReader::Key>& keys, const std::vector<const char*>& columns) {
+std::string select_text(const HomeserverSchema& schema, const char* table, std::span<const KeyColumn> key,
+                        const std::vector<const char*>& columns) {
     std::string text = "SELECT ";
     for (const char* const column : columns) {
         text += std::string(column == columns.front() ? "" : ", ") + column;
     }
     text += " FROM " + schema.name + "." + table;
-    for (std::size_t i = 0; i < keys.size(); ++i) {
-        text += (i == 0 ? " WHERE " : " AND ") + std::string(keys[i].column) + " OPERATOR(pg_catalog." +
-                how_to_compare(keys[i]).sql + ") $" + std::to_string(i + 1);
+    for (std::size_t i = 0; i < key.size(); ++i) {
+        text += (i == 0 ? " WHERE " : " AND ") + std::string(key[i].name) + " OPERATOR(pg_catalog." +
+                how_to_compare(key[i]).sql + ") $" + std::to_string(i + 1);
     }
     return text;
 }
 
-std::vector<Oid> types_of(const std::vector<TableReader::Key>& keys) {
+std::vector<Oid> types_of(std::span<const KeyColumn> key) {
     std::vector<Oid> types;
-    for (const TableReader::Key& key : keys) {
-        types.push_back(key.type);
+    for (const KeyColumn& column : key) {
+        types.push_back(column.type);
     }
     return types;
-}
-
-bool is_text(Oid type) noexcept {
-    return type == TEXTOID || type == VARCHAROID;
 }
 
 // Whoever reads these tables through a statement sees the same rows, and may see them. C calls only.
@@ -74,14 +68,6 @@ bool is_readable_as_it_is(Relation table) {
     return form->relkind == RELKIND_RELATION && !form->relrowsecurity && !form->relhassubclass &&
            (form->relowner == GetUserId() ||
             pg_class_aclcheck(RelationGetRelid(table), GetUserId(), ACL_SELECT) == ACLCHECK_OK);
-}
-
-// As the planner judges indexes. C calls only.
-bool is_usable(Relation index) {
-    const Form_pg_index form = index->rd_index;
-    return form->indisvalid && form->indisready && RelationGetIndexPredicate(index) == NIL &&
-           (!form->indcheckxmin ||
-            TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data), TransactionXmin));
 }
 
 // The types that a reader fetches itself.
@@ -122,10 +108,10 @@ Reading::~Reading() {
 }
 
 TableReader::TableReader(const char* name, const HomeserverSchema& schema, const char* table,
-                         std::vector<Key> keys, std::vector<const char*> columns)
-    : name_(name), namespace_oid_(schema.namespace_oid), table_name_(table), keys_(std::move(keys)),
+                         std::vector<KeyColumn> key, std::vector<const char*> columns)
+    : name_(name), namespace_oid_(schema.namespace_oid), table_name_(table), key_(std::move(key)),
       column_names_(std::move(columns)),
-      statement_(name, select_text(schema, table, keys_, column_names_), types_of(keys_)),
+      statement_(name, select_text(schema, table, key_, column_names_), types_of(key_)),
       columns_(column_names_.size()) {}
 
 Rows TableReader::find(Reading& reading, std::initializer_list<KeyValue> key) {
@@ -136,9 +122,9 @@ Rows TableReader::find(Reading& reading, std::initializer_list<KeyValue> key) {
         return call_pg([&]() -> Rows { return scan(key); });
     }
     Arguments arguments;
-    for (std::size_t i = 0; i < keys_.size(); ++i) {
+    for (std::size_t i = 0; i < key_.size(); ++i) {
         const KeyValue& value = key.begin()[i];
-        keys_[i].type == INT8OID ? arguments.number(value.number) : arguments.text(value.text);
+        key_[i].type == INT8OID ? arguments.number(value.number) : arguments.text(value.text);
     }
     return statement_.run(arguments, reading.view_);
 }
@@ -158,11 +144,11 @@ void TableReader::open(Reading& reading) {
         // only now, with the table locked, the catalog stands still
         if (generation_ != catalog_generation()) {
             generation_ = catalog_generation();
-            resolve();
+            key_index_ = find_columns() ? find_key_index(table_, key_) : KeyIndex{};
         }
         if (!is_the_one()) {
             generation_ = 0;
-        } else if (OidIsValid(index_keys_.index) && is_readable_as_it_is(table_)) {
+        } else if (OidIsValid(key_index_.index) && is_readable_as_it_is(table_)) {
             begin_scan();
         }
     });
@@ -188,32 +174,7 @@ bool TableReader::is_the_one() const {
            strcmp(RelationGetRelationName(table_), table_name_) == 0;
 }
 
-// Finds columns and the best index, or none; C calls only.
-void TableReader::resolve() {
-    index_keys_.index = InvalidOid;
-    if (!find_columns()) {
-        return;
-    }
-    bool is_unique = false;
-    int width = 0;
-    List* const indexes = RelationGetIndexList(table_);
-    ListCell* cell = nullptr;
-    foreach (cell, indexes) {
-        Relation const index = index_open(lfirst_oid(cell), AccessShareLock);
-        const Form_pg_index form = index->rd_index;
-        IndexKeys found{};
-        if (is_usable(index) && holds_the_keys(index, found) &&
-            (!OidIsValid(index_keys_.index) || form->indisunique > is_unique ||
-             (form->indisunique == is_unique && form->indnatts < width))) {
-            index_keys_ = found;
-            is_unique = form->indisunique;
-            width = form->indnatts;
-        }
-        index_close(index, NoLock);
-    }
-    list_free(indexes);
-}
-
+// False when one is missing, or holds what a reader does not fetch itself.
 bool TableReader::find_columns() {
     last_column_ = 0;
     for (std::size_t i = 0; i < columns_.size(); ++i) {
@@ -221,64 +182,27 @@ bool TableReader::find_columns() {
             columns_[i] = {MinTransactionIdAttributeNumber, XIDOID};
             continue;
         }
-        const AttrNumber number = get_attnum(RelationGetRelid(table_), column_names_[i]);
-        if (number <= 0) {
+        auto* const attribute = find_attribute(RelationGetDescr(table_), column_names_[i]);
+        if (attribute == nullptr || !is_fetched(attribute->atttypid)) {
             return false;
         }
-        columns_[i] = {number, TupleDescAttr(RelationGetDescr(table_), number - 1)->atttypid};
-        if (!is_fetched(columns_[i].type)) {
-            return false;
-        }
-        last_column_ = std::max<int>(last_column_, number);
+        columns_[i] = {attribute->attnum, attribute->atttypid};
+        last_column_ = std::max<int>(last_column_, attribute->attnum);
     }
     return true;
 }
 
-// Whether the leading columns of the index are the keys', compared the way `=` compares the columns.
-bool TableReader::holds_the_keys(Relation index, IndexKeys& found) const {
-    const Form_pg_index form = index->rd_index;
-    found.index = RelationGetRelid(index);
-    std::size_t count = 0;
-    for (int i = 0; i < form->indnkeyatts && count < keys_.size(); ++i) {
-        const AttrNumber number = form->indkey.values[i];
-        if (number <= 0) {
-            return false;
-        }
-        auto* const attribute = TupleDescAttr(RelationGetDescr(table_), number - 1);
-        const std::size_t count_before = count;
-        for (std::size_t key = 0; key < keys_.size(); ++key) {
-            if (strcmp(NameStr(attribute->attname), keys_[key].column) != 0) {
-                continue;
-            }
-            const bool is_comparable =
-                index->rd_indcollation[i] == attribute->attcollation &&
-                (keys_[key].type == INT8OID
-                     ? attribute->atttypid == INT8OID && index->rd_opfamily[i] == INTEGER_BTREE_FAM_OID
-                     : is_text(attribute->atttypid) && index->rd_opfamily[i] == TEXT_BTREE_FAM_OID);
-            if (!is_comparable) {
-                return false;
-            }
-            found.keys[count] = key;
-            found.columns[count++] = static_cast<AttrNumber>(i + 1);
-        }
-        if (count == count_before) {
-            return false;
-        }
-    }
-    return count == keys_.size();
-}
-
 void TableReader::begin_scan() {
-    Relation const index = index_open(index_keys_.index, AccessShareLock);
+    Relation const index = index_open(key_index_.index, AccessShareLock);
     slot_ = table_slot_create(table_, nullptr);
-    for (std::size_t i = 0; i < keys_.size(); ++i) {
-        const AttrNumber column = index_keys_.columns[i];
-        const Operator comparison = how_to_compare(keys_[index_keys_.keys[i]]);
+    for (std::size_t i = 0; i < key_.size(); ++i) {
+        const AttrNumber column = key_index_.index_columns[i];
+        const Operator comparison = how_to_compare(key_[key_index_.keys[i]]);
         ScanKeyEntryInitialize(&scan_keys_[i], 0, column, comparison.strategy, InvalidOid,
                                index->rd_indcollation[column - 1],
                                static_cast<RegProcedure>(comparison.procedure), Datum{0});
     }
-    const int keys = static_cast<int>(keys_.size());
+    const int keys = static_cast<int>(key_.size());
 #if PG_VERSION_NUM >= 180000
     scan_ = index_beginscan(table_, index, GetActiveSnapshot(), nullptr, keys, 0);
 #else
@@ -289,15 +213,15 @@ void TableReader::begin_scan() {
 
 Rows TableReader::scan(std::initializer_list<KeyValue> key) {
     CHECK_FOR_INTERRUPTS();
-    for (std::size_t i = 0; i < keys_.size(); ++i) {
-        const std::size_t place = index_keys_.keys[i];
+    for (std::size_t i = 0; i < key_.size(); ++i) {
+        const std::size_t place = key_index_.keys[i];
         const KeyValue& value = key.begin()[place];
-        scan_keys_[i].sk_argument = keys_[place].type == INT8OID
+        scan_keys_[i].sk_argument = key_[place].type == INT8OID
                                         ? Int64GetDatum(value.number)
                                         : PointerGetDatum(cstring_to_text_with_len(
                                               value.text.data(), static_cast<int>(value.text.size())));
     }
-    index_rescan(scan_, scan_keys_.data(), static_cast<int>(keys_.size()), nullptr, 0);
+    index_rescan(scan_, scan_keys_.data(), static_cast<int>(key_.size()), nullptr, 0);
     Rows rows;
     rows.columns = columns_.size();
     std::size_t room = 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "server/catalog.hpp"
+#include "server/key_index.hpp"
 #include "server/spi.hpp"
 
 extern "C" {
@@ -45,19 +46,9 @@ struct KeyValue {
 /// rights that the user lacks) a statement with the same meaning does it, and says what is wrong.
 class TableReader {
 public:
-    static constexpr std::size_t most_keys = 4;
-
-    enum class Comparison : std::uint8_t { equal, at_least, at_most };
-
-    struct Key {
-        const char* column;
-        Oid type;  ///< TEXTOID or INT8OID
-        Comparison comparison = Comparison::equal;
-    };
-
     /// `name` is what sliding_sync.fault calls the reader; a column may be xmin.
-    TableReader(const char* name, const HomeserverSchema& schema, const char* table, std::vector<Key> keys,
-                std::vector<const char*> columns);
+    TableReader(const char* name, const HomeserverSchema& schema, const char* table,
+                std::vector<KeyColumn> key, std::vector<const char*> columns);
     TableReader(const TableReader&) = delete;
     TableReader& operator=(const TableReader&) = delete;
 
@@ -70,33 +61,25 @@ private:
         AttrNumber number;
         Oid type;
     };
-    /// The keys in the order of the index's leading columns.
-    struct IndexKeys {
-        Oid index;
-        std::array<std::size_t, most_keys> keys;
-        std::array<AttrNumber, most_keys> columns;  ///< of the index, from 1
-    };
 
     void open(Reading& reading);
     void close() noexcept;
     [[nodiscard]] bool is_the_one() const;
-    void resolve();
     [[nodiscard]] bool find_columns();
-    [[nodiscard]] bool holds_the_keys(Relation index, IndexKeys& found) const;
     void begin_scan();
     Rows scan(std::initializer_list<KeyValue> key);
 
     const char* name_;
     Oid namespace_oid_;
     const char* table_name_;
-    std::vector<Key> keys_;
+    std::vector<KeyColumn> key_;
     std::vector<const char*> column_names_;
     Statement statement_;
 
     // what the catalog says, until it changes
     std::uint64_t generation_ = 0;
     Oid table_oid_ = InvalidOid;
-    IndexKeys index_keys_{};
+    KeyIndex key_index_;
     std::vector<Column> columns_;
     int last_column_ = 0;
 
@@ -106,7 +89,7 @@ private:
     Relation index_ = nullptr;  ///< nothing: the statement is used
     IndexScanDesc scan_ = nullptr;
     TupleTableSlot* slot_ = nullptr;
-    std::array<ScanKeyData, most_keys> scan_keys_{};
+    std::array<ScanKeyData, most_key_columns> scan_keys_{};
 };
 
 }  // namespace sliding_sync
