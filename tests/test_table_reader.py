@@ -160,6 +160,7 @@ def test_indexes_come_and_go_under_a_connection(cluster: Cluster, connection: ps
                 "ALTER TABLE current_state_events DROP CONSTRAINT current_state_events_room_id_type_state_key_key",
                 "CREATE TABLE other AS TABLE current_state_events",
                 "VACUUM FULL event_json",
+                "VACUUM",  # from here on everybody sees all of most pages: indexes alone answer
             )
         ):
             other.execute(change)

@@ -33,26 +33,27 @@ KeyLookup::KeyLookup(const HomeserverSchema& s)
           "rooms_between",
           // A row without a room can only be left over from a table without its foreign key. The end is a value in
           // any case, so that the scans stop there.
-          sql_text("SELECT x.room_id FROM (SELECT COALESCE($2, GREATEST("
-                   "(SELECT r.room_id FROM %S.rooms r ORDER BY r.room_id DESC LIMIT 1), "
-                   "(SELECT j.room_id FROM %S.sliding_sync_joined_rooms j ORDER BY j.room_id DESC LIMIT 1))) "
-                   "AS room_id OFFSET 0) up_to CROSS JOIN LATERAL ("
-                   "(SELECT r.room_id FROM %S.rooms r WHERE r.room_id %> $1 AND r.room_id %<= up_to.room_id "
-                   "ORDER BY r.room_id LIMIT $3) UNION (SELECT j.room_id FROM %S.sliding_sync_joined_rooms j "
-                   "WHERE j.room_id %> $1 AND j.room_id %<= up_to.room_id ORDER BY j.room_id LIMIT $3)) x "
-                   "ORDER BY x.room_id LIMIT $3",
-                   s.name),
+          sql_text(
+              "SELECT DISTINCT x.room_id FROM (SELECT COALESCE($2, GREATEST("
+              "(SELECT r.room_id FROM %S.rooms r ORDER BY r.room_id DESC LIMIT 1), "
+              "(SELECT j.room_id FROM %S.sliding_sync_joined_rooms j ORDER BY j.room_id DESC LIMIT 1))) "
+              "AS room_id OFFSET 0) up_to CROSS JOIN LATERAL ("
+              "(SELECT r.room_id FROM %S.rooms r WHERE r.room_id %> $1 AND r.room_id %<= up_to.room_id "
+              "ORDER BY r.room_id LIMIT $3) UNION ALL (SELECT j.room_id FROM %S.sliding_sync_joined_rooms j "
+              "WHERE j.room_id %> $1 AND j.room_id %<= up_to.room_id ORDER BY j.room_id LIMIT $3)) x "
+              "ORDER BY x.room_id LIMIT $3",
+              s.name),
           {TEXTOID, TEXTOID, INT8OID}),
       memberships_between_(
           "memberships_between",
           sql_text(
-              "SELECT x.room_id, x.user_id FROM (SELECT COALESCE($3, GREATEST("
+              "SELECT DISTINCT x.room_id, x.user_id FROM (SELECT COALESCE($3, GREATEST("
               "(SELECT l.room_id FROM %S.local_current_membership l ORDER BY l.room_id DESC LIMIT 1), "
               "(SELECT m.room_id FROM %S.sliding_sync_membership_snapshots m ORDER BY m.room_id DESC LIMIT "
               "1))) AS room_id OFFSET 0) up_to CROSS JOIN LATERAL ("
               "(SELECT l.room_id, l.user_id FROM %S.local_current_membership l WHERE l.room_id %>= $1 "
               "AND l.room_id %<= up_to.room_id AND (l.room_id %> $1 OR ($2 %<> '' AND l.user_id %> $2)) "
-              "ORDER BY l.room_id, l.user_id LIMIT $4) UNION "
+              "ORDER BY l.room_id, l.user_id LIMIT $4) UNION ALL "
               "(SELECT m.room_id, m.user_id FROM %S.sliding_sync_membership_snapshots m "
               "WHERE m.room_id %>= $1 AND m.room_id %<= up_to.room_id "
               "AND (m.room_id %> $1 OR ($2 %<> '' AND m.user_id %> $2)) "

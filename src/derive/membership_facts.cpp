@@ -65,20 +65,20 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                                           s.name),
                                  {TEXTARRAYOID, TEXTARRAYOID}),
       has_snapshots_(s.membership_snapshots == TableShape::known),
-      lock_memberships_("lock_local_memberships",
-                        sql_text("SELECT FROM " + std::string(keys_without_snapshot) +
-                                     " JOIN %S.local_current_membership l ON l.room_id %= k.room_id "
-                                     "AND l.user_id %= k.user_id FOR SHARE OF l",
-                                 s.name),
-                        {TEXTARRAYOID, TEXTARRAYOID}),
-      lock_forgotten_("lock_room_memberships",
-                      sql_text("SELECT FROM " + std::string(keys_without_snapshot) +
-                                   " JOIN %S.local_current_membership l ON l.room_id %= k.room_id "
-                                   "AND l.user_id %= k.user_id JOIN %S.room_memberships rm "
-                                   "ON rm.event_id %= l.event_id WHERE l.membership %<> ALL "
-                                   "(ARRAY['join','invite','knock']) FOR SHARE OF rm",
-                               s.name),
-                      {TEXTARRAYOID, TEXTARRAYOID}),
+      lock_memberships_(
+          "lock_local_memberships",
+          sql_text("SELECT l.event_id, l.membership %<> ALL (ARRAY['join','invite','knock']) FROM " +
+                       std::string(keys_without_snapshot) +
+                       " JOIN %S.local_current_membership l ON l.room_id %= k.room_id "
+                       "AND l.user_id %= k.user_id FOR SHARE OF l",
+                   s.name),
+          {TEXTARRAYOID, TEXTARRAYOID}),
+      lock_forgotten_(
+          "lock_room_memberships",
+          sql_text("SELECT FROM (SELECT k.event_id FROM pg_catalog.unnest($1) k(event_id) OFFSET 0) k "
+                   "JOIN %S.room_memberships rm ON rm.event_id %= k.event_id FOR SHARE OF rm",
+                   s.name),
+          {TEXTARRAYOID}),
       exist_("snapshots_exist",
              sql_text("SELECT EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
                       "k(room_id, user_id) JOIN %S.sliding_sync_membership_snapshots m "
@@ -139,8 +139,17 @@ void MembershipFacts::lock(std::span<const MembershipKey> keys) {
 
 void MembershipFacts::lock_inputs(std::span<const MembershipKey> keys) {
     const MembershipKeyColumns columns(keys);
-    lock_memberships_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
-    lock_forgotten_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
+    const Rows memberships =
+        lock_memberships_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
+    std::vector<std::string_view> may_be_forgotten;
+    for (std::size_t i = 0; i < memberships.count; ++i) {
+        if (memberships[i][1].boolean()) {
+            may_be_forgotten.push_back(memberships[i][0].text());
+        }
+    }
+    if (!may_be_forgotten.empty()) {
+        lock_forgotten_.run(Arguments().texts(may_be_forgotten));
+    }
 }
 
 bool MembershipFacts::is_referred_to_by_now(std::string_view event_id) {
@@ -192,7 +201,9 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
             facts.occasion = occasion;
             facts.room_id = keys[i].room_id;
             facts.user_id = keys[i].user_id;
-            facts.in_rooms = rooms_.find(reading, {keys[i].room_id}).count > 0;
+            facts.in_rooms = i > 0 && keys[i].room_id == keys[i - 1].room_id
+                                 ? result[i - 1].facts.in_rooms
+                                 : rooms_.find(reading, {keys[i].room_id}).count > 0;
             const Rows rows = memberships_.find(reading, {keys[i].room_id, keys[i].user_id});
             if (rows.count > 0) {
                 facts.event_id = rows[0][0].text();

@@ -6,6 +6,23 @@ extern "C" {
 
 namespace sliding_sync {
 
+namespace {
+
+// Most groups differ from the one before by somebody's membership: what an index entry tells is all that is read of them.
+constexpr std::size_t few_differences = 8;
+
+// Of types and state keys.
+bool has_relevant_state(const Rows& rows) noexcept {
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        if (rows[i][1].text().empty() && rules::state_kind(rows[i][0].text())) {
+            return true;
+        }
+    }
+    return false;
+}
+
+}  // namespace
+
 struct StateGroups::Group {
     std::optional<std::int64_t> previous;
     StateEventIds state{};
@@ -17,6 +34,8 @@ StateGroups::StateGroups(const HomeserverSchema& s)
                                                       {{"event_id", TEXTOID}}, {"state_group"}),
       groups_("state_groups", s, "state_groups", {{"id", INT8OID}}, {}),
       edges_("state_group_edges", s, "state_group_edges", {{"state_group", INT8OID}}, {"prev_state_group"}),
+      differences_("state_group_differences", s, "state_groups_state", {{"state_group", INT8OID}},
+                   {"type", "state_key"}),
       // A handful of rows: one look from the first to the last of the types costs less than one a type ...
       state_of_differences_("state_of_differences", s, "state_groups_state",
                             {{"state_group", INT8OID},
@@ -29,18 +48,17 @@ StateGroups::StateGroups(const HomeserverSchema& s)
                       {{"state_group", INT8OID}, {"type", TEXTOID}, {"state_key", TEXTOID}},
                       {"type", "event_id"}) {}
 
-// Where the group hangs, and what it holds itself.
+// Where the group hangs, and what it holds itself. A purge can leave the edge of a group behind: what then hangs on it
+// must not be believed, so that there is a group at all is known from its rows, or looked up.
 void StateGroups::read(Reading& reading, std::int64_t id, Group& group) {
-    if (groups_.find(reading, {id}).count == 0) {
-        group.progress = Group::Progress::broken;
-        return;
-    }
     const Rows edges = edges_.find(reading, {id});
     for (std::size_t i = 0; i < edges.count; ++i) {
         // of several predecessors the highest wins, as readers of the homeserver have it
         group.previous = std::max(group.previous, edges[i][0].optional_number());
     }
+    bool is_there = false;
     const auto take = [&](const Rows& rows) {
+        is_there = is_there || rows.count > 0;
         for (std::size_t i = 0; i < rows.count; ++i) {
             if (const auto kind = rules::state_kind(rows[i][0].text())) {
                 group.state[static_cast<std::size_t>(*kind)] = rows[i][1].text();
@@ -48,12 +66,18 @@ void StateGroups::read(Reading& reading, std::int64_t id, Group& group) {
         }
     };
     constexpr auto& types = rules::relevant_state_types;
-    if (group.previous) {
-        take(state_of_differences_.find(reading, {id, types.front(), types.back(), ""}));
-        return;
+    if (!group.previous) {
+        for (const std::string_view type : types) {
+            take(state_of_roots_.find(reading, {id, type, ""}));
+        }
+    } else if (const Rows first = differences_.find(reading, {id}, few_differences); first.count > 0) {
+        is_there = true;
+        if (first.count == few_differences || has_relevant_state(first)) {
+            take(state_of_differences_.find(reading, {id, types.front(), types.back(), ""}));
+        }
     }
-    for (const std::string_view type : types) {
-        take(state_of_roots_.find(reading, {id, type, ""}));
+    if (!is_there && groups_.find(reading, {id}).count == 0) {
+        group.progress = Group::Progress::broken;
     }
 }
 

@@ -31,6 +31,7 @@ private:
     TableReader groups_of_events_;
     TableReader groups_;
     TableReader edges_;
+    TableReader differences_;
     TableReader state_of_differences_;
     TableReader state_of_roots_;
 };

@@ -131,9 +131,10 @@ private:
     static constexpr double big_tuples = 1e8;
     static constexpr BlockNumber big_pages = 1'000'000;
 
-    static inline const std::array<bool*, 6> settings{&enable_seqscan,   &enable_material,   &enable_hashjoin,
-                                                      &enable_mergejoin, &enable_bitmapscan, &jit_enabled};
-    std::array<bool, 6> before_{};
+    static inline const std::array<bool*, 7> settings{&enable_seqscan, &enable_material,  &enable_hashjoin,
+                                                      &enable_hashagg, &enable_mergejoin, &enable_bitmapscan,
+                                                      &jit_enabled};
+    std::array<bool, 7> before_{};
 
     // Runs inside the planner; C calls only.
     static void pretend_to_be_big(PlannerInfo* root, Oid relation, bool inherits, RelOptInfo* info) {

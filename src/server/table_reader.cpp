@@ -8,8 +8,11 @@ extern "C" {
 #include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/visibilitymap.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "storage/bufmgr.h"
+#include "storage/predicate.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -114,24 +117,27 @@ TableReader::TableReader(const char* name, const HomeserverSchema& schema, const
       statement_(name, select_text(schema, table, key_, column_names_), types_of(key_)),
       columns_(column_names_.size()) {}
 
-Rows TableReader::find(Reading& reading, std::initializer_list<KeyValue> key) {
+Rows TableReader::find(Reading& reading, std::initializer_list<KeyValue> key, std::size_t most) {
     if (reading_ != reading.number_) {
         open(reading);
     }
     if (index_ != nullptr) {
-        return call_pg([&]() -> Rows { return scan(key); });
+        return call_pg([&]() -> Rows { return scan(key, most); });
     }
     Arguments arguments;
     for (std::size_t i = 0; i < key_.size(); ++i) {
         const KeyValue& value = key.begin()[i];
         key_[i].type == INT8OID ? arguments.number(value.number) : arguments.text(value.text);
     }
-    return statement_.run(arguments, reading.view_);
+    Rows rows = statement_.run(arguments, reading.view_);
+    rows.count = std::min(rows.count, most);
+    return rows;
 }
 
 void TableReader::open(Reading& reading) {
     reading.open_.push_back(this);
     table_ = index_ = nullptr;
+    visibility_page_ = InvalidBuffer;
     call_pg([&] {
         fail_on_purpose(name_);
         if (generation_ != catalog_generation()) {
@@ -158,6 +164,9 @@ void TableReader::open(Reading& reading) {
 // Nothing of this raises an error: it runs where one would jump over C++ frames.
 void TableReader::close() noexcept {
     if (index_ != nullptr) {
+        if (BufferIsValid(visibility_page_)) {
+            ReleaseBuffer(visibility_page_);
+        }
         index_endscan(scan_);
         ExecDropSingleTupleTableSlot(slot_);
         index_close(index_, NoLock);
@@ -179,21 +188,33 @@ bool TableReader::find_columns() {
     last_column_ = 0;
     for (std::size_t i = 0; i < columns_.size(); ++i) {
         if (strcmp(column_names_[i], "xmin") == 0) {
-            columns_[i] = {MinTransactionIdAttributeNumber, XIDOID};
+            columns_[i] = {MinTransactionIdAttributeNumber, XIDOID, 0};
             continue;
         }
         auto* const attribute = find_attribute(RelationGetDescr(table_), column_names_[i]);
         if (attribute == nullptr || !is_fetched(attribute->atttypid)) {
             return false;
         }
-        columns_[i] = {attribute->attnum, attribute->atttypid};
+        columns_[i] = {attribute->attnum, attribute->atttypid, 0};
         last_column_ = std::max<int>(last_column_, attribute->attnum);
     }
     return true;
 }
 
+void TableReader::find_columns_in_index(Relation index) {
+    is_index_enough_ = true;
+    for (Column& column : columns_) {
+        const auto& held = index->rd_index->indkey;
+        const auto* const found = std::find(held.values, held.values + held.dim1, column.number);
+        column.in_index =
+            static_cast<AttrNumber>(found == held.values + held.dim1 ? 0 : found - held.values + 1);
+        is_index_enough_ = is_index_enough_ && column.in_index > 0;
+    }
+}
+
 void TableReader::begin_scan() {
     Relation const index = index_open(key_index_.index, AccessShareLock);
+    find_columns_in_index(index);
     slot_ = table_slot_create(table_, nullptr);
     for (std::size_t i = 0; i < key_.size(); ++i) {
         const AttrNumber column = key_index_.index_columns[i];
@@ -208,10 +229,11 @@ void TableReader::begin_scan() {
 #else
     scan_ = index_beginscan(table_, index, GetActiveSnapshot(), keys, 0);
 #endif
+    scan_->xs_want_itup = is_index_enough_;
     index_ = index;
 }
 
-Rows TableReader::scan(std::initializer_list<KeyValue> key) {
+Rows TableReader::scan(std::initializer_list<KeyValue> key, std::size_t most) {
     CHECK_FOR_INTERRUPTS();
     for (std::size_t i = 0; i < key_.size(); ++i) {
         const std::size_t place = key_index_.keys[i];
@@ -225,7 +247,7 @@ Rows TableReader::scan(std::initializer_list<KeyValue> key) {
     Rows rows;
     rows.columns = columns_.size();
     std::size_t room = 0;
-    while (index_getnext_slot(scan_, ForwardScanDirection, slot_)) {
+    while (rows.count < most && next_row()) {
         if (rows.count == room) {
             const std::size_t wanted = std::max<std::size_t>(1, 2 * room);
             auto* const cells = static_cast<Cell*>(MemoryContextAllocHuge(
@@ -234,19 +256,49 @@ Rows TableReader::scan(std::initializer_list<KeyValue> key) {
             rows.cells = cells;
             room = wanted;
         }
-        slot_getsomeattrs(slot_, last_column_);
         Cell* const row = rows.cells + rows.count * rows.columns;
         for (std::size_t i = 0; i < columns_.size(); ++i) {
-            const Column& column = columns_[i];
-            bool is_null = false;
-            const Datum value = column.number > 0 ? slot_getattr(slot_, column.number, &is_null)
-                                                  : slot_getsysattr(slot_, column.number, &is_null);
-            row[i] = is_null ? null_cell : kept_cell(value, column.type);
+            row[i] = cell(columns_[i]);
         }
         ++rows.count;
     }
     ExecClearTuple(slot_);
     return rows;
+}
+
+bool TableReader::next_row() {
+    if (is_index_enough_) {
+        return next_visible_entry();
+    }
+    if (!index_getnext_slot(scan_, ForwardScanDirection, slot_)) {
+        return false;
+    }
+    slot_getsomeattrs(slot_, last_column_);
+    return true;
+}
+
+// The table's page is fetched only where not everybody sees all that is on it, as in the server's index-only scans.
+bool TableReader::next_visible_entry() {
+    while (ItemPointer const place = index_getnext_tid(scan_, ForwardScanDirection)) {
+        const BlockNumber page = ItemPointerGetBlockNumber(place);
+        if (VM_ALL_VISIBLE(table_, page, &visibility_page_)) {
+            PredicateLockPage(table_, page, scan_->xs_snapshot);
+            return true;
+        }
+        if (index_fetch_heap(scan_, slot_)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+Cell TableReader::cell(const Column& column) {
+    bool is_null = false;
+    const Datum value = is_index_enough_
+                            ? index_getattr(scan_->xs_itup, column.in_index, scan_->xs_itupdesc, &is_null)
+                        : column.number > 0 ? slot_getattr(slot_, column.number, &is_null)
+                                            : slot_getsysattr(slot_, column.number, &is_null);
+    return is_null ? null_cell : kept_cell(value, column.type);
 }
 
 }  // namespace sliding_sync

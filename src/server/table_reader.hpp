@@ -9,6 +9,7 @@
 extern "C" {
 #include "access/genam.h"
 #include "access/skey.h"
+#include "storage/buf.h"
 }
 
 namespace sliding_sync {
@@ -52,22 +53,28 @@ public:
     TableReader(const TableReader&) = delete;
     TableReader& operator=(const TableReader&) = delete;
 
-    /// All rows whose key columns compare so with `key`, in no order. Raises what the server raises, as PgError.
-    Rows find(Reading& reading, std::initializer_list<KeyValue> key);
+    /// Rows whose key columns compare so with `key`, in no order: all of them, or the first `most`. Raises what the
+    /// server raises, as PgError.
+    Rows find(Reading& reading, std::initializer_list<KeyValue> key, std::size_t most = SIZE_MAX);
 
 private:
     friend class Reading;
     struct Column {
         AttrNumber number;
         Oid type;
+        AttrNumber in_index;  ///< from 1; none: 0
     };
 
     void open(Reading& reading);
     void close() noexcept;
     [[nodiscard]] bool is_the_one() const;
     [[nodiscard]] bool find_columns();
+    void find_columns_in_index(Relation index);
     void begin_scan();
-    Rows scan(std::initializer_list<KeyValue> key);
+    Rows scan(std::initializer_list<KeyValue> key, std::size_t most);
+    [[nodiscard]] bool next_row();
+    [[nodiscard]] bool next_visible_entry();
+    Cell cell(const Column& column);
 
     const char* name_;
     Oid namespace_oid_;
@@ -82,6 +89,7 @@ private:
     KeyIndex key_index_;
     std::vector<Column> columns_;
     int last_column_ = 0;
+    bool is_index_enough_ = false;  ///< it holds all columns that are asked for
 
     // what is open, in the reading of this number
     std::uint64_t reading_ = 0;
@@ -89,6 +97,7 @@ private:
     Relation index_ = nullptr;  ///< nothing: the statement is used
     IndexScanDesc scan_ = nullptr;
     TupleTableSlot* slot_ = nullptr;
+    Buffer visibility_page_ = InvalidBuffer;
     std::array<ScanKeyData, most_key_columns> scan_keys_{};
 };
 
