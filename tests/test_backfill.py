@@ -283,9 +283,9 @@ def test_a_database_with_another_collation(cluster: Cluster) -> None:
     cluster.drop_database(name)
 
 
-def test_a_room_of_many_windows(cluster: Cluster) -> None:
-    """P1: keys are read ten thousand at once; the last window is full to the brim."""
-    name = create_homeserver(cluster, "big room")
+def create_big_room(cluster: Cluster, name: str) -> str:
+    """A homeserver with one room of 20,000 local members, which nobody watched."""
+    create_homeserver(cluster, name)
     with connect(cluster, name, options=UNWATCHED) as connection:
         connection.execute("SELECT create_room('!big:hs.test', '@anna:hs.test', name => 'Big')")
         connection.execute(
@@ -305,6 +305,12 @@ def test_a_room_of_many_windows(cluster: Cluster) -> None:
             " FROM member",
         ):
             connection.execute(statement)
+    return name
+
+
+def test_a_room_of_many_windows(cluster: Cluster) -> None:
+    """P1: keys are read ten thousand at once; the last window is full to the brim."""
+    name = create_big_room(cluster, "big room")
     # Statistics that were right when the statements were planned: the tables are empty.
     cluster.execute(f"VACUUM ANALYZE {SCHEMA}.{JOINED_ROOMS}, {SCHEMA}.{SNAPSHOTS}", name)
     done = backfill(cluster, name, batch_size=2500)
@@ -316,6 +322,28 @@ def test_a_room_of_many_windows(cluster: Cluster) -> None:
     # Each pass looks its own keys up; it does not walk through the table.
     fetched = cluster.execute(f"SELECT idx_tup_fetch FROM pg_stat_user_tables WHERE relname = '{SNAPSHOTS}'", name)[0][0]
     assert 20_000 <= fetched <= 10 * 20_000
+    cluster.drop_database(name)
+
+
+def test_catching_up_does_not_walk_through_events(cluster: Cluster) -> None:
+    """P4: what one membership without a snapshot needs to know is looked up."""
+    name = create_big_room(cluster, "big gap")
+    assert backfill(cluster, name)["rows_written"] == 20_001
+    with connect(cluster, name, options=UNWATCHED) as connection:
+        connection.execute("DELETE FROM sliding_sync_membership_snapshots WHERE user_id = '@u7:hs.test'")
+        connection.execute("UPDATE events SET processed = true WHERE stream_ordering = 107")
+    cluster.execute("VACUUM ANALYZE", name)
+    scanned = "SELECT seq_scan, n_live_tup FROM pg_stat_user_tables WHERE relname = 'events'"
+    with administrator(cluster, name) as connection:
+        connection.execute("SET maintenance_work_mem = '1GB'")  # so that nothing is too big to be hashed
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        ((before, rows),) = connection.execute(scanned)
+        caught_up = connection.execute("SELECT had_gap, memberships, rows_written FROM sliding_sync.catch_up()")
+        assert caught_up.fetchall() == [(True, 1, 1)]
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        assert rows > 10_000
+        assert list(connection.execute(scanned)) == [(before, rows)]
+    assert_right(cluster, name)
     cluster.drop_database(name)
 
 

@@ -23,10 +23,12 @@ struct StaleKeys {
     bool of_rooms = false;
 };
 
-// Not kept and not planned for key look-ups: these are passes over whole tables.
+// Not kept and not planned for key look-ups: these are passes over whole tables. What is asked of single rows in between is
+// a scalar, so that the server does not walk through all events for it.
 StaleKeys stale(const Homeserver& homeserver, const Key& after, const std::string& text, bool of_rooms) {
     StaleKeys found{{}, of_rooms};
     const WriteAs reader(homeserver.schema.derived_owner);
+    const MaintenanceMemory memory;
     const SpiConnection connection;
     const Rows rows = query_once(sql_text(text, homeserver.schema.name), {INT8OID, TEXTOID, TEXTOID},
                                  Arguments().number(keys_per_pass).text(after.first).text(after.second));
@@ -37,24 +39,23 @@ StaleKeys stale(const Homeserver& homeserver, const Key& after, const std::strin
 }
 
 StaleKeys stale_rooms(const Homeserver& homeserver, const Key& after) {
-    return stale(
-        homeserver, after,
-        "SELECT r.room_id FROM %S.rooms r LEFT JOIN %S.sliding_sync_joined_rooms j "
-        "ON j.room_id %= r.room_id CROSS JOIN LATERAL (SELECT " +
-            latest_ordering(homeserver.schema, "r.room_id") +
-            " AS latest, CASE WHEN j.room_id IS NOT NULL THEN " +
-            latest_bump_ordering(homeserver.schema, "r.room_id") +
-            " END AS bump OFFSET 0) newest "
-            "WHERE CASE WHEN j.room_id IS NULL THEN newest.latest IS NOT NULL AND EXISTS (SELECT FROM "
-            "%S.current_state_events c JOIN %S.events e ON e.event_id %= c.event_id "
-            "AND e.room_id %= c.room_id AND e.type %= c.type JOIN %S.event_json x "
-            "ON x.event_id %= c.event_id WHERE c.room_id %= r.room_id AND c.state_key %= '' "
-            "AND c.type %= ANY (" +
-            relevant_types_array() +
-            ")) ELSE newest.latest IS DISTINCT FROM j.event_stream_ordering "
-            "OR newest.bump IS DISTINCT FROM j.bump_stamp END AND r.room_id %> $2 "
-            "AND $3 IS NOT NULL ORDER BY r.room_id LIMIT $1",
-        true);
+    return stale(homeserver, after,
+                 "SELECT r.room_id FROM %S.rooms r LEFT JOIN %S.sliding_sync_joined_rooms j "
+                 "ON j.room_id %= r.room_id CROSS JOIN LATERAL (SELECT " +
+                     latest_ordering(homeserver.schema, "r.room_id") +
+                     " AS latest, CASE WHEN j.room_id IS NOT NULL THEN " +
+                     latest_bump_ordering(homeserver.schema, "r.room_id") +
+                     " END AS bump OFFSET 0) newest "
+                     "WHERE CASE WHEN j.room_id IS NULL THEN newest.latest IS NOT NULL AND (SELECT 1 FROM "
+                     "%S.current_state_events c JOIN %S.events e ON e.event_id %= c.event_id "
+                     "AND e.room_id %= c.room_id AND e.type %= c.type JOIN %S.event_json x "
+                     "ON x.event_id %= c.event_id WHERE c.room_id %= r.room_id AND c.state_key %= '' "
+                     "AND c.type %= ANY (" +
+                     relevant_types_array() +
+                     ") LIMIT 1) IS NOT NULL ELSE newest.latest IS DISTINCT FROM j.event_stream_ordering "
+                     "OR newest.bump IS DISTINCT FROM j.bump_stamp END AND r.room_id %> $2 "
+                     "AND $3 IS NOT NULL ORDER BY r.room_id LIMIT $1",
+                 true);
 }
 
 StaleKeys stale_memberships(const Homeserver& homeserver, const Key& after) {
@@ -67,10 +68,10 @@ StaleKeys stale_memberships(const Homeserver& homeserver, const Key& after) {
                  "l.membership %= ANY (ARRAY['leave','ban']) AND m.forgotten %<> COALESCE((SELECT CASE WHEN "
                  "rm.forgotten %<> 0 THEN 1 ELSE 0 END FROM %S.room_memberships rm "
                  "WHERE rm.event_id %= l.event_id), m.forgotten) "
-                 "ELSE m.room_id IS NOT NULL OR EXISTS "
-                 "(SELECT FROM %S.events e JOIN %S.rooms r ON r.room_id %= e.room_id "
+                 "ELSE m.room_id IS NOT NULL OR "
+                 "(SELECT 1 FROM %S.events e JOIN %S.rooms r ON r.room_id %= e.room_id "
                  "WHERE e.event_id %= l.event_id AND e.room_id %= l.room_id AND e.type %= 'm.room.member' "
-                 "AND e.stream_ordering IS NOT NULL) END "
+                 "AND e.stream_ordering IS NOT NULL LIMIT 1) IS NOT NULL END "
                  "AND (COALESCE(l.room_id, m.room_id), COALESCE(l.user_id, m.user_id)) %> ($2, $3) "
                  "ORDER BY 1, 2 LIMIT $1",
                  false);

@@ -27,6 +27,12 @@ bool is_swallowed(int sqlstate, Swallow swallow) noexcept {
     return !must_reach_the_client;
 }
 
+// C calls only.
+void set(const char* name, const char* value, GucAction until) {
+    set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION, until, true, 0,
+                      false);
+}
+
 }  // namespace
 
 ErrorData* run_in_subtransaction(const std::function<void()>& body, Swallow swallow) {
@@ -64,10 +70,18 @@ ErrorData* run_in_subtransaction(const std::function<void()>& body, Swallow swal
 }
 
 void set_local(const char* name, const char* value) {
-    call_pg([&] {
-        set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
-                          true, 0, false);
-    });
+    call_pg([&] { set(name, value, GUC_ACTION_LOCAL); });
+}
+
+MaintenanceMemory::MaintenanceMemory() : exceptions_(std::uncaught_exceptions()), level_(NewGUCNestLevel()) {
+    const std::string kilobytes = std::to_string(std::max(work_mem, maintenance_work_mem));
+    call_pg([&] { set("work_mem", kilobytes.c_str(), GUC_ACTION_SAVE); });
+}
+
+MaintenanceMemory::~MaintenanceMemory() {
+    if (std::uncaught_exceptions() == exceptions_) {
+        AtEOXact_GUC(true, level_);
+    }
 }
 
 bool is_read_committed() noexcept {

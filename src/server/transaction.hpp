@@ -23,6 +23,20 @@ enum class Swallow {
 /// Sets a setting until the transaction ends.
 void set_local(const char* name, const char* value);
 
+/// Lets sorts and hashes have maintenance_work_mem for its lifetime, as the server does where it checks a new foreign
+/// key: for a pass over whole tables. Where an exception ends it, the (sub)transaction that is aborted sets it back.
+class MaintenanceMemory {
+public:
+    MaintenanceMemory();
+    ~MaintenanceMemory();
+    MaintenanceMemory(const MaintenanceMemory&) = delete;
+    MaintenanceMemory& operator=(const MaintenanceMemory&) = delete;
+
+private:
+    int exceptions_;
+    int level_;
+};
+
 /// True when statements of one transaction see different snapshots: rows must be locked before they are read.
 [[nodiscard]] bool is_read_committed() noexcept;
 
