@@ -152,7 +152,8 @@ def test_on_a_hot_standby(primary: Cluster) -> None:
 
 
 def wait_for_replay(primary: Cluster, standby: Cluster) -> None:
-    ((position,),) = primary.execute("SELECT pg_current_wal_lsn()::text")
+    # of what is inserted, not only written: commits are asynchronous
+    ((position,),) = primary.execute("SELECT pg_current_wal_insert_lsn()::text")
     query = sql.SQL("SELECT pg_last_wal_replay_lsn() >= {}::pg_lsn").format(sql.Literal(position))
     while standby.execute(query) != [(True,)]:
         pass
