@@ -20,12 +20,12 @@ SELECT * FROM sliding_sync.flush();
 -- a trigger function is nothing to call
 SELECT sliding_sync.collect_events();
 
--- what the extension consists of: every object has a comment
+-- what the extension consists of: every object has a comment. In PostgreSQL 18 row types are members too.
 SELECT pg_describe_object(classid, objid, objsubid) COLLATE "C" AS object FROM pg_depend
-WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid <> 'pg_type'::regclass
     AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'sliding_sync') ORDER BY 1;
 SELECT pg_describe_object(classid, objid, objsubid) AS without_comment FROM pg_depend
-WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid <> 'pg_type'::regclass
     AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'sliding_sync')
     AND coalesce(obj_description(objid, classid::regclass::name), '') = '';
 
@@ -170,11 +170,11 @@ CREATE TEMP VIEW shape AS
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE c.relname LIKE 'sliding\_sync\_%' AND c.relkind = 'r' AND a.attnum > 0
     UNION ALL
-    -- constraints
+    -- constraints; in PostgreSQL 18 those of NOT NULL are among them
     SELECT n.nspname, c.relname, format('constraint %s: %s %s', k.conname,
         replace(replace(pg_get_constraintdef(k.oid), '"Old ""86""".', ''), 'second.', ''), k.convalidated)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_constraint k ON k.conrelid = c.oid
-    WHERE c.relname LIKE 'sliding\_sync\_%'
+    WHERE c.relname LIKE 'sliding\_sync\_%' AND k.contype <> 'n'
     UNION ALL
     -- indexes
     SELECT schemaname, tablename, replace(replace(indexdef, '"Old ""86""".', ''), 'second.', '') FROM pg_indexes

@@ -50,12 +50,12 @@ $$;
 -- Events
 --
 
--- An event that is not stored yet. `json` replaces the whole document, for documents that nothing can read.
+-- An event that is not stored yet. `document` is its whole JSON, for what nothing can read.
 CREATE FUNCTION make_event(room text, sender text, type text, state_key text DEFAULT NULL,
                            content text DEFAULT '{}', membership text DEFAULT NULL, redacts text DEFAULT NULL,
                            outlier boolean DEFAULT false, backfilled boolean DEFAULT false,
                            rejected text DEFAULT NULL, metadata text DEFAULT '{}', unsigned text DEFAULT '{}',
-                           json text DEFAULT NULL)
+                           document text DEFAULT NULL)
 RETURNS new_event LANGUAGE plpgsql AS $$
 DECLARE
     e new_event;
@@ -73,7 +73,7 @@ BEGIN
     e.outlier := outlier;
     e.rejected := rejected;
     e.metadata := metadata;
-    e.json := coalesce(json, format(
+    e.json := coalesce(document, format(
         '{"type": %s, "room_id": %s, "sender": %s%s%s, "content": %s, "depth": %s, "unsigned": %s}',
         to_json(type), to_json(room), to_json(sender),
         ', "state_key": ' || to_json(state_key), ', "redacts": ' || to_json(redacts), content, e.depth, unsigned));

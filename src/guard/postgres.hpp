@@ -25,6 +25,9 @@ extern "C" {
 #include "postgres.h"
 
 #include "miscadmin.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"  // was in postgres.h
+#endif
 }
 
 static_assert(PG_VERSION_NUM >= 150000, "PostgreSQL 15 or newer is needed");

@@ -92,9 +92,7 @@ class Cluster:
 
     def create(self) -> None:
         """The installation tree, the extension in it, and an empty cluster."""
-        # A relocated server finds its libraries and share files relative to its own binary.
-        for tree in (f"usr/lib/postgresql/{PG_VERSION}", f"usr/share/postgresql/{PG_VERSION}"):
-            shutil.copytree("/" / Path(tree), self.root / tree, symlinks=True)
+        self.copy_installation()
         if self.has_extension:
             self.install_extension()
         self.log.touch()
@@ -106,6 +104,11 @@ class Cluster:
             + ["--auth=trust", "--no-sync"],
             cwd=self.root,
         )
+
+    def copy_installation(self) -> None:
+        # A relocated server finds its libraries and share files relative to its own binary.
+        for tree in (f"usr/lib/postgresql/{PG_VERSION}", f"usr/share/postgresql/{PG_VERSION}"):
+            shutil.copytree("/" / Path(tree), self.root / tree, symlinks=True)
 
     def install_extension(self) -> None:
         """Builds the extension and installs it into this cluster's own tree."""
