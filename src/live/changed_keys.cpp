@@ -35,7 +35,7 @@ TextKey owned(TextKey key) {
 
 template <typename Entry, typename Key>
 Entry* find(HTAB* table, const Key& key) {
-    return static_cast<Entry*>(hash_search(table, &key, HASH_FIND, nullptr));
+    return table == nullptr ? nullptr : static_cast<Entry*>(hash_search(table, &key, HASH_FIND, nullptr));
 }
 
 template <typename Entry, typename Key>
@@ -91,12 +91,6 @@ NotedKeys& noted_keys(Oid namespace_oid) {
     }
     auto* const keys = static_cast<NotedKeys*>(MemoryContextAllocZero(noted_context, sizeof(NotedKeys)));
     keys->namespace_oid = namespace_oid;
-    keys->rooms =
-        make_table("sliding_sync rooms", sizeof(TextKey), sizeof(NotedRoom), hash_text, compare_text);
-    keys->memberships = make_table("sliding_sync memberships", sizeof(NotedMembership),
-                                   sizeof(NotedMembership), hash_text_pair, compare_text_pair);
-    keys->events =
-        make_table("sliding_sync events", sizeof(TextKey), sizeof(NotedEvent), hash_text, compare_text);
     keys->next = noted;
     noted = keys;
     return *keys;
@@ -116,6 +110,10 @@ NotedRoom& note_room(NotedKeys& keys, std::string_view room_id) {
         fresh.latest = PG_INT64_MIN;
         fresh.latest_bump = PG_INT64_MIN;
         fresh.oldest_new = PG_INT64_MAX;
+        if (keys.rooms == nullptr) {
+            keys.rooms =
+                make_table("sliding_sync rooms", sizeof(TextKey), sizeof(NotedRoom), hash_text, compare_text);
+        }
         room = enter<NotedRoom>(keys.rooms, fresh.room_id);
         *room = fresh;
     }
@@ -129,6 +127,10 @@ NotedMembership& note_membership(NotedKeys& keys, std::string_view room_id, std:
     if (membership == nullptr) {
         key.room_id = owned(key.room_id);
         key.user_id = owned(key.user_id);
+        if (keys.memberships == nullptr) {
+            keys.memberships = make_table("sliding_sync memberships", sizeof(NotedMembership),
+                                          sizeof(NotedMembership), hash_text_pair, compare_text_pair);
+        }
         membership = enter<NotedMembership>(keys.memberships, key);
         *membership = key;
     }
@@ -155,6 +157,10 @@ NotedEvent& note_event(NotedKeys& keys, std::string_view event_id) {
     auto* event = find<NotedEvent>(keys.events, key);
     if (event == nullptr) {
         const TextKey owned_key = owned(key);
+        if (keys.events == nullptr) {
+            keys.events = make_table("sliding_sync events", sizeof(TextKey), sizeof(NotedEvent), hash_text,
+                                     compare_text);
+        }
         event = enter<NotedEvent>(keys.events, owned_key);
         *event = NotedEvent{owned_key, false, false, false};
     }

@@ -56,7 +56,7 @@ struct NotedEvent {
 /// The keys of one homeserver.
 struct NotedKeys {
     Oid namespace_oid;
-    HTAB* rooms;
+    HTAB* rooms;  ///< this and the other two: null until one is noted, a message notes a room only
     HTAB* memberships;
     HTAB* events;
     bool all_rooms;        ///< TRUNCATE: any room may have changed
