@@ -117,8 +117,8 @@ private:
         set_local("lock_timeout", "300ms");  // less than deadlock_timeout: the homeserver is never the victim
         set_local("synchronous_commit", "off");  // the position is lost together with the rows
         fire_triggers_at_once();
-        const ErrorData* const failure = run_in_subtransaction([&] { step = batch(); }, Swallow::contention);
-        if (failure != nullptr) {
+        const auto failure = run_in_subtransaction([&] { step = batch(); }, Swallow::contention);
+        if (failure) {
             window_ = {};
             // whoever holds the lock may do so for long: the others first
             std::erase(avoided_, range_);

@@ -45,7 +45,7 @@ void lock_tables(const std::vector<std::string>& tables, TableLock lock) {
     LockTimeout lock_timeout;
     const TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), most_milliseconds);
     for (long wait = first_wait_milliseconds;; wait = std::min(2 * wait, longest_wait_milliseconds)) {
-        const ErrorData* const failure = run_in_subtransaction([&] {
+        const auto failure = run_in_subtransaction([&] {
             const TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait);
             for (const std::string& table : tables) {
                 lock_timeout.set(
@@ -53,14 +53,12 @@ void lock_tables(const std::vector<std::string>& tables, TableLock lock) {
                 run_once("LOCK TABLE " + table + mode);
             }
         });
-        if (failure == nullptr) {
+        if (!failure) {
             lock_timeout.restore();
             return;
         }
-        if (failure->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
-            throw Error(failure->sqlerrcode, failure->message,
-                        failure->detail != nullptr ? failure->detail : "",
-                        failure->hint != nullptr ? failure->hint : "");
+        if (failure->sqlstate() != ERRCODE_LOCK_NOT_AVAILABLE) {
+            throw PgError(*failure);
         }
         if (GetCurrentTimestamp() > give_up) {
             throw Error(ERRCODE_LOCK_NOT_AVAILABLE, "could not lock the homeserver's tables",

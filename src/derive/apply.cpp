@@ -380,7 +380,7 @@ struct RollBack {};
 // Rows with the same keys wait for whoever is inserting them. Nothing of ours is to stay.
 void await(const std::function<void()>& insert) {
     try {
-        const ErrorData* const failure = run_in_subtransaction([&] {
+        const auto failure = run_in_subtransaction([&] {
             insert();
             throw RollBack{};
         });

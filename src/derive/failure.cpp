@@ -22,48 +22,46 @@ bool raises() noexcept {
 }
 
 void remove_and_note(const HomeserverSchema& schema, const GuardedWork& work, std::size_t begin,
-                     std::size_t end, QuarantineReason reason, ErrorData* error) {
+                     std::size_t end, QuarantineReason reason, const Failure& failure,
+                     const std::optional<PgError>& error) {
     const LastResort last_resort;
-    const ErrorData* const second = run_in_subtransaction([&] {
+    const auto second = run_in_subtransaction([&] {
         work.remove(begin, end);
         std::vector<QuarantineKey> keys;
         for (std::size_t i = begin; i < end; ++i) {
             keys.push_back(work.key(i));
         }
-        quarantine(schema, work.derived_table, keys, reason, *error);
+        quarantine(schema, work.derived_table, keys, reason, failure);
     });
-    if (second != nullptr) {
-        throw PgError(error);  // a row that may be wrong can neither be mended nor removed
+    if (second) {
+        throw PgError(error ? *error : *second);  // a row that may be wrong can neither be mended nor removed
     }
 }
 
-void warn(const ErrorData* failure, const char* detail) {
-    call_pg([&] {
-        ereport(WARNING, errcode(failure->sqlerrcode),
-                errmsg("sliding_sync could not refresh derived rows: %s", failure->message),
-                errdetail("%s", detail), errhint("See sliding_sync.quarantine."));
-    });
+Failure told_by(const PgError& error) {
+    return {error.sqlstate(), error.message()};
 }
 
-// For reasons that no error of the server stands behind.
-ErrorData own_error(int sqlstate, const char* message) {
-    ErrorData error{};
-    error.sqlerrcode = sqlstate;
-    error.message = const_cast<char*>(message);
-    return error;
+void warn(const Failure& failure, const char* detail) {
+    const char* const message = failure.message.c_str();
+    call_pg([&] {
+        ereport(WARNING, errcode(failure.sqlstate),
+                errmsg("sliding_sync could not refresh derived rows: %s", message), errdetail("%s", detail),
+                errhint("See sliding_sync.quarantine."));
+    });
 }
 
 std::size_t carry_out_range(const HomeserverSchema& schema, Fuse& fuse, const GuardedWork& work,
                             std::size_t begin, std::size_t end) {
     if (fuse.is_blown()) {
-        ErrorData error = own_error(ERRCODE_INTERNAL_ERROR,
-                                    "refreshes kept failing; see the rows with reason refresh_failed");
-        remove_and_note(schema, work, begin, end, QuarantineReason::fuse_blown, &error);
+        const Failure failure{ERRCODE_INTERNAL_ERROR,
+                              "refreshes kept failing; see the rows with reason refresh_failed"};
+        remove_and_note(schema, work, begin, end, QuarantineReason::fuse_blown, failure, std::nullopt);
         return end - begin;
     }
-    ErrorData* const failure = run_in_subtransaction(
-        [&] { work.work(begin, end); }, work.may_wait ? Swallow::lasting_failures : Swallow::failures);
-    if (failure == nullptr) {
+    const auto failure = run_in_subtransaction([&] { work.work(begin, end); },
+                                               work.may_wait ? Swallow::lasting_failures : Swallow::failures);
+    if (!failure) {
         fuse.succeeded();
         return 0;
     }
@@ -74,11 +72,12 @@ std::size_t carry_out_range(const HomeserverSchema& schema, Fuse& fuse, const Gu
     }
     fuse.failed();
     if (fuse.is_exhausted()) {
-        throw PgError(failure);
+        throw PgError(*failure);
     }
-    remove_and_note(schema, work, begin, end, QuarantineReason::refresh_failed, failure);
-    warn(failure, fuse.is_blown() ? "It kept failing: for a while rows are removed without another try."
-                                  : "The row concerned was removed; the transaction goes on.");
+    remove_and_note(schema, work, begin, end, QuarantineReason::refresh_failed, told_by(*failure), failure);
+    warn(told_by(*failure), fuse.is_blown()
+                                ? "It kept failing: for a while rows are removed without another try."
+                                : "The row concerned was removed; the transaction goes on.");
     return 1;
 }
 
@@ -108,19 +107,17 @@ std::size_t carry_out(const HomeserverSchema& schema, Fuse& fuse, const GuardedW
 }
 
 void note_unreadable(const HomeserverSchema& schema) {
-    const ErrorData error =
-        own_error(ERRCODE_UNDEFINED_COLUMN,
-                  "a table does not have the columns any more that name rooms, users or events");
+    const Failure failure{ERRCODE_UNDEFINED_COLUMN,
+                          "a table does not have the columns any more that name rooms, users or events"};
     const QuarantineKey everything{"", std::nullopt};
-    quarantine(schema, "", {&everything, 1}, QuarantineReason::unreadable, error);
-    warn(&error, "All derived rows were removed; the transaction goes on.");
+    quarantine(schema, "", {&everything, 1}, QuarantineReason::unreadable, failure);
+    warn(failure, "All derived rows were removed; the transaction goes on.");
 }
 
 void note_stale(const HomeserverSchema& schema, const char* derived_table,
                 std::span<const QuarantineKey> keys) {
-    quarantine(
-        schema, derived_table, keys, QuarantineReason::stale,
-        own_error(ERRCODE_SUCCESSFUL_COMPLETION, "stale after changes without triggers; to be made again"));
+    quarantine(schema, derived_table, keys, QuarantineReason::stale,
+               {ERRCODE_SUCCESSFUL_COMPLETION, "stale after changes without triggers; to be made again"});
 }
 
 bool look_up(const HomeserverSchema& schema, const std::function<void()>& work) {
@@ -128,13 +125,13 @@ bool look_up(const HomeserverSchema& schema, const std::function<void()>& work) 
         work();
         return true;
     }
-    const ErrorData* const failure = run_in_subtransaction(work);
-    if (failure == nullptr) {
+    const auto failure = run_in_subtransaction(work);
+    if (!failure) {
         return true;
     }
     const QuarantineKey nothing{"", std::nullopt};
-    quarantine(schema, "", {&nothing, 1}, QuarantineReason::lookup_failed, *failure);
-    warn(failure, "Which rooms the change concerns could not be found out.");
+    quarantine(schema, "", {&nothing, 1}, QuarantineReason::lookup_failed, told_by(*failure));
+    warn(told_by(*failure), "Which rooms the change concerns could not be found out.");
     return false;
 }
 

@@ -40,7 +40,7 @@ const char* reason_code(QuarantineReason reason) noexcept {
 }
 
 void quarantine(const HomeserverSchema& schema, const char* derived_table,
-                std::span<const QuarantineKey> keys, QuarantineReason reason, const ErrorData& error) {
+                std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure) {
     const Oid owner = quarantine_owner();
     if (!OidIsValid(owner)) {
         return;
@@ -67,7 +67,7 @@ void quarantine(const HomeserverSchema& schema, const char* derived_table,
     }
     const WriteAs writer(owner);
     const SpiConnection connection;
-    const std::string sqlstate = call_pg([&]() -> const char* { return unpack_sql_state(error.sqlerrcode); });
+    const std::string sqlstate = call_pg([&]() -> const char* { return unpack_sql_state(failure.sqlstate); });
     insert.run(Arguments()
                    .text(schema.unquoted_name)
                    .text(derived_table)
@@ -75,7 +75,7 @@ void quarantine(const HomeserverSchema& schema, const char* derived_table,
                    .texts(user_ids)
                    .text(reason_code(reason))
                    .text(sqlstate)
-                   .text(error.message != nullptr ? error.message : ""));
+                   .text(failure.message));
 }
 
 }  // namespace sliding_sync

@@ -5,6 +5,12 @@
 
 namespace sliding_sync {
 
+/// What went wrong, as far as a note tells it.
+struct Failure {
+    int sqlstate;
+    std::string message;
+};
+
 struct QuarantineKey {
     std::string_view room_id;
     std::optional<std::string_view> user_id;  ///< nothing for a room's own row
@@ -24,6 +30,6 @@ enum class QuarantineReason : std::uint8_t {
 /// Adds a row for each key to sliding_sync.quarantine, unless it stands there with this SQLSTATE already. Written as
 /// the owner of that table, since nobody else may. Does nothing when the extension is gone.
 void quarantine(const HomeserverSchema& schema, const char* derived_table,
-                std::span<const QuarantineKey> keys, QuarantineReason reason, const ErrorData& error);
+                std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure);
 
 }  // namespace sliding_sync

@@ -154,7 +154,7 @@ void raise(Homeserver& homeserver, std::vector<RoomChange>& rooms, Refreshed& re
         const bool is_plain = homeserver.schema.joined_rooms_is_plain && !are_faults_set();
         if (is_plain) {
             raise_all();
-        } else if (run_in_subtransaction(raise_all) != nullptr) {
+        } else if (run_in_subtransaction(raise_all)) {
             return;
         }
     }

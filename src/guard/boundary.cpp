@@ -9,28 +9,65 @@ extern "C" {
 #include "utils/memutils.h"
 }
 
-namespace sliding_sync::detail {
+namespace sliding_sync {
+
+namespace detail {
+
+// A copied error in a memory context of its own, outside of every transaction and statement.
+class CaughtError {
+public:
+    CaughtError(ErrorData* data, MemoryContext context) noexcept : data_(data), context_(context) {}
+    ~CaughtError() {
+        if (context_ != nullptr) {
+            MemoryContextDelete(context_);
+        }
+    }
+    CaughtError(const CaughtError&) = delete;
+    CaughtError& operator=(const CaughtError&) = delete;
+
+    [[nodiscard]] const ErrorData& data() const noexcept {
+        return *data_;
+    }
+
+    [[nodiscard]] ErrorData* hand_over() noexcept {
+        if (context_ != nullptr) {
+            MemoryContextSetParent(std::exchange(context_, nullptr), CurrentMemoryContext);
+        }
+        return data_;
+    }
+
+    /// Copies the error on top of the server's stack, and clears it. Copying may itself run out of memory: then the jump
+    /// ends here, and the answer is std::bad_alloc.
+    [[noreturn]] static void take_and_throw() {
+        sigjmp_buf* const outer_stack = PG_exception_stack;
+        MemoryContext const outer_context = CurrentMemoryContext;
+        sigjmp_buf here;
+        MemoryContext volatile context = nullptr;
+        ErrorData* volatile copy = nullptr;
+        if (sigsetjmp(here, 0) == 0) {
+            PG_exception_stack = &here;
+            context = AllocSetContextCreate(TopMemoryContext, "sliding_sync error", ALLOCSET_SMALL_SIZES);
+            MemoryContextSwitchTo(context);
+            copy = CopyErrorData();
+        }
+        PG_exception_stack = outer_stack;
+        MemoryContextSwitchTo(outer_context);
+        FlushErrorState();
+        if (copy == nullptr) {
+            if (context != nullptr) {
+                MemoryContextDelete(context);
+            }
+            throw std::bad_alloc();
+        }
+        throw PgError(std::make_shared<CaughtError>(copy, context));
+    }
+
+private:
+    ErrorData* data_;
+    MemoryContext context_;  // null once it was handed over
+};
 
 namespace {
-
-// Memory context of the innermost open door; TopMemoryContext would leak, CurrentMemoryContext may not survive.
-MemoryContext door_context = nullptr;
-
-// Copies the error on top of the server's stack and clears it. Copying may itself run out of memory: then the
-// jump ends here, and the caller sees nullptr.
-ErrorData* take_error(MemoryContext context) noexcept {
-    sigjmp_buf* const outer_stack = PG_exception_stack;
-    sigjmp_buf here;
-    ErrorData* volatile copy = nullptr;
-    if (sigsetjmp(here, 0) == 0) {
-        PG_exception_stack = &here;
-        MemoryContextSwitchTo(context);
-        copy = CopyErrorData();
-    }
-    PG_exception_stack = outer_stack;
-    FlushErrorState();
-    return copy;
-}
 
 void copy_text(char (&target)[1024], const char* source) noexcept {
     const std::size_t length = strnlen(source, sizeof(target) - 1);
@@ -61,12 +98,8 @@ void run_guarded(void (*body)(void*), void* argument) {
     }
     PG_exception_stack = outer_stack;
     error_context_stack = outer_callbacks;
-    ErrorData* const data = take_error(door_context != nullptr ? door_context : outer_context);
     MemoryContextSwitchTo(outer_context);
-    if (data == nullptr) {
-        throw std::bad_alloc();
-    }
-    throw PgError(data);
+    CaughtError::take_and_throw();
 }
 
 void describe_exception(Escaped& escaped) noexcept {
@@ -75,7 +108,7 @@ void describe_exception(Escaped& escaped) noexcept {
     try {
         throw;
     } catch (const PgError& error) {
-        escaped.server_error = error.data();
+        escaped.server_error = error.hand_over();
     } catch (const Error& error) {
         escaped.sqlstate = error.sqlstate();
         copy_text(escaped.message, error.what());
@@ -100,17 +133,20 @@ void raise(Escaped& escaped) {
     raise_pg_error(escaped.sqlstate, escaped.message, escaped.detail, escaped.hint);
 }
 
-Door::Door() noexcept : outer_(door_context) {
-    door_context = CurrentMemoryContext;
+}  // namespace detail
+
+int PgError::sqlstate() const noexcept {
+    return caught_->data().sqlerrcode;
 }
 
-Door::~Door() {
-    door_context = outer_;
+const char* PgError::message() const noexcept {
+    const char* const message = caught_->data().message;
+    return message != nullptr ? message : "server error";
 }
 
-}  // namespace sliding_sync::detail
-
-namespace sliding_sync {
+ErrorData* PgError::hand_over() const noexcept {
+    return caught_->hand_over();
+}
 
 void raise_pg_error(int sqlstate, const char* message, const char* detail, const char* hint) {
     ereport(ERROR, errcode(sqlstate), errmsg("%s", message), detail[0] != '\0' ? errdetail("%s", detail) : 0,

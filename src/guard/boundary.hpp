@@ -27,19 +27,6 @@ void describe_exception(Escaped& escaped) noexcept;
 
 [[noreturn]] void raise(Escaped& escaped);
 
-/// Errors caught while this door is open are copied into the memory context that was current when it opened:
-/// a deeper one may be gone by the time the error is raised again.
-class Door {
-public:
-    Door() noexcept;
-    ~Door();
-    Door(const Door&) = delete;
-    Door& operator=(const Door&) = delete;
-
-private:
-    MemoryContext outer_;
-};
-
 }  // namespace detail
 
 /// The way back into the server: runs C calls that may raise. A raised error comes out as PgError with its
@@ -80,13 +67,10 @@ auto enter_cpp(Body&& body) -> std::invoke_result_t<Body> {
                       std::is_trivially_destructible_v<std::invoke_result_t<Body>>,
                   "what leaves a door belongs to the server");
     detail::Escaped escaped;  // not initialised: it costs nothing as long as nothing escapes
-    {
-        const detail::Door door;
-        try {
-            return body();
-        } catch (...) {
-            detail::describe_exception(escaped);
-        }
+    try {
+        return body();
+    } catch (...) {
+        detail::describe_exception(escaped);
     }
     detail::raise(escaped);
 }

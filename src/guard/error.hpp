@@ -5,23 +5,35 @@
 
 #include "guard/postgres.hpp"
 
+extern "C" {
+#include "utils/elog.h"
+}
+
 namespace sliding_sync {
 
-/// An error that the server raised inside `call_pg`. It owns the copied ErrorData until a door re-raises it
-/// unchanged, or a subtransaction that was rolled back drops it.
+namespace detail {
+class CaughtError;
+}
+
+/// An error that the server raised inside `call_pg`, with everything it carried. The copy has memory of its own and lives as
+/// long as somebody holds the exception, in whatever transaction or frame; only the boundary makes one.
 class PgError final : public std::exception {
 public:
-    explicit PgError(ErrorData* data) noexcept : data_(data) {}
-
-    [[nodiscard]] ErrorData* data() const noexcept {
-        return data_;
-    }
+    [[nodiscard]] int sqlstate() const noexcept;
+    [[nodiscard]] const char* message() const noexcept;
     [[nodiscard]] const char* what() const noexcept override {
-        return data_->message != nullptr ? data_->message : "server error";
+        return message();
     }
+
+    /// The server's own form of the error, to be raised again unchanged: its memory belongs to the current memory context
+    /// from now on. For the door only.
+    [[nodiscard]] ErrorData* hand_over() const noexcept;
 
 private:
-    ErrorData* data_;  // lives in the memory context of the door, see boundary.cpp
+    friend class detail::CaughtError;
+    explicit PgError(std::shared_ptr<detail::CaughtError> caught) noexcept : caught_(std::move(caught)) {}
+
+    std::shared_ptr<detail::CaughtError> caught_;
 };
 
 /// An error of our own, raised as ereport(ERROR) at the door.

@@ -54,16 +54,17 @@ void write(const Unwatched& change, Oid owner) {
     };
     bool is_held = false;
     // at REPEATABLE READ the row may be gone by now
-    const ErrorData* failure = run_in_subtransaction([&] { is_held = run(hold); }, Swallow::all_but_cancel);
-    if (failure == nullptr && is_held) {
+    std::optional<PgError> failure =
+        run_in_subtransaction([&] { is_held = run(hold); }, Swallow::all_but_cancel);
+    if (!failure && is_held) {
         return;
     }
     failure = run_in_subtransaction([&] { run(insert); });
-    if (failure != nullptr) {
+    if (failure) {
         call_pg([&] {
-            ereport(WARNING, errcode(failure->sqlerrcode),
+            ereport(WARNING, errcode(failure->sqlstate()),
                     errmsg("sliding_sync could not note that tables were changed without its triggers: %s",
-                           failure->message),
+                           failure->message()),
                     errhint("Run CALL sliding_sync.backfill() afterwards."));
         });
     }

@@ -35,24 +35,25 @@ void set(const char* name, const char* value, GucAction until) {
 
 }  // namespace
 
-ErrorData* run_in_subtransaction(const std::function<void()>& body, Swallow swallow) {
+std::optional<PgError> run_in_subtransaction(const std::function<void()>& body, Swallow swallow) {
     MemoryContext const context = CurrentMemoryContext;
     ResourceOwner const owner = CurrentResourceOwner;
     call_pg([&] {
         BeginInternalSubTransaction(nullptr);
         MemoryContextSwitchTo(context);
     });
-    ErrorData* error = nullptr;
+    std::optional<PgError> error;
     std::exception_ptr other;  // not the server's: it goes on, but only after our level is closed
     try {
         body();
     } catch (const PgError& caught) {
-        error = caught.data();
+        error = caught;
     } catch (...) {
         other = std::current_exception();
     }
+    const bool is_done = !error && other == nullptr;
     call_pg([&] {
-        if (error == nullptr && other == nullptr) {
+        if (is_done) {
             ReleaseCurrentSubTransaction();
         } else {
             RollbackAndReleaseCurrentSubTransaction();
@@ -63,8 +64,8 @@ ErrorData* run_in_subtransaction(const std::function<void()>& body, Swallow swal
     if (other != nullptr) {
         std::rethrow_exception(other);
     }
-    if (error != nullptr && !is_swallowed(error->sqlerrcode, swallow)) {
-        throw PgError(error);
+    if (error && !is_swallowed(error->sqlstate(), swallow)) {
+        throw PgError(*error);
     }
     return error;
 }

@@ -14,11 +14,11 @@ enum class Swallow {
     contention,        ///< only serialization, deadlock, and a lock that could not be had in time
 };
 
-/// Runs `body` in a subtransaction of its own. Returns nullptr when it went through; otherwise the error, after the
-/// subtransaction was rolled back. The only place where a server error may be swallowed (design section 6.4); errors
+/// Runs `body` in a subtransaction of its own. Returns nothing when it went through; otherwise the error, after the
+/// subtransaction was rolled back. The only place where a server error may be swallowed (docs/boundary.md); errors
 /// that may not are raised again.
-[[nodiscard]] ErrorData* run_in_subtransaction(const std::function<void()>& body,
-                                               Swallow swallow = Swallow::failures);
+[[nodiscard]] std::optional<PgError> run_in_subtransaction(const std::function<void()>& body,
+                                                           Swallow swallow = Swallow::failures);
 
 /// Sets a setting until the transaction ends.
 void set_local(const char* name, const char* value);

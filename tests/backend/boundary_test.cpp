@@ -91,12 +91,11 @@ const char* text_argument(FunctionCallInfo fcinfo, int number) {
 }
 
 // What became of a subtransaction, told after other statements had a chance to overwrite it.
-Datum told_later(const ErrorData* error) {
+Datum told_later(const std::optional<PgError>& error) {
     run_sql("SELECT repeat('something else', 100)");
     return call_pg([&] {
         return CStringGetTextDatum(
-            error == nullptr ? "none"
-                             : psprintf("%s %s", unpack_sql_state(error->sqlerrcode), error->message));
+            error ? psprintf("%s %s", unpack_sql_state(error->sqlstate()), error->message()) : "none");
     });
 }
 
@@ -188,7 +187,7 @@ BOUNDARY_TEST(catch_many) {
     return enter_cpp([&] {
         int caught = 0;
         for (int i = 0; i < PG_GETARG_INT32(0); ++i) {
-            caught += run_in_subtransaction([] { run_sql("SELECT 1 / 0"); }) != nullptr ? 1 : 0;
+            caught += run_in_subtransaction([] { run_sql("SELECT 1 / 0"); }) ? 1 : 0;
         }
         return Int32GetDatum(caught);
     });
