@@ -18,6 +18,10 @@ COMMENT ON COLUMN sliding_sync.quarantine.table_name IS 'the derived table; empt
 COMMENT ON COLUMN sliding_sync.quarantine.user_id IS 'NULL for a row of sliding_sync_joined_rooms';
 COMMENT ON COLUMN sliding_sync.quarantine.reason IS 'refresh_failed, fuse_blown, lookup_failed, unreadable or stale';
 
+CREATE SEQUENCE sliding_sync.lost_notes;
+COMMENT ON SEQUENCE sliding_sync.lost_notes IS
+    'counts notes of rows removed or left doubtful that could not be written, because the table was locked for instance';
+
 CREATE FUNCTION sliding_sync.repair_quarantine(OUT repaired bigint, OUT left_over bigint)
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sliding_sync_repair_quarantine';
 COMMENT ON FUNCTION sliding_sync.repair_quarantine() IS

@@ -94,7 +94,7 @@ private:
         finished,  ///< nothing is left
     };
 
-    Homeserver& homeserver() {
+    [[nodiscard]] std::shared_ptr<Homeserver> homeserver() const {
         return homeserver_in(options_.namespace_oid);
     }
 
@@ -104,7 +104,7 @@ private:
         // of them before would not do.
         const Watched watched = read_watched(options_.scope.schema);
         const bool has_gap = options_.scope.is_everything() && (!watched.is_known || watched.has_gap);
-        const Run run = open_run(options_.scope, homeserver().schema.name, options_.restart || has_gap);
+        const Run run = open_run(options_.scope, homeserver()->schema.name, options_.restart || has_gap);
         if (has_gap) {
             begin_watching(options_.scope.schema);
         }
@@ -153,7 +153,7 @@ private:
         const std::size_t count =
             std::min(static_cast<std::size_t>(batch_size_), window_.keys.size() - window_.next);
         const std::span<const OwnedKey> keys = std::span(window_.keys).subspan(window_.next, count);
-        const Refreshed refreshed = refresh(homeserver(), changes_of(range, keys), rules::Occasion::recall);
+        const Refreshed refreshed = refresh(*homeserver(), changes_of(range, keys), rules::Occasion::recall);
         if (!keys.empty()) {
             range.position_room = keys.back().room_id;
             range.position_user = keys.back().user_id;
@@ -177,9 +177,10 @@ private:
 
     void read_window(const Range& range) {
         window_ = {range.number, {range.position_room, range.position_user}, {}, 0, false};
-        const WriteAs reader(homeserver().schema.derived_owner);
+        const auto held = homeserver();
+        const WriteAs reader(held->schema.derived_owner);
         const SpiConnection connection;
-        KeyLookup& lookup = homeserver().street->lookup;
+        KeyLookup& lookup = held->street.lookup;
         if (range.is_of_rooms) {
             const auto page = lookup.rooms_between(range.position_room, range.up_to_room, keys_per_window);
             for (const std::string_view room_id : page.keys) {

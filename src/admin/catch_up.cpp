@@ -89,7 +89,7 @@ Changes changes_of(const StaleKeys& stale) {
     return changes;
 }
 
-Refreshed remove(Homeserver& homeserver, const StaleKeys& stale) {
+Refreshed remove(const Homeserver& homeserver, const StaleKeys& stale) {
     Refreshed removed;
     const Changes changes = changes_of(stale);
     std::vector<std::string_view> room_ids;
@@ -105,8 +105,8 @@ Refreshed remove(Homeserver& homeserver, const StaleKeys& stale) {
         const WriteAs owner(homeserver.schema.derived_owner);
         const SpiConnection connection;
         removed.rows_written = stale.of_rooms
-                                   ? homeserver.street->apply.remove_joined_rooms(room_ids)
-                                   : homeserver.street->apply.remove_memberships(changes.memberships);
+                                   ? homeserver.street.apply.remove_joined_rooms(room_ids)
+                                   : homeserver.street.apply.remove_memberships(changes.memberships);
     }
     note_stale(homeserver.schema, stale.of_rooms ? joined_rooms_table : membership_snapshots_table, keys);
     removed.failed = keys.size();
@@ -115,7 +115,7 @@ Refreshed remove(Homeserver& homeserver, const StaleKeys& stale) {
 
 // Pass after pass to the last key: one that nothing can be done about stands in no other's way.
 template <typename Find>
-std::int64_t settle(Homeserver& homeserver, CatchUpMode mode, CaughtUp& result, Find find) {
+std::int64_t settle(const Homeserver& homeserver, CatchUpMode mode, CaughtUp& result, Find find) {
     std::int64_t count = 0;
     Key after;
     while (true) {
@@ -157,7 +157,8 @@ CaughtUp catch_up(const AttachedHomeserver& attached, CatchUpMode mode) {
         return result;
     }
     watch_again(attached.schema);
-    Homeserver& homeserver = homeserver_in(attached.namespace_oid);
+    const auto held = homeserver_in(attached.namespace_oid);
+    const Homeserver& homeserver = *held;
     result.joined_rooms = settle(homeserver, mode, result, stale_rooms);
     result.memberships = settle(homeserver, mode, result, stale_memberships);
     note_caught_up(attached.schema);

@@ -19,7 +19,7 @@ class Repair {
 public:
     Repair(const VerifyOptions& options, bool dry_run, const std::function<void(const RepairedRow&)>& report)
         : options_(options), dry_run_(dry_run), report_(report),
-          homeserver_(homeserver_in(options.homeserver.namespace_oid)) {}
+          held_(homeserver_in(options.homeserver.namespace_oid)), homeserver_(*held_) {}
 
     void slice(const VerifiedSlice& found) {
         std::vector<RepairedRow> rows = rows_of(found);
@@ -112,7 +112,8 @@ private:
     const VerifyOptions& options_;
     bool dry_run_;
     const std::function<void(const RepairedRow&)>& report_;
-    Homeserver& homeserver_;
+    std::shared_ptr<Homeserver> held_;
+    const Homeserver& homeserver_;
 };
 
 }  // namespace

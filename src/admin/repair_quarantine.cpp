@@ -1,6 +1,7 @@
 #include "admin/repair_quarantine.hpp"
 
 #include "admin/watched.hpp"
+#include "derive/failure.hpp"
 #include "derive/refresh.hpp"
 #include "server/transaction.hpp"
 
@@ -53,8 +54,9 @@ bool refresh_key(const Key& key) {
     if (!OidIsValid(namespace_oid)) {
         return true;  // the homeserver is gone, and its rows with it
     }
-    Homeserver& homeserver = homeserver_in(namespace_oid);
-    homeserver.fuse.succeeded();  // somebody asks for another try
+    const auto held = homeserver_in(namespace_oid);
+    const Homeserver& homeserver = *held;
+    forget_failures(homeserver.schema, key.room_id);
     Changes changes;
     if (key.user_id) {
         changes.memberships.push_back({key.room_id, *key.user_id});

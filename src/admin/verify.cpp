@@ -22,7 +22,8 @@ bool tells_of_an_invite(rules::SnapshotSource source) noexcept {
 class Verification {
 public:
     Verification(const VerifyOptions& options, const std::function<void(const VerifiedSlice&)>& report)
-        : options_(options), report_(report), homeserver_(homeserver_in(options.homeserver.namespace_oid)) {}
+        : options_(options), report_(report), held_(homeserver_in(options.homeserver.namespace_oid)),
+          homeserver_(*held_) {}
 
     void run() {
         if (options_.scope.what != What::memberships && !options_.member) {
@@ -69,7 +70,7 @@ private:
         for (bool is_last = false; !is_last;) {
             slice([&](VerifiedSlice& found) {
                 auto page =
-                    homeserver_.street->lookup.rooms_between(after, options_.scope.last_room, keys_per_slice);
+                    homeserver_.street.lookup.rooms_between(after, options_.scope.last_room, keys_per_slice);
                 is_last = page.is_last;
                 if (!page.keys.empty()) {
                     after = page.keys.back();
@@ -84,7 +85,7 @@ private:
         std::pair<std::string, std::string> after{room_before(), ""};
         for (bool is_last = false; !is_last;) {
             slice([&](VerifiedSlice& found) {
-                auto page = homeserver_.street->lookup.memberships_between(
+                auto page = homeserver_.street.lookup.memberships_between(
                     {after.first, after.second}, options_.scope.last_room, keys_per_slice);
                 is_last = page.is_last;
                 if (!page.keys.empty()) {
@@ -100,7 +101,7 @@ private:
         std::vector<std::pair<std::string, std::string>> keys;
         slice([&](VerifiedSlice&) {
             for (const MembershipKey& key :
-                 homeserver_.street->lookup.memberships_of(options_.room, options_.member)) {
+                 homeserver_.street.lookup.memberships_of(options_.room, options_.member)) {
                 keys.emplace_back(key.room_id, key.user_id);
             }
         });
@@ -124,7 +125,7 @@ private:
         }
         const WriteAs reader(homeserver_.schema.derived_owner);
         const SpiConnection connection;
-        return std::string(homeserver_.street->lookup.room_before(*options_.scope.first_room));
+        return std::string(homeserver_.street.lookup.room_before(*options_.scope.first_room));
     }
 
     void compare_rooms(VerifiedSlice& found, const std::vector<std::string_view>& room_ids) {
@@ -132,7 +133,8 @@ private:
         for (const std::string_view room_id : room_ids) {
             rooms.push_back(whole_room(room_id));
         }
-        for (const RoomComparison& room : compare_joined_rooms(*homeserver_.street, rooms)) {
+        for (const RoomComparison& room :
+             compare_joined_rooms(homeserver_.street, rooms, homeserver_.street.rooms.stored(room_ids))) {
             if (room.stored != room.wanted) {
                 add_findings(found.findings, room);
                 found.rooms.emplace_back(room.room_id);
@@ -141,9 +143,10 @@ private:
     }
 
     void compare_memberships(VerifiedSlice& found, const std::vector<MembershipKey>& keys) {
+        const auto stored = homeserver_.street.memberships.stored(keys);
         std::vector<MembershipKey> remembered;  // whose history is what the row says
         const auto recalled =
-            sliding_sync::compare_memberships(*homeserver_.street, keys, {}, rules::Occasion::recall);
+            sliding_sync::compare_memberships(homeserver_.street, keys, stored, {}, rules::Occasion::recall);
         for (const MembershipComparison& membership : recalled) {
             if (membership.stored != membership.wanted) {
                 add_findings(found.findings, membership);
@@ -167,8 +170,9 @@ private:
     // A snapshot that a comparison from scratch gives as well is right. Another one may be: names change, and a
     // snapshot is of a moment.
     void judge_history(VerifiedSlice& found, const std::vector<MembershipKey>& keys) {
-        const auto from_scratch =
-            sliding_sync::compare_memberships(*homeserver_.street, keys, {}, rules::Occasion::rewrite);
+        const auto from_scratch = sliding_sync::compare_memberships(
+            homeserver_.street, keys, homeserver_.street.memberships.stored(keys), {},
+            rules::Occasion::rewrite);
         std::vector<const MembershipComparison*> doubtful;
         std::vector<std::string_view> room_ids;
         for (const MembershipComparison& membership : from_scratch) {
@@ -183,7 +187,7 @@ private:
         std::vector<std::string_view> distinct = room_ids;
         std::sort(distinct.begin(), distinct.end());
         distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
-        const std::vector<RoomPast> pasts = homeserver_.street->pasts.of(distinct);
+        const std::vector<RoomPast> pasts = homeserver_.street.pasts.of(distinct);
         std::vector<const MembershipComparison*> unexplained;
         for (const MembershipComparison* membership : doubtful) {
             const auto at = std::lower_bound(distinct.begin(), distinct.end(), membership->key.room_id);
@@ -208,7 +212,7 @@ private:
             keys.push_back(membership->key);
             event_ids.push_back(membership->stored->membership_event_id);
         }
-        const auto invites = homeserver_.street->memberships.earlier_invites(keys, event_ids);
+        const auto invites = homeserver_.street.memberships.earlier_invites(keys, event_ids);
         for (std::size_t i = 0; i < keys.size(); ++i) {
             const bool is_leave = memberships[i]->source == rules::SnapshotSource::state_group;
             const bool is_possible = is_leave && !invites[i].membership.empty();
@@ -223,7 +227,8 @@ private:
 
     const VerifyOptions& options_;
     const std::function<void(const VerifiedSlice&)>& report_;
-    Homeserver& homeserver_;
+    std::shared_ptr<Homeserver> held_;
+    const Homeserver& homeserver_;
 };
 
 }  // namespace

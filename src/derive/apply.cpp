@@ -1,10 +1,7 @@
 #include "derive/apply.hpp"
 
-#include "server/transaction.hpp"
-
-#include <set>
-
 #include "derive/sql_text.hpp"
+#include "server/transaction.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -23,43 +20,43 @@ OptionalText view(const std::optional<std::string>& text) {
 
 // Booleans travel as a plain array: std::vector<bool> has no contiguous elements.
 template <typename Row, typename Field>
-Arguments& add_booleans(Arguments& arguments, const std::vector<Row>& rows, Field field) {
+Arguments& add_booleans(Arguments& arguments, const std::vector<const Row*>& rows, Field field) {
     const auto values = std::make_unique<bool[]>(rows.size());
     for (std::size_t i = 0; i < rows.size(); ++i) {
-        values[i] = field(rows[i]);
+        values[i] = field(*rows[i]);
     }
     return arguments.booleans({values.get(), rows.size()});
 }
 
 template <typename Row, typename Field>
-Arguments& add_texts(Arguments& arguments, const std::vector<Row>& rows, Field field) {
+Arguments& add_texts(Arguments& arguments, const std::vector<const Row*>& rows, Field field) {
     std::vector<OptionalText> values;
     values.reserve(rows.size());
-    for (const Row& row : rows) {
-        values.push_back(field(row));
+    for (const Row* const row : rows) {
+        values.push_back(field(*row));
     }
     return arguments.texts(values);
 }
 
 template <typename Row, typename Field>
-Arguments& add_numbers(Arguments& arguments, const std::vector<Row>& rows, Field field) {
+Arguments& add_numbers(Arguments& arguments, const std::vector<const Row*>& rows, Field field) {
     std::vector<OptionalNumber> values;
     values.reserve(rows.size());
-    for (const Row& row : rows) {
-        values.push_back(field(row));
+    for (const Row* const row : rows) {
+        values.push_back(field(*row));
     }
     return arguments.numbers(values);
 }
 
 template <typename Row>
-void add_state(Arguments& arguments, const std::vector<Row>& rows) {
+void add_state(Arguments& arguments, const std::vector<const Row*>& rows) {
     add_texts(arguments, rows, [](const Row& row) { return view(row.state.room_type); });
     add_texts(arguments, rows, [](const Row& row) { return view(row.state.room_name); });
     add_booleans(arguments, rows, [](const Row& row) { return row.state.is_encrypted; });
     add_texts(arguments, rows, [](const Row& row) { return view(row.state.tombstone_successor_room_id); });
 }
 
-Arguments joined_room_arguments(const std::vector<rules::JoinedRoom>& rows) {
+Arguments joined_room_arguments(const std::vector<const rules::JoinedRoom*>& rows) {
     using Row = rules::JoinedRoom;
     Arguments arguments(rows.size());
     add_texts(arguments, rows, [](const Row& row) { return OptionalText(row.room_id); });
@@ -69,7 +66,7 @@ Arguments joined_room_arguments(const std::vector<rules::JoinedRoom>& rows) {
     return arguments;
 }
 
-Arguments membership_arguments(const std::vector<rules::MembershipSnapshot>& rows) {
+Arguments membership_arguments(const std::vector<const rules::MembershipSnapshot*>& rows) {
     using Row = rules::MembershipSnapshot;
     Arguments arguments(rows.size());
     add_texts(arguments, rows, [](const Row& row) { return OptionalText(row.room_id); });
@@ -116,82 +113,93 @@ const ParameterRows membership_rows{"v",
                                      {"is_encrypted", BOOLOID},
                                      {"tombstone_successor_room_id", TEXTOID}}};
 
-// Keys of `rows` that `inserted` (the key columns of a RETURNING list) does not hold.
-template <typename Key, typename Row, typename KeyOf>
-std::vector<Key> not_inserted(const std::vector<Row>& rows, std::set<Key> inserted, KeyOf key_of) {
-    std::vector<Key> missing;
-    for (const Row& row : rows) {
-        if (!inserted.contains(key_of(row))) {
-            missing.push_back(key_of(row));
+// The rows must be there afterwards, whoever inserted them.
+void insert_rows(RowsStatement& statement, const Arguments& arguments, std::size_t count) {
+    try {
+        statement.run(arguments);
+    } catch (const PgError& error) {
+        if (error.sqlstate() == ERRCODE_T_R_SERIALIZATION_FAILURE) {
+            throw InsertedMeanwhile(error);
         }
+        throw;
     }
-    return missing;
+    if (statement.processed() != count) {
+        throw InsertedMeanwhile();
+    }
 }
 
 }  // namespace
 
 void JoinedRoomChanges::add(std::string_view room_id, const std::optional<rules::JoinedRoom>& stored,
-                            std::optional<rules::JoinedRoom> wanted) {
+                            const std::optional<rules::JoinedRoom>& wanted) {
     if (stored == wanted) {
         return;
     }
     if (!wanted) {
         remove.push_back(room_id);
     } else if (!stored) {
-        insert.push_back(std::move(*wanted));
+        insert.push_back(&*wanted);
     } else if (wanted->event_stream_ordering < stored->event_stream_ordering) {
-        update.insert(update.begin() + static_cast<std::ptrdiff_t>(giving_up++), std::move(*wanted));
+        update.insert(update.begin() + static_cast<std::ptrdiff_t>(giving_up++), &*wanted);
     } else {
-        update.push_back(std::move(*wanted));
+        update.push_back(&*wanted);
     }
 }
 
 void MembershipChanges::add(const MembershipKey& key, const std::optional<rules::MembershipSnapshot>& stored,
-                            std::optional<rules::MembershipSnapshot> wanted) {
+                            const std::optional<rules::MembershipSnapshot>& wanted) {
     if (stored == wanted) {
         return;
     }
     if (!wanted) {
         remove.push_back(key);
     } else {
-        (stored ? update : insert).push_back(std::move(*wanted));
+        (stored ? update : insert).push_back(&*wanted);
     }
+}
+
+void require_written(std::size_t written, std::size_t wanted, const char* table) {
+    if (written != wanted) {
+        const std::string detail = "Of " + std::to_string(wanted) + " rows of table \"" + table + "\", " +
+                                   std::to_string(written) + " were written.";
+        call_pg([&] {
+            raise_pg_error(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+                           "a trigger or rule keeps sliding_sync from writing derived rows", detail.c_str(),
+                           "Remove it, then call sliding_sync.repair_quarantine().");
+        });
+    }
+}
+
+void InsertedMeanwhile::raise() const {
+    if (error_) {
+        throw PgError(*error_);
+    }
+    throw Error(ERRCODE_T_R_SERIALIZATION_FAILURE,
+                "could not serialize access to derived rows due to concurrent insert", "",
+                "The transaction might succeed if retried.");
 }
 
 Apply::Apply(const HomeserverSchema& s)
     : has_joined_rooms_(s.joined_rooms != TableShape::missing),
       has_membership_snapshots_(s.membership_snapshots != TableShape::missing),
       has_recalculate_queue_(s.has_recalculate_queue),
-      raise_one_("raise_one",
-                 sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
-                          "event_stream_ordering = GREATEST(j.event_stream_ordering, $2), "
-                          "bump_stamp = GREATEST(j.bump_stamp, $3) WHERE j.room_id %= $1 AND "
-                          "(j.event_stream_ordering %< $2 OR j.bump_stamp %< $3 OR "
-                          "(j.bump_stamp IS NULL AND $3 IS NOT NULL))",
-                          s.name),
-                 {TEXTOID, INT8OID, INT8OID}),
-      raise_many_(
-          "raise_many",
-          sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
-                   "event_stream_ordering = GREATEST(j.event_stream_ordering, v.latest), "
-                   "bump_stamp = GREATEST(j.bump_stamp, v.latest_bump) "
-                   "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
-                   "v(room_id, latest, latest_bump) WHERE j.room_id %= v.room_id AND "
-                   "(j.event_stream_ordering %< v.latest OR j.bump_stamp %< v.latest_bump OR "
-                   "(j.bump_stamp IS NULL AND v.latest_bump IS NOT NULL)) RETURNING v.room_id",
-                   s.name),
-          {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID}),
-      existing_joined_rooms_(
-          "existing_joined_rooms",
-          sql_text("SELECT j.room_id FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY ($1)",
-                   s.name),
-          {TEXTARRAYOID}),
+      raise_("raise_orderings",
+             sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
+                      "event_stream_ordering = GREATEST(j.event_stream_ordering, $2), "
+                      "bump_stamp = GREATEST(j.bump_stamp, $3) WHERE j.room_id %= $1 AND "
+                      "(j.event_stream_ordering %< $2 OR j.bump_stamp %< $3 OR "
+                      "(j.bump_stamp IS NULL AND $3 IS NOT NULL)) "
+                      // a wrong row of another room would make the UPDATE fail
+                      "AND COALESCE((SELECT x.room_id FROM %S.sliding_sync_joined_rooms x "
+                      "WHERE x.event_stream_ordering %= $2), $1) %= $1",
+                      s.name),
+             {TEXTOID, INT8OID, INT8OID}),
       stored_orderings_("stored_orderings", s, joined_rooms_table, {{"room_id", TEXTOID}},
                         {"xmin", "event_stream_ordering", "bump_stamp"}),
       insert_joined_rooms_("insert_joined_rooms",
                            "INSERT INTO %S.sliding_sync_joined_rooms (" + std::string(joined_room_columns) +
                                ") SELECT " + std::string(joined_room_columns) +
-                               " FROM {rows} ON CONFLICT (room_id) DO NOTHING RETURNING room_id",
+                               " FROM {rows} ON CONFLICT (room_id) DO NOTHING",
                            s.name, joined_room_rows),
       update_joined_rooms_("update_joined_rooms",
                            "UPDATE %S.sliding_sync_joined_rooms j SET "
@@ -208,8 +216,7 @@ Apply::Apply(const HomeserverSchema& s)
                           "INSERT INTO %S.sliding_sync_membership_snapshots (" +
                               std::string(membership_columns) + ") SELECT " +
                               std::string(membership_columns) +
-                              " FROM {rows} ON CONFLICT (room_id, user_id) DO NOTHING "
-                              "RETURNING room_id, user_id",
+                              " FROM {rows} ON CONFLICT (room_id, user_id) DO NOTHING",
                           s.name, membership_rows),
       update_memberships_("update_memberships",
                           "UPDATE %S.sliding_sync_membership_snapshots m SET sender = v.sender, "
@@ -227,34 +234,13 @@ Apply::Apply(const HomeserverSchema& s)
                    "WHERE m.room_id %= v.room_id AND m.user_id %= v.user_id",
                    s.name),
           {TEXTARRAYOID, TEXTARRAYOID}),
-      await_joined_rooms_(
-          "await_joined_rooms",
-          sql_text("INSERT INTO %S.sliding_sync_joined_rooms (room_id, event_stream_ordering, "
-                   "is_encrypted) SELECT k.room_id, -9223372036854775807 %+ k.n, false "
-                   "FROM pg_catalog.unnest($1) WITH ORDINALITY k(room_id, n) "
-                   "ON CONFLICT (room_id) DO NOTHING",
-                   s.name),
-          {TEXTARRAYOID}),
-      await_memberships_(
-          "await_memberships",
-          sql_text("INSERT INTO %S.sliding_sync_membership_snapshots (room_id, user_id, sender, "
-                   "membership_event_id, membership, forgotten, event_stream_ordering, "
-                   "event_instance_name, has_known_state, is_encrypted) SELECT k.room_id, "
-                   "k.user_id, '', '', 'leave', 0, 0, '', false, false FROM ROWS FROM "
-                   "(pg_catalog.unnest($1), pg_catalog.unnest($2)) k(room_id, user_id) "
-                   "ON CONFLICT (room_id, user_id) DO NOTHING",
-                   s.name),
-          {TEXTARRAYOID, TEXTARRAYOID}),
       remove_all_joined_rooms_("remove_all_joined_rooms",
                                sql_text("DELETE FROM %S.sliding_sync_joined_rooms", s.name), {}),
       remove_all_memberships_("remove_all_memberships",
                               sql_text("DELETE FROM %S.sliding_sync_membership_snapshots", s.name), {}),
-      remove_memberships_of_event_(
-          "remove_memberships_of_event",
-          sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m WHERE m.membership_event_id %= $1 "
-                   "RETURNING m.room_id, m.user_id",
-                   s.name),
-          {TEXTOID}),
+      remove_joined_room_(
+          "remove_joined_room",
+          sql_text("DELETE FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= $1", s.name), {TEXTOID}),
       remove_memberships_of_room_(
           "remove_memberships_of_room",
           sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1 "
@@ -266,144 +252,58 @@ Apply::Apply(const HomeserverSchema& s)
           sql_text("DELETE FROM %S.sliding_sync_joined_rooms_to_recalculate q WHERE q.room_id %= $1", s.name),
           {TEXTOID}) {}
 
+// A row that this transaction has written is safe from others; any other one may be changed the next moment.
 Apply::Raised Apply::look_at(const RaisedOrderings& room) {
     Reading reading;
     const Rows rows = stored_orderings_.find(reading, {room.room_id});
     if (rows.count == 0) {
-        return Raised::no_row;
+        return Raised::look_closer;
     }
     const auto row = rows[0];
-    if (room.may_be_written && written_by_this_transaction(static_cast<std::uint32_t>(row[0].number))) {
-        return Raised::by_somebody;
+    const bool is_raised = row[1].number >= room.latest && row[2].optional_number() >= room.latest_bump;
+    if (!written_by_this_transaction(static_cast<std::uint32_t>(row[0].number))) {
+        return is_raised ? Raised::look_closer : Raised::not_yet;
     }
-    return row[1].number >= room.latest && row[2].optional_number() >= room.latest_bump ? Raised::yes
-                                                                                        : Raised::not_yet;
+    return room.may_be_written ? Raised::look_closer : is_raised ? Raised::yes : Raised::not_yet;
 }
 
-Applied<std::string_view> Apply::raise_one(const RaisedOrderings& room) {
-    Applied<std::string_view> applied;
-    Raised raised = look_first_ || room.may_be_written ? look_at(room) : Raised::not_yet;
-    if (raised == Raised::not_yet) {
-        raise_one_.run(Arguments().text(room.room_id).number(room.latest).number(room.latest_bump));
-        applied.written = raise_one_.processed();
-        look_first_ = applied.written == 0;
-        raised = look_first_ ? look_at(room) : Raised::yes;
+bool Apply::raise_orderings(const RaisedOrderings& room) {
+    const Raised raised = look_first_ || room.may_be_written ? look_at(room) : Raised::not_yet;
+    if (raised != Raised::not_yet) {
+        return raised == Raised::yes;
     }
-    if (raised == Raised::no_row || raised == Raised::by_somebody) {
-        applied.again.push_back(room.room_id);
-    }
-    return applied;
+    raise_.run(Arguments().text(room.room_id).number(room.latest).number(room.latest_bump));
+    look_first_ = raise_.processed() == 0;
+    return !look_first_ || look_at(room) == Raised::yes;
 }
 
-Applied<std::string_view> Apply::raise_orderings(std::span<const RaisedOrderings> rooms) {
-    if (rooms.size() == 1) {
-        return raise_one(rooms.front());
-    }
-    Applied<std::string_view> applied;
-    std::vector<std::string_view> room_ids;
-    std::vector<OptionalNumber> latest;
-    std::vector<OptionalNumber> bumps;
-    for (const RaisedOrderings& room : rooms) {
-        room_ids.push_back(room.room_id);
-        latest.emplace_back(room.latest);
-        bumps.push_back(room.latest_bump);
-    }
-    const Rows rows = raise_many_.run(Arguments().texts(room_ids).numbers(latest).numbers(bumps));
-    applied.written = rows.count;
-    std::set<std::string_view> raised;
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        raised.insert(rows[i][0].text());
-    }
-    if (raised.size() < rooms.size()) {
-        const Rows there = existing_joined_rooms_.run(Arguments().texts(room_ids));
-        for (std::size_t i = 0; i < there.count; ++i) {
-            raised.insert(there[i][0].text());
-        }
-    }
-    std::copy_if(room_ids.begin(), room_ids.end(), std::back_inserter(applied.again),
-                 [&](std::string_view room_id) { return !raised.contains(room_id); });
-    return applied;
-}
-
-Applied<std::string_view> Apply::joined_rooms(const JoinedRoomChanges& changes) {
-    Applied<std::string_view> applied;
+std::uint64_t Apply::joined_rooms(const JoinedRoomChanges& changes) {
     if (!changes.remove.empty()) {
-        applied.written += remove_joined_rooms(changes.remove);
+        require_written(remove_joined_rooms(changes.remove), changes.remove.size(), joined_rooms_table);
     }
     if (!changes.update.empty()) {
         update_joined_rooms_.run(joined_room_arguments(changes.update));
-        applied.written += update_joined_rooms_.processed();
+        require_written(update_joined_rooms_.processed(), changes.update.size(), joined_rooms_table);
     }
     if (!changes.insert.empty()) {
-        const Rows rows = insert_joined_rooms_.run(joined_room_arguments(changes.insert));
-        std::set<std::string_view> inserted;
-        for (std::size_t i = 0; i < rows.count; ++i) {
-            inserted.insert(rows[i][0].text());
-        }
-        applied.written += rows.count;
-        applied.again =
-            not_inserted<std::string_view>(changes.insert, inserted, [](const rules::JoinedRoom& row) {
-                return std::string_view(row.room_id);
-            });
+        insert_rows(insert_joined_rooms_, joined_room_arguments(changes.insert), changes.insert.size());
     }
-    return applied;
+    return changes.remove.size() + changes.update.size() + changes.insert.size();
 }
 
-Applied<MembershipKey> Apply::memberships(const MembershipChanges& changes) {
-    Applied<MembershipKey> applied;
+std::uint64_t Apply::memberships(const MembershipChanges& changes) {
     if (!changes.remove.empty()) {
-        applied.written += remove_memberships(changes.remove);
+        require_written(remove_memberships(changes.remove), changes.remove.size(),
+                        membership_snapshots_table);
     }
     if (!changes.update.empty()) {
         update_memberships_.run(membership_arguments(changes.update));
-        applied.written += update_memberships_.processed();
+        require_written(update_memberships_.processed(), changes.update.size(), membership_snapshots_table);
     }
     if (!changes.insert.empty()) {
-        const Rows rows = insert_memberships_.run(membership_arguments(changes.insert));
-        std::set<MembershipKey> inserted;
-        for (std::size_t i = 0; i < rows.count; ++i) {
-            inserted.insert({rows[i][0].text(), rows[i][1].text()});
-        }
-        applied.written += rows.count;
-        applied.again =
-            not_inserted<MembershipKey>(changes.insert, inserted, [](const rules::MembershipSnapshot& row) {
-                return MembershipKey{row.room_id, row.user_id};
-            });
+        insert_rows(insert_memberships_, membership_arguments(changes.insert), changes.insert.size());
     }
-    return applied;
-}
-
-namespace {
-
-struct RollBack {};
-
-// Rows with the same keys wait for whoever is inserting them. Nothing of ours is to stay.
-void await(const std::function<void()>& insert) {
-    try {
-        const auto failure = run_in_subtransaction([&] {
-            insert();
-            throw RollBack{};
-        });
-        (void)failure;  // nobody was inserting: such rows refer to nothing
-    } catch (const RollBack&) {
-    }
-}
-
-}  // namespace
-
-void Apply::await_joined_rooms(std::span<const std::string_view> room_ids) {
-    await([&] {
-        const SpiConnection connection;
-        await_joined_rooms_.run(Arguments().texts(room_ids));
-    });
-}
-
-void Apply::await_memberships(std::span<const MembershipKey> keys) {
-    await([&] {
-        const MembershipKeyColumns columns(keys);
-        const SpiConnection connection;
-        await_memberships_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
-    });
+    return changes.remove.size() + changes.update.size() + changes.insert.size();
 }
 
 std::uint64_t Apply::remove_joined_rooms(std::span<const std::string_view> room_ids) {
@@ -430,15 +330,10 @@ std::uint64_t Apply::remove_all() {
     return removed;
 }
 
-std::vector<MembershipKey> Apply::remove_memberships_of_event(std::string_view event_id) {
-    return first_two_columns(remove_memberships_of_event_.run(Arguments().text(event_id)));
-}
-
 std::vector<MembershipKey> Apply::remove_room(std::string_view room_id) {
     std::vector<MembershipKey> keys;
-    const std::array<std::string_view, 1> room_ids{room_id};
     if (has_joined_rooms_) {
-        remove_joined_rooms(room_ids);
+        remove_joined_room_.run(Arguments().text(room_id));
     }
     if (has_membership_snapshots_) {
         keys = first_two_columns(remove_memberships_of_room_.run(Arguments().text(room_id)));

@@ -17,68 +17,74 @@ struct RaisedOrderings {
         false;  ///< by another writer in this transaction: then the room needs a closer look
 };
 
-/// Differences between what is stored and what should be, in key order.
+/// What differs between what is stored and what must be, in key order. Points into the comparisons that it was made of.
 struct JoinedRoomChanges {
-    std::vector<rules::JoinedRoom> insert;
-    std::vector<rules::JoinedRoom>
-        update;  ///< rows that give up their ordering first: another may take it over
+    std::vector<const rules::JoinedRoom*> insert;
+    /// Rows that give up their ordering come first: another may take it over.
+    std::vector<const rules::JoinedRoom*> update;
     std::size_t giving_up = 0;
     std::vector<std::string_view> remove;
 
-    /// Compares one room; `wanted` is nothing when there must be no row.
     void add(std::string_view room_id, const std::optional<rules::JoinedRoom>& stored,
-             std::optional<rules::JoinedRoom> wanted);
+             const std::optional<rules::JoinedRoom>& wanted);
 };
 
 struct MembershipChanges {
-    std::vector<rules::MembershipSnapshot> insert;
-    std::vector<rules::MembershipSnapshot> update;
+    std::vector<const rules::MembershipSnapshot*> insert;
+    std::vector<const rules::MembershipSnapshot*> update;
     std::vector<MembershipKey> remove;
 
     void add(const MembershipKey& key, const std::optional<rules::MembershipSnapshot>& stored,
-             std::optional<rules::MembershipSnapshot> wanted);
+             const std::optional<rules::MembershipSnapshot>& wanted);
 };
 
-/// Keys that a concurrent transaction inserted meanwhile: to be locked, read and compared once more.
-template <typename Key>
-struct Applied {
-    std::uint64_t written = 0;
-    std::vector<Key> again;
+/// Thrown when a row that was not there has been inserted by somebody else meanwhile: the work is done again, and sees
+/// it. At REPEATABLE READ the server tells by an error, which is kept for who gives up.
+class InsertedMeanwhile final : public std::exception {
+public:
+    InsertedMeanwhile() = default;
+    explicit InsertedMeanwhile(PgError error) : error_(std::move(error)) {}
+
+    /// Raises 40001.
+    [[noreturn]] void raise() const;
+    [[nodiscard]] const char* what() const noexcept override {
+        return "a derived row was inserted by another transaction";
+    }
+
+private:
+    std::optional<PgError> error_;
 };
 
+/// Raises 27000 unless a statement has written as many rows as it was to: a trigger or rule of the table swallows some.
+void require_written(std::size_t written, std::size_t wanted, const char* table);
+
+/// Writes rows that are locked, or missing, by then. What a statement was to write and did not, is an error
+/// (require_written).
 class Apply {
 public:
     explicit Apply(const HomeserverSchema& schema);
 
-    /// The fast path: raises the two numbers of existing rows, never lowers them. Answers (in `again`) the rooms
-    /// that have no row.
-    Applied<std::string_view> raise_orderings(std::span<const RaisedOrderings> rooms);
+    /// The short cut of a message: raises the two numbers of one row, never lowers them. False when the room needs a closer
+    /// look: there is no such row, somebody else has written it, or another room's row has the ordering.
+    bool raise_orderings(const RaisedOrderings& room);
 
-    Applied<std::string_view> joined_rooms(const JoinedRoomChanges& changes);
-    Applied<MembershipKey> memberships(const MembershipChanges& changes);
+    /// Both answer how many rows they have written; throw InsertedMeanwhile.
+    std::uint64_t joined_rooms(const JoinedRoomChanges& changes);
+    std::uint64_t memberships(const MembershipChanges& changes);
 
-    /// Removes the rows of these keys whatever they hold; answers how many there were.
+    /// Removes the rows of these keys; answers how many there were, as far as the table's own triggers and rules let them go.
     std::uint64_t remove_joined_rooms(std::span<const std::string_view> room_ids);
     std::uint64_t remove_memberships(std::span<const MembershipKey> keys);
 
-    /// Returns when nobody is inserting rows with these keys any more, whom a removal would not see; raises 40001 when
-    /// they have and this transaction cannot see them. Outside any SpiConnection; leaves nothing behind.
-    void await_joined_rooms(std::span<const std::string_view> room_ids);
-    void await_memberships(std::span<const MembershipKey> keys);
-
     /// Removes every row of both tables; answers how many there were.
     std::uint64_t remove_all();
-
-    /// Removes the snapshots that name this event; answers whose they were.
-    std::vector<MembershipKey> remove_memberships_of_event(std::string_view event_id);
 
     /// Removes everything that refers to a room which is being deleted, the homeserver's own queue included (H31);
     /// answers whose snapshots went.
     std::vector<MembershipKey> remove_room(std::string_view room_id);
 
 private:
-    Applied<std::string_view> raise_one(const RaisedOrderings& room);
-    enum class Raised { yes, not_yet, no_row, by_somebody };
+    enum class Raised { yes, not_yet, look_closer };
     Raised look_at(const RaisedOrderings& room);
 
     // A homeserver that keeps the row itself has raised it before us: then a look is cheaper than an UPDATE that finds
@@ -87,9 +93,7 @@ private:
     bool has_joined_rooms_;
     bool has_membership_snapshots_;
     bool has_recalculate_queue_;
-    Statement raise_one_;
-    Statement raise_many_;
-    Statement existing_joined_rooms_;
+    Statement raise_;
     TableReader stored_orderings_;
     RowsStatement insert_joined_rooms_;
     RowsStatement update_joined_rooms_;
@@ -97,11 +101,9 @@ private:
     RowsStatement insert_memberships_;
     RowsStatement update_memberships_;
     Statement remove_memberships_;
-    Statement await_joined_rooms_;
-    Statement await_memberships_;
     Statement remove_all_joined_rooms_;
     Statement remove_all_memberships_;
-    Statement remove_memberships_of_event_;
+    Statement remove_joined_room_;
     Statement remove_memberships_of_room_;
     Statement remove_queue_of_room_;
 };

@@ -36,14 +36,14 @@ private:
 
 // The state after the events of these memberships; what is not known stays empty.
 void read_state_groups(Street& street, std::span<const MembershipKey> keys,
-                       std::span<const StoredMembership> stored, const std::vector<std::size_t>& places,
-                       std::vector<rules::SnapshotInput>& inputs) {
+                       std::span<const rules::MembershipFacts> memberships,
+                       const std::vector<std::size_t>& places, std::vector<rules::SnapshotInput>& inputs) {
     if (places.empty()) {
         return;
     }
     std::vector<std::string_view> event_ids;
     for (const std::size_t place : places) {
-        event_ids.push_back(stored[place].facts.event_id);
+        event_ids.push_back(memberships[place].event_id);
     }
     const auto state = street.state_groups.after(event_ids);
     std::vector<std::string_view> room_ids;
@@ -61,13 +61,14 @@ void read_state_groups(Street& street, std::span<const MembershipKey> keys,
 // Fetches the state that each membership's way (spec 3.5) asks for.
 std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& state,
                                                   std::span<const MembershipKey> keys,
-                                                  std::span<StoredMembership> stored, const Hints& hints,
+                                                  std::span<rules::MembershipFacts> memberships,
+                                                  const Hints& hints,
                                                   std::vector<rules::SnapshotSource>& sources) {
     std::vector<rules::SnapshotInput> inputs(keys.size());
 
     std::map<std::string_view, rules::StateEvents> wiped;
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        const rules::MembershipFacts& membership = stored[i].facts;
+        const rules::MembershipFacts& membership = memberships[i];
         if (membership.occasion == rules::Occasion::change && !membership.event_id.empty() &&
             !membership.room_has_current_state) {
             wiped.emplace(keys[i].room_id, rules::StateEvents{});
@@ -93,7 +94,7 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& s
     std::vector<std::size_t> invited_places;
     std::vector<std::size_t> left_places;
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        rules::MembershipFacts& membership = stored[i].facts;
+        rules::MembershipFacts& membership = memberships[i];
         if (const auto found = wiped.find(keys[i].room_id); found != wiped.end()) {
             membership.room_had_current_state =
                 membership.room_had_current_state || rules::has_relevant_state(found->second);
@@ -111,7 +112,7 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& s
             left_places.push_back(i);
         }
     }
-    read_state_groups(street, keys, stored, left_places, inputs);
+    read_state_groups(street, keys, memberships, left_places, inputs);
     state.read(current);
     for (std::size_t i = 0; i < keys.size(); ++i) {
         if (sources[i] == rules::SnapshotSource::current_state) {
@@ -140,15 +141,20 @@ RoomChange whole_room(std::string_view room_id) noexcept {
     return room;
 }
 
-std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const RoomChange> rooms) {
-    RoomFacts& facts = street.rooms;
-    StateReader state(facts);
+std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms) {
     std::vector<std::string_view> room_ids;
     room_ids.reserve(rooms.size());
     for (const RoomChange& room : rooms) {
         room_ids.push_back(room.room_id);
     }
-    const std::vector<StoredRoom> stored = facts.joined_rooms(room_ids);
+    return room_ids;
+}
+
+std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const RoomChange> rooms,
+                                                 std::span<const StoredRoom> stored) {
+    RoomFacts& facts = street.rooms;
+    StateReader state(facts);
+    const std::vector<bool> in_rooms = facts.in_rooms(room_ids_of(rooms));
 
     // A row that was right before needs only what changed; one that is new, or that somebody else may have written
     // in this transaction, is made from scratch.
@@ -157,7 +163,7 @@ std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const
     std::vector<bool> from_scratch(rooms.size());
     for (std::size_t i = 0; i < rooms.size(); ++i) {
         from_scratch[i] = !stored[i].row || stored[i].written_by_this_transaction;
-        if (!stored[i].in_rooms) {
+        if (!in_rooms[i]) {
             continue;
         }
         if (from_scratch[i] || rooms[i].state) {
@@ -166,7 +172,7 @@ std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const
     }
     state.read(need_state);
     for (std::size_t i = 0; i < rooms.size(); ++i) {
-        if (!stored[i].in_rooms || !(from_scratch[i] || rooms[i].orderings)) {
+        if (!in_rooms[i] || !(from_scratch[i] || rooms[i].orderings)) {
             continue;
         }
         // a room without relevant state has no row, however many events it has
@@ -190,8 +196,8 @@ std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const
         const bool state_is_new = from_scratch[i] || room.state;
         rules::JoinedRoomFacts room_facts;
         room_facts.room_id = room.room_id;
-        room_facts.in_rooms = stored[i].in_rooms;
-        if (stored[i].in_rooms && state_is_new) {
+        room_facts.in_rooms = in_rooms[i];
+        if (in_rooms[i] && state_is_new) {
             room_facts.state_events = state.of(room.room_id);
         }
         if (const auto found = orderings.find(room.room_id); found != orderings.end()) {
@@ -203,7 +209,7 @@ std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const
             room_facts.latest_bump_ordering = std::max(stored[i].row->bump_stamp, room.latest_bump);
         }
         std::optional<rules::JoinedRoom> wanted;
-        if (state_is_new || !stored[i].in_rooms) {
+        if (state_is_new || !in_rooms[i]) {
             wanted = rules::derive_joined_room(room_facts);
         } else if (room_facts.latest_ordering) {
             wanted = stored[i].row;
@@ -216,21 +222,22 @@ std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const
 }
 
 std::vector<MembershipComparison> compare_memberships(Street& street, std::span<const MembershipKey> keys,
+                                                      std::span<const StoredSnapshot> stored,
                                                       const Hints& hints, rules::Occasion occasion) {
     StateReader state(street.rooms);
-    std::vector<StoredMembership> stored = street.memberships.memberships(keys, hints.before, occasion);
+    std::vector<rules::MembershipFacts> memberships =
+        street.memberships.facts(keys, stored, hints.before, occasion);
     std::vector<rules::SnapshotSource> sources(keys.size());
     const std::vector<rules::SnapshotInput> inputs =
-        snapshot_inputs(street, state, keys, stored, hints, sources);
+        snapshot_inputs(street, state, keys, memberships, hints, sources);
     std::vector<MembershipComparison> result;
     result.reserve(keys.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        const rules::MembershipFacts& facts = stored[i].facts;
+        const rules::MembershipFacts& facts = memberships[i];
         const bool has_source_conflict =
             occasion != rules::Occasion::change && facts.membership == "join" && !facts.in_current_state;
-        result.push_back({keys[i], std::move(stored[i].row),
-                          rules::derive_membership_snapshot(facts, inputs[i]), sources[i],
-                          has_source_conflict});
+        result.push_back({keys[i], stored[i].row, rules::derive_membership_snapshot(facts, inputs[i]),
+                          sources[i], has_source_conflict});
     }
     return result;
 }

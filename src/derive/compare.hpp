@@ -37,6 +37,8 @@ struct RoomComparison {
     std::optional<rules::JoinedRoom> wanted;  ///< nothing: there must be no row
 };
 
+[[nodiscard]] std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms);
+
 struct MembershipComparison {
     MembershipKey key;
     std::optional<rules::MembershipSnapshot> stored;
@@ -46,9 +48,12 @@ struct MembershipComparison {
     bool has_source_conflict = false;
 };
 
-/// Both answer in the order of their keys, inside an open SpiConnection, and write nothing.
-std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const RoomChange> rooms);
+/// Both answer in the order of their keys, inside an open SpiConnection, and write nothing. `stored` are the rows of the
+/// keys; where something is to be written they are locked, and what the rows must be is read after that.
+std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const RoomChange> rooms,
+                                                 std::span<const StoredRoom> stored);
 std::vector<MembershipComparison> compare_memberships(Street& street, std::span<const MembershipKey> keys,
+                                                      std::span<const StoredSnapshot> stored,
                                                       const Hints& hints, rules::Occasion occasion);
 
 /// A room of which everything is to be looked at.

@@ -1,41 +1,24 @@
 #include "derive/failure.hpp"
 
+#include "derive/apply.hpp"
+#include "derive/circuit_breaker.hpp"
 #include "server/fault.hpp"
 #include "server/settings.hpp"
 #include "server/spi.hpp"
 #include "server/transaction.hpp"
-
-extern "C" {
-#include "utils/timestamp.h"
-}
+#include "server/warning.hpp"
 
 namespace sliding_sync {
 
 namespace {
 
-constexpr int failures_to_blow = 8;
 constexpr int failures_to_exhaust = 100;
-constexpr std::int64_t retry_after_microseconds = 30'000'000;
+
+// A row that somebody else has inserted is there the next time; a snapshot that never shows it is somebody else's conflict.
+constexpr int most_attempts = 20;
 
 bool raises() noexcept {
     return on_failure == static_cast<int>(OnFailure::error);
-}
-
-void remove_and_note(const HomeserverSchema& schema, const GuardedWork& work, std::size_t begin,
-                     std::size_t end, QuarantineReason reason, const Failure& failure,
-                     const std::optional<PgError>& error) {
-    const LastResort last_resort;
-    const auto second = run_in_subtransaction([&] {
-        work.remove(begin, end);
-        std::vector<QuarantineKey> keys;
-        for (std::size_t i = begin; i < end; ++i) {
-            keys.push_back(work.key(i));
-        }
-        quarantine(schema, work.derived_table, keys, reason, failure);
-    });
-    if (second) {
-        throw PgError(error ? *error : *second);  // a row that may be wrong can neither be mended nor removed
-    }
 }
 
 Failure told_by(const PgError& error) {
@@ -43,67 +26,164 @@ Failure told_by(const PgError& error) {
 }
 
 void warn(const Failure& failure, const char* detail) {
-    const char* const message = failure.message.c_str();
-    call_pg([&] {
-        ereport(WARNING, errcode(failure.sqlstate),
-                errmsg("sliding_sync could not refresh derived rows: %s", message), errdetail("%s", detail),
-                errhint("See sliding_sync.quarantine."));
-    });
+    warn_client({failure.sqlstate, "sliding_sync could not refresh derived rows: " + failure.message, detail,
+                 "See sliding_sync.quarantine."});
 }
 
-std::size_t carry_out_range(const HomeserverSchema& schema, Fuse& fuse, const GuardedWork& work,
-                            std::size_t begin, std::size_t end) {
-    if (fuse.is_blown()) {
-        const Failure failure{ERRCODE_INTERNAL_ERROR,
-                              "refreshes kept failing; see the rows with reason refresh_failed"};
-        remove_and_note(schema, work, begin, end, QuarantineReason::fuse_blown, failure, std::nullopt);
-        return end - begin;
-    }
-    const auto failure = run_in_subtransaction([&] { work.work(begin, end); },
-                                               work.may_wait ? Swallow::lasting_failures : Swallow::failures);
-    if (!failure) {
-        fuse.succeeded();
-        return 0;
-    }
-    if (end - begin > 1) {
-        const std::size_t middle = begin + (end - begin) / 2;
-        return carry_out_range(schema, fuse, work, begin, middle) +
-               carry_out_range(schema, fuse, work, middle, end);
-    }
-    fuse.failed();
-    if (fuse.is_exhausted()) {
-        throw PgError(*failure);
-    }
-    remove_and_note(schema, work, begin, end, QuarantineReason::refresh_failed, told_by(*failure), failure);
-    warn(told_by(*failure), fuse.is_blown()
-                                ? "It kept failing: for a while rows are removed without another try."
-                                : "The row concerned was removed; the transaction goes on.");
-    return 1;
+CircuitBreakers& breakers_of(const HomeserverSchema& schema) {
+    static std::unordered_map<Oid, CircuitBreakers> breakers;
+    return breakers[schema.namespace_oid];
 }
+
+class Carrying {
+public:
+    Carrying(const HomeserverSchema& schema, const GuardedWork& work)
+        : schema_(schema), work_(work), breakers_(breakers_of(schema)) {}
+
+    std::size_t run() {
+        if (breakers_.is_empty() || work_.is_recall) {
+            if (work_.count > 0) {
+                range(0, work_.count);
+            }
+            return failed_;
+        }
+        for (std::size_t begin = 0; begin < work_.count;) {
+            std::size_t end = begin;
+            while (end < work_.count && !breakers_.is_open(work_.key(end).room_id)) {
+                ++end;
+            }
+            if (end > begin) {
+                range(begin, end);
+            }
+            if (end < work_.count) {
+                remove_and_note(
+                    end, QuarantineReason::fuse_blown,
+                    {ERRCODE_INTERNAL_ERROR,
+                     "refreshes of the room kept failing; see the row with reason refresh_failed"},
+                    std::nullopt);
+                ++end;
+            }
+            begin = end;
+        }
+        return failed_;
+    }
+
+private:
+    void range(std::size_t begin, std::size_t end) {
+        const std::optional<PgError> failure = attempt(begin, end);
+        if (!failure) {
+            return;
+        }
+        if (end - begin > 1) {
+            halve(begin, end);
+        } else {
+            one_failed(begin, *failure);
+        }
+    }
+
+    void halve(std::size_t begin, std::size_t end) {
+        const std::size_t middle = begin + (end - begin) / 2;
+        range(begin, middle);
+        range(middle, end);
+    }
+
+    // What failed, and how, unless it was done in the end.
+    std::optional<PgError> attempt(std::size_t begin, std::size_t end) {
+        for (int number = 1;; ++number) {
+            try {
+                const auto failure =
+                    run_in_subtransaction([&] { work_.work(begin, end); },
+                                          work_.is_recall ? Swallow::lasting_failures : Swallow::failures);
+                if (!failure) {
+                    succeeded(begin, end);
+                }
+                return failure;
+            } catch (const InsertedMeanwhile& conflict) {
+                if (end - begin > 1) {
+                    halve(begin, end);
+                    return std::nullopt;
+                }
+                if (number == most_attempts) {
+                    conflict.raise();
+                }
+            }
+        }
+    }
+
+    void succeeded(std::size_t begin, std::size_t end) {
+        failures_in_a_row_ = 0;
+        for (std::size_t i = begin; i < end && !breakers_.is_empty(); ++i) {
+            breakers_.succeeded(work_.key(i).room_id);
+        }
+    }
+
+    void one_failed(std::size_t i, PgError failure) {
+        if (failure.sqlstate() == ERRCODE_UNIQUE_VIOLATION && work_.clear_way && work_.clear_way(i)) {
+            const auto again = attempt(i, i + 1);
+            if (!again) {
+                return;
+            }
+            failure = *again;
+        }
+        if (failure.sqlstate() == ERRCODE_FOREIGN_KEY_VIOLATION && !is_read_committed() &&
+            work_.refers_to_hidden_row && refers_to_hidden_row(i)) {
+            throw Error(ERRCODE_T_R_SERIALIZATION_FAILURE,
+                        "could not serialize access due to an event that was stored by another transaction",
+                        "A derived row has to refer to it, and this transaction cannot see it.",
+                        "The transaction might succeed if retried.");
+        }
+        if (work_.is_recall && ++failures_in_a_row_ >= failures_to_exhaust) {
+            throw PgError(failure);
+        }
+        breakers_.failed(work_.key(i).room_id);
+        remove_and_note(i, QuarantineReason::refresh_failed, told_by(failure), failure);
+        warn(told_by(failure),
+             breakers_.is_open(work_.key(i).room_id)
+                 ? "It kept failing: for a while rows of the room are removed without another try."
+                 : "The row concerned was removed; the transaction goes on.");
+    }
+
+    bool refers_to_hidden_row(std::size_t i) {
+        bool is_hidden = false;
+        const auto failure = run_in_subtransaction([&] { is_hidden = work_.refers_to_hidden_row(i); });
+        return !failure && is_hidden;
+    }
+
+    void remove_and_note(std::size_t i, QuarantineReason reason, const Failure& failure,
+                         const std::optional<PgError>& error) {
+        const LastResort last_resort;
+        if (const auto second = run_in_subtransaction([&] { work_.remove(i, i + 1); })) {
+            throw PgError(error ? *error
+                                : *second);  // a row that may be wrong can neither be mended nor removed
+        }
+        const QuarantineKey key = work_.key(i);
+        quarantine(schema_, work_.derived_table, {&key, 1}, reason, failure);
+        ++failed_;
+    }
+
+    const HomeserverSchema& schema_;
+    const GuardedWork& work_;
+    CircuitBreakers& breakers_;
+    std::size_t failed_ = 0;
+    static inline int failures_in_a_row_ = 0;  // of recalls: one call carries out many works
+};
 
 }  // namespace
 
-bool Fuse::is_blown() const noexcept {
-    return !is_patient_ && failures_ >= failures_to_blow && generation_ == catalog_generation() &&
-           GetCurrentTimestamp() < retry_at_;
-}
-
-bool Fuse::is_exhausted() const noexcept {
-    return is_patient_ && failures_ >= failures_to_exhaust;
-}
-
-void Fuse::failed() noexcept {
-    ++failures_;
-    retry_at_ = GetCurrentTimestamp() + retry_after_microseconds;
-    generation_ = catalog_generation();
-}
-
-std::size_t carry_out(const HomeserverSchema& schema, Fuse& fuse, const GuardedWork& work) {
-    if (raises()) {
-        work.work(0, work.count);
-        return 0;
+std::size_t carry_out(const HomeserverSchema& schema, const GuardedWork& work) {
+    if (!raises()) {
+        return Carrying(schema, work).run();
     }
-    return carry_out_range(schema, fuse, work, 0, work.count);
+    try {
+        work.work(0, work.count);
+    } catch (const InsertedMeanwhile& conflict) {
+        conflict.raise();
+    }
+    return 0;
+}
+
+void forget_failures(const HomeserverSchema& schema, std::string_view room_id) {
+    breakers_of(schema).succeeded(room_id);
 }
 
 void note_unreadable(const HomeserverSchema& schema) {
@@ -129,6 +209,7 @@ bool look_up(const HomeserverSchema& schema, const std::function<void()>& work) 
     if (!failure) {
         return true;
     }
+    const LastResort last_resort;
     const QuarantineKey nothing{"", std::nullopt};
     quarantine(schema, "", {&nothing, 1}, QuarantineReason::lookup_failed, told_by(*failure));
     warn(told_by(*failure), "Which rooms the change concerns could not be found out.");

@@ -4,21 +4,28 @@ namespace sliding_sync {
 
 Street::Street(const HomeserverSchema& schema)
     : redacted(schema), state_groups(schema), rooms(schema, redacted), pasts(schema, rooms),
-      memberships(schema, redacted), lookup(schema), apply(schema) {}
+      memberships(schema, redacted), lookup(schema), references(schema), apply(schema) {}
 
-Homeserver& homeserver_in(Oid namespace_oid) {
-    static std::unordered_map<Oid, Homeserver> homeservers;  // a backend meets one or two
-    Homeserver& homeserver = homeservers[namespace_oid];
-    if (homeserver.generation == catalog_generation()) {
-        return homeserver;
+std::shared_ptr<Homeserver> homeserver_in(Oid namespace_oid) {
+    struct Known {
+        std::uint64_t generation = 0;
+        std::shared_ptr<Homeserver> homeserver;
+    };
+    // a backend meets one or two; never destroyed, for at its exit the server's memory is gone first
+    static auto& known = *new std::unordered_map<Oid, Known>;
+    if (const auto found = known.find(namespace_oid);
+        found != known.end() && found->second.generation == catalog_generation()) {
+        return found->second.homeserver;
     }
+    // reading the catalog may bring further changes with it: those are seen the next time
+    const std::uint64_t generation = catalog_generation();
     HomeserverSchema schema = read_homeserver_schema(namespace_oid);
-    if (homeserver.street == nullptr || schema != homeserver.schema) {
-        homeserver.street = std::make_unique<Street>(schema);
-        homeserver.schema = std::move(schema);
+    Known& entry = known[namespace_oid];
+    if (entry.homeserver == nullptr || schema != entry.homeserver->schema) {
+        entry.homeserver = std::make_shared<Homeserver>(std::move(schema));
     }
-    homeserver.generation = catalog_generation();
-    return homeserver;
+    entry.generation = generation;
+    return entry.homeserver;
 }
 
 }  // namespace sliding_sync

@@ -5,6 +5,7 @@
 #include "derive/failure.hpp"
 #include "derive/key_lookup.hpp"
 #include "derive/membership_facts.hpp"
+#include "derive/references.hpp"
 #include "derive/room_past.hpp"
 
 namespace sliding_sync {
@@ -19,18 +20,20 @@ struct Street {
     RoomPasts pasts;
     MembershipFacts memberships;
     KeyLookup lookup;
+    References references;
     Apply apply;
 };
 
+/// One shape of the schema and its statements. Whoever works with it holds it: code of the tables' owner that runs in
+/// between may change the shape, and the next one to ask gets another.
 struct Homeserver {
-    HomeserverSchema schema;
-    std::uint64_t generation = 0;
-    std::unique_ptr<Street> street;
-    Fuse fuse;
-    Fuse patient_fuse = Fuse::patient();
+    explicit Homeserver(HomeserverSchema shape) : schema(std::move(shape)), street(schema) {}
+
+    const HomeserverSchema schema;
+    mutable Street street;
 };
 
 /// The homeserver whose tables live in this schema; looks its shape up again when the catalog has changed.
-[[nodiscard]] Homeserver& homeserver_in(Oid namespace_oid);
+[[nodiscard]] std::shared_ptr<Homeserver> homeserver_in(Oid namespace_oid);
 
 }  // namespace sliding_sync

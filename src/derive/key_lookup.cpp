@@ -7,12 +7,20 @@ extern "C" {
 namespace sliding_sync {
 
 KeyLookup::KeyLookup(const HomeserverSchema& s)
-    : rooms_of_state_events_(
-          "rooms_of_state_events",
-          sql_text("SELECT c.room_id FROM %S.current_state_events c WHERE c.event_id %= ANY ($1) "
-                   "UNION SELECT c.room_id FROM %S.redactions x "
-                   "JOIN %S.current_state_events c ON c.event_id %= x.redacts WHERE x.event_id %= ANY ($1)",
-                   s.name),
+    : rooms_of_redactions_(
+          "rooms_of_redactions",
+          sql_text(
+              "SELECT e.room_id FROM %S.events e WHERE e.event_id %= ANY ($1) AND e.type %= ANY (" +
+                  relevant_types_array() +
+                  ") UNION SELECT t.room_id FROM %S.redactions x JOIN %S.events t ON t.event_id %= x.redacts "
+                  "WHERE x.event_id %= ANY ($1) AND t.type %= ANY (" +
+                  relevant_types_array() +
+                  // who stores the redacted event later does not see a redaction that is not committed
+                  ") UNION SELECT e.room_id FROM %S.redactions x JOIN %S.events e ON e.event_id %= "
+                  "x.event_id "
+                  "WHERE x.event_id %= ANY ($1) AND (SELECT t.event_id FROM %S.events t "
+                  "WHERE t.event_id %= x.redacts) IS NULL",
+              s.name),
           {TEXTARRAYOID}),
       rooms_of_events_(
           "rooms_of_events",
@@ -89,8 +97,8 @@ KeyLookup::KeyLookup(const HomeserverSchema& s)
                    s.name),
           {TEXTOID, TEXTOID, INT8OID}) {}
 
-std::vector<std::string_view> KeyLookup::rooms_of_state_events(std::span<const std::string_view> event_ids) {
-    return first_column(rooms_of_state_events_.run(Arguments().texts(event_ids)));
+std::vector<std::string_view> KeyLookup::rooms_of_redactions(std::span<const std::string_view> event_ids) {
+    return first_column(rooms_of_redactions_.run(Arguments().texts(event_ids)));
 }
 
 std::vector<std::string_view> KeyLookup::rooms_of_events(std::span<const std::string_view> event_ids) {

@@ -10,8 +10,9 @@ class KeyLookup {
 public:
     explicit KeyLookup(const HomeserverSchema& schema);
 
-    /// Rooms whose current state holds one of these events, or an event redacted by one of them.
-    std::vector<std::string_view> rooms_of_state_events(std::span<const std::string_view> event_ids);
+    /// Rooms whose state may read differently because one of these events redacts, or is redacted. Current state is not
+    /// asked: another transaction may be changing it just now, and only a look at the room's locked row tells.
+    std::vector<std::string_view> rooms_of_redactions(std::span<const std::string_view> event_ids);
     /// Rooms of these events.
     std::vector<std::string_view> rooms_of_events(std::span<const std::string_view> event_ids);
     /// Memberships whose event is one of these.
@@ -45,7 +46,7 @@ public:
     std::string_view room_before(std::string_view room_id);
 
 private:
-    Statement rooms_of_state_events_;
+    Statement rooms_of_redactions_;
     Statement rooms_of_events_;
     Statement memberships_of_events_;
     Statement memberships_of_rooms_;

@@ -56,15 +56,7 @@ std::string may_have_been_in_state(const HomeserverSchema& s) {
 }  // namespace
 
 MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
-    : redacted_(redacted), lock_("lock_memberships",
-                                 sql_text("SELECT m.room_id FROM ROWS FROM (pg_catalog.unnest($1), "
-                                          "pg_catalog.unnest($2)) k(room_id, user_id) "
-                                          "JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= "
-                                          "k.room_id AND m.user_id %= k.user_id "
-                                          "ORDER BY m.room_id, m.user_id FOR NO KEY UPDATE OF m",
-                                          s.name),
-                                 {TEXTARRAYOID, TEXTARRAYOID}),
-      has_snapshots_(s.membership_snapshots == TableShape::known),
+    : redacted_(redacted),
       lock_memberships_(
           "lock_local_memberships",
           sql_text("SELECT l.event_id, l.membership %<> ALL (ARRAY['join','invite','knock']) FROM " +
@@ -79,17 +71,6 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                    "JOIN %S.room_memberships rm ON rm.event_id %= k.event_id FOR SHARE OF rm",
                    s.name),
           {TEXTARRAYOID}),
-      exist_("snapshots_exist",
-             sql_text("SELECT EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
-                      "k(room_id, user_id) JOIN %S.sliding_sync_membership_snapshots m "
-                      "ON m.room_id %= k.room_id AND m.user_id %= k.user_id)",
-                      s.name),
-             {TEXTARRAYOID, TEXTARRAYOID}),
-      event_reference_("event_of_snapshot",
-                       sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m "
-                                "WHERE m.membership_event_id %= $1)",
-                                s.name),
-                       {TEXTOID}),
       rooms_("rooms", s, table_name(BaseTable::rooms), {{"room_id", TEXTOID}}, {}),
       memberships_("memberships", s, table_name(BaseTable::local_current_membership), membership_key,
                    {"event_id", "membership"}),
@@ -103,6 +84,8 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                  {"xmin", "sender", "membership_event_id", "membership", "forgotten", "event_stream_ordering",
                   "event_instance_name", "has_known_state", "room_type", "room_name", "is_encrypted",
                   "tombstone_successor_room_id"}),
+      holders_("holders_of_membership_ordering", s, membership_snapshots_table,
+               {{"event_stream_ordering", INT8OID}}, {"room_id", "user_id"}),
       json_("membership_json", s, table_name(BaseTable::event_json), {{"event_id", TEXTOID}},
             {"json", "internal_metadata"}),
       rooms_with_state_("rooms_with_state",
@@ -130,12 +113,13 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                    "AND rm.membership %= ANY (ARRAY['invite','knock']) "
                    "ORDER BY e.topological_ordering DESC, e.stream_ordering DESC LIMIT 1) x",
                    s.name),
-          {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}) {}
-
-void MembershipFacts::lock(std::span<const MembershipKey> keys) {
-    const MembershipKeyColumns columns(keys);
-    lock_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
-}
+          {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}),
+      referred_to_("referred_to_by_snapshot",
+                   sql_text("SELECT EXISTS (SELECT FROM %S.events e WHERE e.stream_ordering %= $1) "
+                            "AND EXISTS (SELECT FROM %S.events e WHERE e.event_id %= $2) "
+                            "AND EXISTS (SELECT FROM %S.rooms r WHERE r.room_id %= $3)",
+                            s.name),
+                   {INT8OID, TEXTOID, TEXTOID}) {}
 
 void MembershipFacts::lock_inputs(std::span<const MembershipKey> keys) {
     const MembershipKeyColumns columns(keys);
@@ -152,13 +136,44 @@ void MembershipFacts::lock_inputs(std::span<const MembershipKey> keys) {
     }
 }
 
-bool MembershipFacts::is_referred_to_by_now(std::string_view event_id) {
-    return has_snapshots_ && event_reference_.run(Arguments().text(event_id), View::latest)[0][0].boolean();
+StoredSnapshot MembershipFacts::stored_snapshot(const MembershipKey& key, const Rows& rows) {
+    if (rows.count == 0) {
+        return {};
+    }
+    return {written_by_this_transaction(static_cast<std::uint32_t>(rows[0][0].number)),
+            snapshot(key, rows[0])};
 }
 
-bool MembershipFacts::exist_by_now(std::span<const MembershipKey> keys) {
-    const MembershipKeyColumns columns(keys);
-    return exist_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids), View::latest)[0][0]
+std::vector<StoredSnapshot> MembershipFacts::stored(std::span<const MembershipKey> keys) {
+    std::vector<StoredSnapshot> result;
+    Reading reading;
+    for (const MembershipKey& key : keys) {
+        result.push_back(stored_snapshot(key, snapshots_.find(reading, {key.room_id, key.user_id})));
+    }
+    return result;
+}
+
+std::vector<StoredSnapshot> MembershipFacts::lock(std::span<const MembershipKey> keys) {
+    std::vector<StoredSnapshot> result;
+    Reading reading;
+    for (const MembershipKey& key : keys) {
+        result.push_back(stored_snapshot(key, snapshots_.lock(reading, {key.room_id, key.user_id})));
+    }
+    return result;
+}
+
+std::optional<MembershipKey> MembershipFacts::holder_of(std::int64_t ordering, const MembershipKey& but_not) {
+    Reading reading;
+    const Rows rows = holders_.find(reading, {ordering});
+    const MembershipKey holder =
+        rows.count > 0 ? MembershipKey{rows[0][0].text(), rows[0][1].text()} : but_not;
+    return holder == but_not ? std::nullopt : std::optional(holder);
+}
+
+bool MembershipFacts::can_be_referred_to(const rules::MembershipSnapshot& row) {
+    return referred_to_
+        .run(Arguments().number(row.event_stream_ordering).text(row.membership_event_id).text(row.room_id),
+             View::transaction)[0][0]
         .boolean();
 }
 
@@ -173,36 +188,36 @@ std::set<std::string> MembershipFacts::rooms_with_state(const std::set<std::stri
 
 // Asked once a room, and only where a membership does not stand in current state itself: where this very transaction
 // has written or deleted the state of a big room, each answer walks over all of it.
-void MembershipFacts::read_rooms_with_state(std::vector<StoredMembership>& memberships) {
+void MembershipFacts::read_rooms_with_state(std::vector<rules::MembershipFacts>& memberships) {
     std::set<std::string> asked;
-    for (const StoredMembership& membership : memberships) {
-        if (!membership.facts.event_id.empty() && !membership.facts.in_current_state) {
-            asked.insert(membership.facts.room_id);
+    for (const rules::MembershipFacts& facts : memberships) {
+        if (!facts.event_id.empty() && !facts.in_current_state) {
+            asked.insert(facts.room_id);
         }
     }
     const std::set<std::string> now = rooms_with_state(asked, View::current);
     std::erase_if(asked, [&](const std::string& room_id) { return now.contains(room_id); });
     const std::set<std::string> before = rooms_with_state(asked, View::before_transaction);
-    for (StoredMembership& membership : memberships) {
-        rules::MembershipFacts& facts = membership.facts;
+    for (rules::MembershipFacts& facts : memberships) {
         facts.room_has_current_state = facts.in_current_state || now.contains(facts.room_id);
         facts.room_had_current_state = before.contains(facts.room_id);
     }
 }
 
-std::vector<StoredMembership> MembershipFacts::memberships(std::span<const MembershipKey> keys,
+std::vector<rules::MembershipFacts> MembershipFacts::facts(std::span<const MembershipKey> keys,
+                                                           std::span<const StoredSnapshot> stored,
                                                            const MembershipsBefore& before,
                                                            rules::Occasion occasion) {
-    std::vector<StoredMembership> result(keys.size());
+    std::vector<rules::MembershipFacts> result(keys.size());
     {
         Reading reading;
         for (std::size_t i = 0; i < keys.size(); ++i) {
-            rules::MembershipFacts& facts = result[i].facts;
+            rules::MembershipFacts& facts = result[i];
             facts.occasion = occasion;
             facts.room_id = keys[i].room_id;
             facts.user_id = keys[i].user_id;
             facts.in_rooms = i > 0 && keys[i].room_id == keys[i - 1].room_id
-                                 ? result[i - 1].facts.in_rooms
+                                 ? result[i - 1].in_rooms
                                  : rooms_.find(reading, {keys[i].room_id}).count > 0;
             const Rows rows = memberships_.find(reading, {keys[i].room_id, keys[i].user_id});
             if (rows.count > 0) {
@@ -210,21 +225,15 @@ std::vector<StoredMembership> MembershipFacts::memberships(std::span<const Membe
                 facts.membership = rows[0][1].text();
                 read_event(reading, facts);
             }
-            if (const auto row = snapshots_.find(reading, {keys[i].room_id, keys[i].user_id});
-                row.count > 0) {
-                result[i].row_written_by_this_transaction =
-                    written_by_this_transaction(static_cast<std::uint32_t>(row[0][0].number));
-                result[i].row = snapshot(keys[i], row[0]);
-            }
         }
         read_details(reading, result);
     }
     if (occasion == rules::Occasion::change) {
         read_rooms_with_state(result);
-        read_before(keys, before, result);
+        read_before(keys, stored, before, result);
     } else {
-        for (StoredMembership& membership : result) {
-            membership.facts.previous = membership.row;
+        for (std::size_t i = 0; i < keys.size(); ++i) {
+            result[i].previous = stored[i].row;
         }
         read_been_in_state(result);
     }
@@ -259,12 +268,12 @@ void MembershipFacts::read_event(Reading& reading, rules::MembershipFacts& facts
 
 // The event itself is read where it tells more than that somebody is in a room or has left it: stripped state, where the
 // membership came from, and a sender that stands nowhere else.
-void MembershipFacts::read_details(Reading& reading, std::span<StoredMembership> memberships) {
+void MembershipFacts::read_details(Reading& reading, std::span<rules::MembershipFacts> memberships) {
     RedactionDoubts doubts(redacted_, reading);
     std::vector<RedactionCandidate> candidates;
     std::vector<std::size_t> doubtful;
     for (std::size_t i = 0; i < memberships.size(); ++i) {
-        rules::MembershipFacts& facts = memberships[i].facts;
+        rules::MembershipFacts& facts = memberships[i];
         const bool is_plain = facts.in_current_state && !facts.outlier && facts.sender &&
                               facts.membership != "invite" && facts.membership != "knock";
         if (!facts.event_stored || is_plain) {
@@ -286,15 +295,14 @@ void MembershipFacts::read_details(Reading& reading, std::span<StoredMembership>
     }
     const std::vector<bool> verdicts = redacted_.of(candidates);
     for (std::size_t i = 0; i < doubtful.size(); ++i) {
-        memberships[doubtful[i]].facts.redacted = verdicts[i];
+        memberships[doubtful[i]].redacted = verdicts[i];
     }
 }
 
 // Asked of invites and knocks from outside only, and not while a homeserver waits.
-void MembershipFacts::read_been_in_state(std::vector<StoredMembership>& memberships) {
+void MembershipFacts::read_been_in_state(std::vector<rules::MembershipFacts>& memberships) {
     std::vector<std::string_view> asked;
-    for (const StoredMembership& membership : memberships) {
-        const rules::MembershipFacts& facts = membership.facts;
+    for (const rules::MembershipFacts& facts : memberships) {
         if (facts.outlier && !facts.in_current_state &&
             (facts.membership == "invite" || facts.membership == "knock")) {
             asked.push_back(facts.event_id);
@@ -305,27 +313,27 @@ void MembershipFacts::read_been_in_state(std::vector<StoredMembership>& membersh
     }
     const auto found = first_column(been_in_state_.run(Arguments().texts(asked)));
     const std::set<std::string_view> in_state(found.begin(), found.end());
-    for (StoredMembership& membership : memberships) {
-        membership.facts.may_have_been_in_state = in_state.contains(membership.facts.event_id);
+    for (rules::MembershipFacts& facts : memberships) {
+        facts.may_have_been_in_state = in_state.contains(facts.event_id);
     }
 }
 
 // What stood there before this transaction. In the usual case the changed row has told, and the snapshot is untouched.
-void MembershipFacts::read_before(std::span<const MembershipKey> keys, const MembershipsBefore& before,
-                                  std::vector<StoredMembership>& memberships) {
+void MembershipFacts::read_before(std::span<const MembershipKey> keys, std::span<const StoredSnapshot> stored,
+                                  const MembershipsBefore& before,
+                                  std::vector<rules::MembershipFacts>& memberships) {
     std::vector<MembershipKey> unknown;
     std::vector<std::size_t> places;
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        StoredMembership& membership = memberships[i];
+        rules::MembershipFacts& facts = memberships[i];
+        const auto& row = stored[i].row;
         const auto told = before.find(keys[i]);
         const bool had_membership = told != before.end() && !told->second.empty();
-        const bool is_untouched =
-            membership.row ? !membership.row_written_by_this_transaction : !had_membership;
-        const bool is_same =
-            (had_membership && told->second == membership.facts.event_id) ||
-            (membership.row && membership.row->membership_event_id == membership.facts.event_id);
+        const bool is_untouched = row ? !stored[i].written_by_this_transaction : !had_membership;
+        const bool is_same = (had_membership && told->second == facts.event_id) ||
+                             (row && row->membership_event_id == facts.event_id);
         if (told != before.end() && is_untouched && !is_same) {
-            membership.facts.previous = membership.row;
+            facts.previous = row;
         } else {
             unknown.push_back(keys[i]);
             places.push_back(i);
@@ -337,7 +345,7 @@ void MembershipFacts::read_before(std::span<const MembershipKey> keys, const Mem
     Reading reading(View::before_transaction);
     for (std::size_t i = 0; i < unknown.size(); ++i) {
         const auto& [room_id, user_id] = unknown[i];
-        rules::MembershipFacts& facts = memberships[places[i]].facts;
+        rules::MembershipFacts& facts = memberships[places[i]];
         if (const Rows rows = snapshots_.find(reading, {room_id, user_id}); rows.count > 0) {
             facts.previous = snapshot(unknown[i], rows[0]);
         }

@@ -8,11 +8,10 @@
 
 namespace sliding_sync {
 
-/// A membership's facts and its snapshot as stored now.
-struct StoredMembership {
-    rules::MembershipFacts facts;
+/// A membership's snapshot as stored now.
+struct StoredSnapshot {
+    bool written_by_this_transaction = false;
     std::optional<rules::MembershipSnapshot> row;
-    bool row_written_by_this_transaction = false;
 };
 
 /// The user's latest other invite or knock (D22); empty json when there is none.
@@ -28,49 +27,52 @@ class MembershipFacts {
 public:
     MembershipFacts(const HomeserverSchema& schema, RedactionVerdicts& redacted);
 
-    /// Locks the stored rows in the order of the (sorted) keys. Needed before reading at READ COMMITTED only.
-    void lock(std::span<const MembershipKey> keys);
-
     /// Of memberships without a snapshot: keeps the membership until the end of the transaction, and whether it is
     /// forgotten where that alone would not make a change derive a row (joins, invites and knocks get one in any case).
     void lock_inputs(std::span<const MembershipKey> keys);
 
-    /// Whether one of them has a snapshot by now, even if this transaction does not see it.
-    bool exist_by_now(std::span<const MembershipKey> keys);
-    /// The same for a snapshot that names this event.
-    bool is_referred_to_by_now(std::string_view event_id);
+    std::vector<StoredSnapshot> stored(std::span<const MembershipKey> keys);
+    /// The same rows as they are by now, locked in the order of the (sorted) keys until the transaction ends.
+    std::vector<StoredSnapshot> lock(std::span<const MembershipKey> keys);
 
-    std::vector<StoredMembership> memberships(std::span<const MembershipKey> keys,
+    /// What the rules need to know; `stored` are the snapshots of these keys.
+    std::vector<rules::MembershipFacts> facts(std::span<const MembershipKey> keys,
+                                              std::span<const StoredSnapshot> stored,
                                               const MembershipsBefore& before, rules::Occasion occasion);
     std::vector<EarlierInvite> earlier_invites(std::span<const MembershipKey> keys,
                                                std::span<const std::string_view> but_not_event_ids);
 
+    /// Another membership whose snapshot has this ordering, which only one may have.
+    std::optional<MembershipKey> holder_of(std::int64_t ordering, const MembershipKey& but_not);
+
+    /// Whether the transaction's own snapshot, by which its foreign keys are checked, shows what the row refers to.
+    bool can_be_referred_to(const rules::MembershipSnapshot& row);
+
 private:
+    StoredSnapshot stored_snapshot(const MembershipKey& key, const Rows& rows);
     void read_event(Reading& reading, rules::MembershipFacts& facts);
     std::set<std::string> rooms_with_state(const std::set<std::string>& room_ids, View view);
-    void read_rooms_with_state(std::vector<StoredMembership>& memberships);
-    void read_details(Reading& reading, std::span<StoredMembership> memberships);
-    void read_been_in_state(std::vector<StoredMembership>& memberships);
-    void read_before(std::span<const MembershipKey> keys, const MembershipsBefore& before,
-                     std::vector<StoredMembership>& memberships);
+    void read_rooms_with_state(std::vector<rules::MembershipFacts>& memberships);
+    void read_details(Reading& reading, std::span<rules::MembershipFacts> memberships);
+    void read_been_in_state(std::vector<rules::MembershipFacts>& memberships);
+    void read_before(std::span<const MembershipKey> keys, std::span<const StoredSnapshot> stored,
+                     const MembershipsBefore& before, std::vector<rules::MembershipFacts>& memberships);
 
     RedactionVerdicts& redacted_;
-    Statement lock_;
-    bool has_snapshots_;
     Statement lock_memberships_;
     Statement lock_forgotten_;
-    Statement exist_;
-    Statement event_reference_;
     TableReader rooms_;
     TableReader memberships_;
     TableReader events_;
     TableReader room_memberships_;
     TableReader current_state_;
     TableReader snapshots_;
+    TableReader holders_;
     TableReader json_;
     Statement rooms_with_state_;
     Statement been_in_state_;
     Statement earlier_invites_;
+    Statement referred_to_;
 };
 
 }  // namespace sliding_sync

@@ -5,6 +5,7 @@
 extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "utils/lsyscache.h"
 }
 
@@ -12,39 +13,19 @@ namespace sliding_sync {
 
 namespace {
 
-// The owner of sliding_sync.quarantine, or InvalidOid.
-Oid quarantine_owner() {
-    return call_pg([]() -> Oid {
+Oid own_relation(const char* name) {
+    return call_pg([&]() -> Oid {
         const Oid schema = get_namespace_oid("sliding_sync", true);
-        const Oid table = OidIsValid(schema) ? get_relname_relid("quarantine", schema) : InvalidOid;
-        return OidIsValid(table) ? relation_owner(table) : InvalidOid;
+        return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
     });
 }
 
-}  // namespace
-
-const char* reason_code(QuarantineReason reason) noexcept {
-    switch (reason) {
-    case QuarantineReason::refresh_failed:
-        return "refresh_failed";
-    case QuarantineReason::fuse_blown:
-        return "fuse_blown";
-    case QuarantineReason::unreadable:
-        return "unreadable";
-    case QuarantineReason::stale:
-        return "stale";
-    case QuarantineReason::lookup_failed:
-        return "lookup_failed";
-    }
-    return "";
+Oid owner_of(Oid relation) {
+    return call_pg([&] { return relation_owner(relation); });
 }
 
-void quarantine(const HomeserverSchema& schema, const char* derived_table,
-                std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure) {
-    const Oid owner = quarantine_owner();
-    if (!OidIsValid(owner)) {
-        return;
-    }
+void insert_notes(Oid owner, const HomeserverSchema& schema, const char* derived_table,
+                  std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure) {
     static Statement insert(
         "insert_quarantine",
         sql_text(
@@ -76,6 +57,51 @@ void quarantine(const HomeserverSchema& schema, const char* derived_table,
                    .text(reason_code(reason))
                    .text(sqlstate)
                    .text(failure.message));
+}
+
+}  // namespace
+
+const char* reason_code(QuarantineReason reason) noexcept {
+    switch (reason) {
+    case QuarantineReason::refresh_failed:
+        return "refresh_failed";
+    case QuarantineReason::fuse_blown:
+        return "fuse_blown";
+    case QuarantineReason::unreadable:
+        return "unreadable";
+    case QuarantineReason::stale:
+        return "stale";
+    case QuarantineReason::lookup_failed:
+        return "lookup_failed";
+    }
+    return "";
+}
+
+void quarantine(const HomeserverSchema& schema, const char* derived_table,
+                std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure) {
+    const Oid owner = owner_of(own_relation("quarantine"));
+    if (!OidIsValid(owner)) {
+        return;
+    }
+    if (run_in_subtransaction([&] { insert_notes(owner, schema, derived_table, keys, reason, failure); },
+                              Swallow::all_but_cancel)) {
+        count_lost_note();
+    }
+}
+
+// A sequence counts whatever becomes of the transaction, and no lock on a table stands in its way.
+void count_lost_note() {
+    const Oid counter = own_relation("lost_notes");
+    const Oid owner = owner_of(counter);
+    if (!OidIsValid(owner)) {
+        return;
+    }
+    (void)run_in_subtransaction(
+        [&] {
+            const WriteAs writer(owner);
+            call_pg([&] { nextval_internal(counter, false); });
+        },
+        Swallow::all_but_cancel);
 }
 
 }  // namespace sliding_sync

@@ -1,5 +1,6 @@
 #include "derive/refresh.hpp"
 
+#include "derive/failure.hpp"
 #include "server/fault.hpp"
 #include "server/transaction.hpp"
 
@@ -10,165 +11,229 @@ namespace {
 // Bounds the memory of one pass; a pass holds the raw JSON of its keys.
 constexpr std::size_t keys_per_pass = 500;
 
-// Under READ COMMITTED a row may be inserted by somebody else between our look and our write; then the key is
-// looked at once more, now with a row to lock.
-constexpr int attempts = 3;
+// What stands in the way of a row may itself have something in its way.
+constexpr int most_rows_in_the_way = 3;
 
-std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms) {
-    std::vector<std::string_view> room_ids;
-    room_ids.reserve(rooms.size());
-    for (const RoomChange& room : rooms) {
-        room_ids.push_back(room.room_id);
+// Where the tables' owner has put triggers or rules on a derived table, what stands there may not be what was written.
+template <typename Comparison, typename Stored>
+void require_kept(const std::vector<Comparison>& compared, const std::vector<Stored>& stored,
+                  const char* table) {
+    for (std::size_t i = 0; i < compared.size(); ++i) {
+        if (compared[i].wanted != stored[i].row) {
+            call_pg([&] {
+                raise_pg_error(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+                               "a trigger or rule changes what sliding_sync writes",
+                               psprintf("Table: %s.", table),
+                               "Remove it, then call sliding_sync.repair_quarantine().");
+            });
+        }
     }
-    return room_ids;
 }
 
-// Two transactions that take events away from one room may each find, in snapshots of their own, that an event of the
-// other's is the newest, and have nothing to write. So whoever looks for the newest event again looks one after the
-// other, at what is there by now.
-bool may_lower(std::span<const RoomChange> rooms) noexcept {
-    return std::any_of(rooms.begin(), rooms.end(), [](const RoomChange& room) { return room.orderings; });
+template <typename Stored>
+std::size_t count_rows(const std::vector<Stored>& stored) {
+    return static_cast<std::size_t>(
+        std::count_if(stored.begin(), stored.end(), [](const Stored& key) { return key.row.has_value(); }));
 }
 
-std::uint64_t refresh_joined_rooms(Homeserver& homeserver, std::span<const RoomChange> rooms,
-                                   rules::Occasion occasion) {
-    Street& street = *homeserver.street;
-    std::vector<RoomChange> pass(rooms.begin(), rooms.end());
-    std::uint64_t written = 0;
-    for (int attempt = 0; attempt < attempts && !pass.empty(); ++attempt) {
+/// The rooms' own rows.
+class RoomRefresh {
+public:
+    using Key = RoomChange;
+
+    RoomRefresh(const Homeserver& homeserver, rules::Occasion occasion)
+        : homeserver_(homeserver), street_(homeserver.street), occasion_(occasion) {}
+
+    static constexpr const char* table = joined_rooms_table;
+
+    [[nodiscard]] TableShape shape() const noexcept {
+        return homeserver_.schema.joined_rooms;
+    }
+    static QuarantineKey quarantine_key(const RoomChange& room) {
+        return {room.room_id, std::nullopt};
+    }
+
+    std::uint64_t refresh(std::span<const RoomChange> rooms) {
         const SpiConnection connection;
-        const std::vector<std::string_view> room_ids = room_ids_of(pass);
-        if (occasion != rules::Occasion::change) {
-            street.rooms.lock_inputs(room_ids);
+        const std::vector<std::string_view> room_ids = room_ids_of(rooms);
+        if (occasion_ != rules::Occasion::change) {
+            street_.rooms.lock_inputs(room_ids);
         }
-        std::optional<AsOfNow> now;
-        if (is_read_committed() || (occasion == rules::Occasion::change && may_lower(pass))) {
-            street.rooms.lock(room_ids);
-            now.emplace();
-        }
+        const auto compared = compare_joined_rooms(street_, rooms, street_.rooms.lock(room_ids));
         JoinedRoomChanges changes;
-        std::vector<std::string_view> absent;
-        for (RoomComparison& room : compare_joined_rooms(street, pass)) {
-            if (!room.stored && !room.wanted) {
-                absent.push_back(room.room_id);
-            }
-            changes.add(room.room_id, room.stored, std::move(room.wanted));
+        for (const RoomComparison& room : compared) {
+            changes.add(room.room_id, room.stored, room.wanted);
         }
-        if (!now && !absent.empty()) {
-            refuse_hidden_rows(street.rooms.exist_by_now(absent));
+        const std::uint64_t written = street_.apply.joined_rooms(changes);
+        if (written > 0 && !homeserver_.schema.joined_rooms_is_plain) {
+            require_kept(compared, street_.rooms.stored(room_ids), table);
         }
-        const auto applied = street.apply.joined_rooms(changes);
-        written += applied.written;
-        std::erase_if(pass, [&](const RoomChange& room) {
-            return std::find(applied.again.begin(), applied.again.end(), room.room_id) == applied.again.end();
-        });
+        return written;
     }
-    return written;
-}
 
-std::uint64_t refresh_memberships(Homeserver& homeserver, std::span<const MembershipKey> keys,
-                                  const Hints& hints, rules::Occasion occasion) {
-    Street& street = *homeserver.street;
-    std::vector<MembershipKey> pass(keys.begin(), keys.end());
-    std::uint64_t written = 0;
-    for (int attempt = 0; attempt < attempts && !pass.empty(); ++attempt) {
+    void remove(std::span<const RoomChange> rooms) {
         const SpiConnection connection;
-        if (occasion != rules::Occasion::change) {
-            street.memberships.lock_inputs(pass);
+        const std::vector<std::string_view> room_ids = room_ids_of(rooms);
+        const bool is_known = shape() == TableShape::known;
+        const std::size_t there = is_known ? count_rows(street_.rooms.lock(room_ids)) : 0;
+        const std::size_t removed = street_.apply.remove_joined_rooms(room_ids);
+        require_written(removed, is_known ? there : removed, table);
+    }
+
+    // Another room whose row has the ordering that this one's must have.
+    std::optional<std::string> in_the_way(const RoomChange& room) {
+        const SpiConnection connection;
+        const auto wanted = compare(room);
+        const auto holder =
+            wanted ? street_.rooms.holder_of(wanted->event_stream_ordering, room.room_id) : std::nullopt;
+        return holder ? std::optional<std::string>(*holder) : std::nullopt;
+    }
+    static RoomChange key_of(const std::string& room_id) {
+        return whole_room(room_id);
+    }
+
+    bool refers_to_hidden_row(const RoomChange& room) {
+        const SpiConnection connection;
+        const auto wanted = compare(room);
+        return wanted && !street_.rooms.can_be_referred_to(*wanted);
+    }
+
+private:
+    std::optional<rules::JoinedRoom> compare(const RoomChange& room) {
+        const std::array<std::string_view, 1> room_id{room.room_id};
+        return compare_joined_rooms(street_, {&room, 1}, street_.rooms.lock(room_id))[0].wanted;
+    }
+
+    const Homeserver& homeserver_;
+    Street& street_;
+    rules::Occasion occasion_;
+};
+
+/// The snapshots of memberships.
+class MembershipRefresh {
+public:
+    using Key = MembershipKey;
+
+    MembershipRefresh(const Homeserver& homeserver, rules::Occasion occasion, const Hints& hints)
+        : homeserver_(homeserver), street_(homeserver.street), occasion_(occasion), hints_(hints) {}
+
+    static constexpr const char* table = membership_snapshots_table;
+
+    [[nodiscard]] TableShape shape() const noexcept {
+        return homeserver_.schema.membership_snapshots;
+    }
+    static QuarantineKey quarantine_key(const MembershipKey& key) {
+        return {key.room_id, key.user_id};
+    }
+
+    std::uint64_t refresh(std::span<const MembershipKey> keys) {
+        const SpiConnection connection;
+        if (occasion_ != rules::Occasion::change) {
+            street_.memberships.lock_inputs(keys);
         }
-        if (is_read_committed()) {
-            street.memberships.lock(pass);
-        }
+        const auto compared =
+            compare_memberships(street_, keys, street_.memberships.lock(keys), hints_, occasion_);
         MembershipChanges changes;
-        std::vector<MembershipKey> absent;
-        for (MembershipComparison& membership : compare_memberships(street, pass, hints, occasion)) {
-            if (!membership.stored && !membership.wanted) {
-                absent.push_back(membership.key);
-            }
-            changes.add(membership.key, membership.stored, std::move(membership.wanted));
+        for (const MembershipComparison& membership : compared) {
+            changes.add(membership.key, membership.stored, membership.wanted);
         }
-        if (!is_read_committed() && !absent.empty()) {
-            refuse_hidden_rows(street.memberships.exist_by_now(absent));
+        const std::uint64_t written = street_.apply.memberships(changes);
+        if (written > 0 && !homeserver_.schema.membership_snapshots_is_plain) {
+            require_kept(compared, street_.memberships.stored(keys), table);
         }
-        const auto applied = street.apply.memberships(changes);
-        written += applied.written;
-        std::erase_if(pass, [&](const MembershipKey& key) {
-            return std::find(applied.again.begin(), applied.again.end(), key) == applied.again.end();
-        });
+        return written;
     }
-    return written;
-}
 
-// What stands for a refresh that failed. A row that somebody is making at this moment, from what we have changed, must
-// not be left behind either.
-void remove_joined_rooms(Homeserver& homeserver, const std::vector<std::string_view>& room_ids) {
-    Apply& apply = homeserver.street->apply;
-    const auto remove = [&] {
+    void remove(std::span<const MembershipKey> keys) {
         const SpiConnection connection;
-        return apply.remove_joined_rooms(room_ids);
-    };
-    if (remove() < room_ids.size() && homeserver.schema.joined_rooms == TableShape::known) {
-        apply.await_joined_rooms(room_ids);
-        remove();
+        const bool is_known = shape() == TableShape::known;
+        const std::size_t there = is_known ? count_rows(street_.memberships.lock(keys)) : 0;
+        const std::size_t removed = street_.apply.remove_memberships(keys);
+        require_written(removed, is_known ? there : removed, table);
     }
-}
 
-void remove_memberships(Homeserver& homeserver, std::span<const MembershipKey> keys) {
-    Apply& apply = homeserver.street->apply;
-    const auto remove = [&] {
+    std::optional<std::pair<std::string, std::string>> in_the_way(const MembershipKey& key) {
         const SpiConnection connection;
-        return apply.remove_memberships(keys);
-    };
-    if (remove() < keys.size() && homeserver.schema.membership_snapshots == TableShape::known) {
-        apply.await_memberships(keys);
-        remove();
+        const auto wanted = compare(key);
+        const auto holder =
+            wanted ? street_.memberships.holder_of(wanted->event_stream_ordering, key) : std::nullopt;
+        return holder ? std::optional(std::pair(std::string(holder->room_id), std::string(holder->user_id)))
+                      : std::nullopt;
     }
-}
-
-// True when nothing of the room's row changed but its two numbers. Another writer may have written the row in this
-// transaction: for a single room a look is cheap, several are looked at closer at once.
-bool only_raises(const RoomChange& room, bool is_single) noexcept {
-    return !room.orderings && !room.state && (!room.touched || (is_single && room.latest));
-}
-
-// A plain message raises two numbers: no facts are needed. What is left in `rooms` needs a closer look, rooms without
-// a row among it (H89).
-void raise(Homeserver& homeserver, std::vector<RoomChange>& rooms, Refreshed& refreshed) {
-    const bool is_single = rooms.size() == 1;
-    std::vector<RaisedOrderings> raised;
-    for (const RoomChange& room : rooms) {
-        if (only_raises(room, is_single) && room.latest) {
-            raised.push_back({room.room_id, *room.latest, room.latest_bump, room.touched});
-        }
+    static MembershipKey key_of(const std::pair<std::string, std::string>& key) {
+        return {key.first, key.second};
     }
-    std::vector<std::string_view> missing;
-    const auto raise_all = [&] {
+
+    bool refers_to_hidden_row(const MembershipKey& key) {
         const SpiConnection connection;
-        const auto applied = homeserver.street->apply.raise_orderings(raised);
-        refreshed.rows_written += applied.written;
-        missing = applied.again;  // views on the caller's keys
-    };
-    if (!raised.empty()) {
-        // Constants on existing rows of a plain table: only what the homeserver must see can go wrong, and a
-        // subtransaction would cost every message a transaction id. Where more can, the rooms are looked at closer.
-        const bool is_plain = homeserver.schema.joined_rooms_is_plain && !are_faults_set();
-        if (is_plain) {
-            raise_all();
-        } else if (run_in_subtransaction(raise_all)) {
-            return;
-        }
+        const auto wanted = compare(key);
+        return wanted && !street_.memberships.can_be_referred_to(*wanted);
     }
-    std::erase_if(rooms, [&](const RoomChange& room) {
-        return only_raises(room, is_single) &&
-               std::find(missing.begin(), missing.end(), room.room_id) == missing.end();
-    });
+
+private:
+    std::optional<rules::MembershipSnapshot> compare(const MembershipKey& key) {
+        return compare_memberships(street_, {&key, 1}, street_.memberships.lock({&key, 1}), hints_,
+                                   occasion_)[0]
+            .wanted;
+    }
+
+    const Homeserver& homeserver_;
+    Street& street_;
+    rules::Occasion occasion_;
+    const Hints& hints_;
+};
+
+template <typename Kind>
+void carry_out_pass(const Homeserver& homeserver, Kind& kind, std::span<const typename Kind::Key> keys,
+                    bool is_recall, Refreshed& refreshed, int rows_in_the_way = 0) {
+    const auto part = [&](std::size_t begin, std::size_t end) { return keys.subspan(begin, end - begin); };
+    GuardedWork work{Kind::table, keys.size(), {}, {}, {}, {}, {}, is_recall};
+    work.remove = [&](std::size_t begin, std::size_t end) { kind.remove(part(begin, end)); };
+    work.work = [&](std::size_t begin, std::size_t end) {
+        refreshed.rows_written += kind.refresh(part(begin, end));
+    };
+    if (kind.shape() != TableShape::known) {
+        work.work = work.remove;
+    }
+    work.key = [&](std::size_t i) { return Kind::quarantine_key(keys[i]); };
+    work.clear_way = [&](std::size_t i) {
+        const auto blocker = rows_in_the_way < most_rows_in_the_way ? kind.in_the_way(keys[i]) : std::nullopt;
+        if (blocker) {
+            const typename Kind::Key key = Kind::key_of(*blocker);
+            carry_out_pass(homeserver, kind, std::span(&key, 1), is_recall, refreshed, rows_in_the_way + 1);
+        }
+        return blocker.has_value();
+    };
+    work.refers_to_hidden_row = [&](std::size_t i) { return kind.refers_to_hidden_row(keys[i]); };
+    refreshed.failed += carry_out(homeserver.schema, work);
 }
 
-template <typename Item, typename Pass>
-void in_passes(const std::vector<Item>& items, Pass pass) {
-    for (std::size_t begin = 0; begin < items.size(); begin += keys_per_pass) {
-        pass(std::span<const Item>(items).subspan(begin, std::min(keys_per_pass, items.size() - begin)));
+template <typename Kind>
+void carry_out_passes(const Homeserver& homeserver, Kind kind, std::span<const typename Kind::Key> keys,
+                      bool is_recall, Refreshed& refreshed) {
+    if (kind.shape() == TableShape::missing) {
+        return;
     }
+    for (std::size_t begin = 0; begin < keys.size(); begin += keys_per_pass) {
+        carry_out_pass(homeserver, kind, keys.subspan(begin, std::min(keys_per_pass, keys.size() - begin)),
+                       is_recall, refreshed);
+    }
+}
+
+// The short cut of a message, whose orderings are known from its own row: nothing is read. It needs no subtransaction,
+// which would cost every message a transaction id: constants on a row of a table without anything of its own, and an
+// event that this transaction has stored, leave nothing to fail at but what the homeserver must see. For a single room: of
+// several, each has its turn in the order of the keys.
+bool raise(const Homeserver& homeserver, const RoomChange& room, Refreshed& refreshed) {
+    const bool only_raises = !room.orderings && !room.state && room.latest;
+    if (!only_raises || !homeserver.schema.joined_rooms_is_plain || are_faults_set()) {
+        return false;
+    }
+    const SpiConnection connection;
+    const bool is_done =
+        homeserver.street.apply.raise_orderings({room.room_id, *room.latest, room.latest_bump, room.touched});
+    refreshed.rows_written += is_done ? 1 : 0;
+    return is_done;
 }
 
 }  // namespace
@@ -181,7 +246,7 @@ Refreshed& Refreshed::operator+=(const Refreshed& other) noexcept {
     return *this;
 }
 
-Refreshed refresh(Homeserver& homeserver, Changes changes, rules::Occasion occasion) {
+Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::Occasion occasion) {
     Refreshed refreshed;
     const WriteAs owner(homeserver.schema.derived_owner);
     // One order for every writer: no two refreshes wait for each other in a circle (H24).
@@ -196,71 +261,31 @@ Refreshed refresh(Homeserver& homeserver, Changes changes, rules::Occasion occas
             hints.oldest_new[room.room_id] = *room.oldest_new;
         }
     }
-    const bool is_recall = occasion != rules::Occasion::change;
-    Fuse& fuse = is_recall ? homeserver.patient_fuse : homeserver.fuse;
-    const HomeserverSchema& schema = homeserver.schema;
-    if (schema.has_unknown_table()) {
+    if (homeserver.schema.has_unknown_table()) {
         return remove_everything(homeserver);
     }
     refreshed.joined_rooms = changes.rooms.size();
     refreshed.memberships = changes.memberships.size();
-    if (schema.joined_rooms == TableShape::known) {
-        raise(homeserver, changes.rooms, refreshed);
+    const bool is_recall = occasion != rules::Occasion::change;
+    if (changes.rooms.size() != 1 || !raise(homeserver, changes.rooms.front(), refreshed)) {
+        carry_out_passes(homeserver, RoomRefresh(homeserver, occasion),
+                         std::span<const RoomChange>(changes.rooms), is_recall, refreshed);
     }
-    if (schema.joined_rooms != TableShape::missing) {
-        in_passes(changes.rooms, [&](std::span<const RoomChange> pass) {
-            const auto remove = [&](std::size_t begin, std::size_t end) {
-                remove_joined_rooms(homeserver, room_ids_of(pass.subspan(begin, end - begin)));
-            };
-            const auto work = [&](std::size_t begin, std::size_t end) {
-                refreshed.rows_written +=
-                    refresh_joined_rooms(homeserver, pass.subspan(begin, end - begin), occasion);
-            };
-            const auto key = [&](std::size_t i) { return QuarantineKey{pass[i].room_id, std::nullopt}; };
-            const bool is_known = schema.joined_rooms == TableShape::known;
-            refreshed.failed += carry_out(schema, fuse,
-                                          {joined_rooms_table, pass.size(),
-                                           is_known ? GuardedWork::Step(work) : GuardedWork::Step(remove),
-                                           remove, key, is_recall});
-        });
-    }
-    if (schema.membership_snapshots != TableShape::missing) {
-        in_passes(changes.memberships, [&](std::span<const MembershipKey> pass) {
-            const auto remove = [&](std::size_t begin, std::size_t end) {
-                remove_memberships(homeserver, pass.subspan(begin, end - begin));
-            };
-            const auto work = [&](std::size_t begin, std::size_t end) {
-                refreshed.rows_written +=
-                    refresh_memberships(homeserver, pass.subspan(begin, end - begin), hints, occasion);
-            };
-            const auto key = [&](std::size_t i) { return QuarantineKey{pass[i].room_id, pass[i].user_id}; };
-            const bool is_known = schema.membership_snapshots == TableShape::known;
-            refreshed.failed += carry_out(schema, fuse,
-                                          {membership_snapshots_table, pass.size(),
-                                           is_known ? GuardedWork::Step(work) : GuardedWork::Step(remove),
-                                           remove, key, is_recall});
-        });
-    }
+    carry_out_passes(homeserver, MembershipRefresh(homeserver, occasion, hints),
+                     std::span<const MembershipKey>(changes.memberships), is_recall, refreshed);
     return refreshed;
 }
 
-void refuse_hidden_rows(bool exist) {
-    if (exist) {
-        throw Error(ERRCODE_T_R_SERIALIZATION_FAILURE,
-                    "could not serialize access due to a concurrent backfill of sliding sync tables", "",
-                    "The transaction might succeed if retried.");
-    }
-}
-
-Refreshed remove_everything(Homeserver& homeserver) {
+Refreshed remove_everything(const Homeserver& homeserver) {
     Refreshed refreshed;
     const WriteAs owner(homeserver.schema.derived_owner);
     const auto remove = [&](std::size_t, std::size_t) {
         const SpiConnection connection;
-        refreshed.rows_written = homeserver.street->apply.remove_all();
+        refreshed.rows_written = homeserver.street.apply.remove_all();
     };
-    const auto nothing = [](std::size_t) { return QuarantineKey{"", std::nullopt}; };
-    refreshed.failed = carry_out(homeserver.schema, homeserver.fuse, {"", 1, remove, remove, nothing});
+    GuardedWork work{"", 1, remove, remove, {}, {}, {}};
+    work.key = [](std::size_t) { return QuarantineKey{"", std::nullopt}; };
+    refreshed.failed = carry_out(homeserver.schema, work);
     if (refreshed.rows_written > 0) {
         note_unreadable(homeserver.schema);
     }

@@ -18,17 +18,16 @@ struct Refreshed {
 /// Makes the rows of these keys what they should be. Runs as the owner of the derived tables. A failure that the
 /// homeserver could not handle removes the rows concerned instead (sliding_sync.on_failure), with a WARNING.
 ///
-/// A recall reads what other transactions may be changing just now. It locks what it reads, so that each of them either
-/// comes first, and is seen, or waits for this transaction and then sees its rows or is told to try again.
-Refreshed refresh(Homeserver& homeserver, Changes changes,
+/// One policy at every isolation level: a row is locked as it is by now (one that is not there is met in its unique index),
+/// then what it is made of is read as it is by now, then it is written. So of two transactions that change what one row is
+/// made of, the second one sees what the first has done. Keys are taken in their order, rooms before memberships.
+///
+/// A recall reads what other transactions may be changing just now, also where no row is there to be locked. It locks what
+/// it reads, so that each of them either comes first, and is seen, or waits for this transaction and then sees its rows.
+Refreshed refresh(const Homeserver& homeserver, Changes changes,
                   rules::Occasion occasion = rules::Occasion::change);
 
-/// A transaction that reads one moment does not see a row which somebody else, a backfill for instance, has made since
-/// from what the transaction is about to change. It would leave that row behind, wrong, or fail on a foreign key: so it
-/// has to be tried again (40001) when such rows `exist`.
-void refuse_hidden_rows(bool exist);
-
 /// Removes every derived row: when nobody can tell any more which of them are right.
-Refreshed remove_everything(Homeserver& homeserver);
+Refreshed remove_everything(const Homeserver& homeserver);
 
 }  // namespace sliding_sync

@@ -2,7 +2,6 @@
 
 #include <unordered_set>
 
-#include "server/row_lock.hpp"
 #include "server/transaction.hpp"
 
 extern "C" {
@@ -18,13 +17,7 @@ const ParameterRows room_keys{"k", {{"room_id", TEXTOID}}};
 }  // namespace
 
 RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
-    : state_events_(s, redacted), joined_rooms_shape_(s.joined_rooms),
-      snapshots_shape_(s.membership_snapshots),
-      places_("lock_joined_rooms",
-              sql_text("SELECT j.tableoid, j.ctid FROM %S.sliding_sync_joined_rooms j "
-                       "WHERE j.room_id %= ANY ($1) ORDER BY j.room_id",
-                       s.name),
-              {TEXTARRAYOID}),
+    : state_events_(s, redacted),
       lock_inputs_(
           "lock_room_inputs",
           // OFFSET 0: rows are locked as they come, so they must come in the order of the rooms
@@ -35,15 +28,12 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
                        relevant_types_array() + ") ORDER BY c.type LIMIT 1 FOR SHARE OF c) c",
                    s.name),
           {TEXTARRAYOID}),
-      exist_("joined_rooms_exist",
-             sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= ANY "
-                      "($1))",
-                      s.name),
-             {TEXTARRAYOID}),
       rooms_("rooms", s, table_name(BaseTable::rooms), {{"room_id", TEXTOID}}, {}),
       joined_rooms_("joined_rooms", s, joined_rooms_table, {{"room_id", TEXTOID}},
                     {"xmin", "event_stream_ordering", "bump_stamp", "room_type", "room_name", "is_encrypted",
                      "tombstone_successor_room_id"}),
+      holders_("holders_of_ordering", s, joined_rooms_table, {{"event_stream_ordering", INT8OID}},
+               {"room_id"}),
       orderings_("orderings",
                  "SELECT k.n, " + latest_ordering(s, "k.room_id") + ", " +
                      latest_bump_ordering(s, "k.room_id") + " FROM {rows}",
@@ -63,54 +53,52 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
       visible_before_("visible_before",
                       sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name),
                       {TEXTARRAYOID}),
-      joined_room_reference_(
-          "joined_room_reference",
-          sql_text("SELECT NOT EXISTS "
-                   "(SELECT FROM %S.events e WHERE e.stream_ordering %= j.event_stream_ordering) "
-                   "FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= $1",
-                   s.name),
-          {TEXTOID}),
-      snapshot_reference_(
-          "snapshot_reference",
-          sql_text("SELECT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1)",
-                   s.name),
-          {TEXTOID}) {}
-
-void RoomFacts::lock(std::span<const std::string_view> room_ids) {
-    const Rows rows = places_.run(Arguments().texts(room_ids), View::latest);
-    std::vector<RowPlace> places;
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        places.push_back({rows[i][0].number, rows[i][1].number});
-    }
-    lock_newest_versions(places);
-}
+      referred_to_("referred_to_by_joined_room",
+                   sql_text("SELECT EXISTS (SELECT FROM %S.events e WHERE e.stream_ordering %= $1) "
+                            "AND EXISTS (SELECT FROM %S.rooms r WHERE r.room_id %= $2)",
+                            s.name),
+                   {INT8OID, TEXTOID}) {}
 
 void RoomFacts::lock_inputs(std::span<const std::string_view> room_ids) {
     lock_inputs_.run(Arguments().texts(room_ids));
 }
 
-bool RoomFacts::exist_by_now(std::span<const std::string_view> room_ids) {
-    return exist_.run(Arguments().texts(room_ids), View::latest)[0][0].boolean();
+StoredRoom RoomFacts::stored_room(std::string_view room_id, const Rows& rows) {
+    if (rows.count == 0) {
+        return {};
+    }
+    const auto row = rows[0];
+    return {written_by_this_transaction(static_cast<std::uint32_t>(row[0].number)),
+            rules::JoinedRoom{
+                std::string(room_id),
+                row[1].number,
+                row[2].optional_number(),
+                {row[3].optional_text(), row[4].optional_text(), row[5].boolean(), row[6].optional_text()}}};
 }
 
-std::vector<StoredRoom> RoomFacts::joined_rooms(std::span<const std::string_view> room_ids) {
-    std::vector<StoredRoom> result(room_ids.size());
+std::vector<StoredRoom> RoomFacts::stored(std::span<const std::string_view> room_ids) {
+    std::vector<StoredRoom> result;
     Reading reading;
-    for (std::size_t i = 0; i < room_ids.size(); ++i) {
-        StoredRoom& room = result[i];
-        room.in_rooms = rooms_.find(reading, {room_ids[i]}).count > 0;
-        const Rows rows = joined_rooms_.find(reading, {room_ids[i]});
-        if (rows.count == 0) {
-            continue;
-        }
-        const auto row = rows[0];
-        room.written_by_this_transaction =
-            written_by_this_transaction(static_cast<std::uint32_t>(row[0].number));
-        room.row = rules::JoinedRoom{
-            std::string(room_ids[i]),
-            row[1].number,
-            row[2].optional_number(),
-            {row[3].optional_text(), row[4].optional_text(), row[5].boolean(), row[6].optional_text()}};
+    for (const std::string_view room_id : room_ids) {
+        result.push_back(stored_room(room_id, joined_rooms_.find(reading, {room_id})));
+    }
+    return result;
+}
+
+std::vector<StoredRoom> RoomFacts::lock(std::span<const std::string_view> room_ids) {
+    std::vector<StoredRoom> result;
+    Reading reading;
+    for (const std::string_view room_id : room_ids) {
+        result.push_back(stored_room(room_id, joined_rooms_.lock(reading, {room_id})));
+    }
+    return result;
+}
+
+std::vector<bool> RoomFacts::in_rooms(std::span<const std::string_view> room_ids) {
+    std::vector<bool> result;
+    Reading reading;
+    for (const std::string_view room_id : room_ids) {
+        result.push_back(rooms_.find(reading, {room_id}).count > 0);
     }
     return result;
 }
@@ -215,25 +203,20 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
     return result;
 }
 
-RoomFacts::References RoomFacts::references(std::string_view room_id) {
-    // a table of another shape cannot be asked: it is taken to refer to everything
-    References found{joined_rooms_shape_ != TableShape::missing, false,
-                     snapshots_shape_ != TableShape::missing};
-    if (joined_rooms_shape_ == TableShape::known) {
-        const Rows rows = joined_room_reference_.run(Arguments().text(room_id), View::latest);
-        found.no_joined_room = rows.count == 0;
-        found.joined_room = rows.count > 0 && rows[0][0].boolean();
+std::optional<std::string_view> RoomFacts::holder_of(std::int64_t ordering,
+                                                     std::string_view but_not_room_id) {
+    Reading reading;
+    const Rows rows = holders_.find(reading, {ordering});
+    if (rows.count == 0 || rows[0][0].text() == but_not_room_id) {
+        return std::nullopt;
     }
-    if (snapshots_shape_ == TableShape::known) {
-        found.snapshots = snapshot_reference_.run(Arguments().text(room_id))[0][0].boolean();
-    }
-    return found;
+    return rows[0][0].text();
 }
 
-bool RoomFacts::has_rows_by_now(std::string_view room_id) {
-    return (joined_rooms_shape_ == TableShape::known && exist_by_now({&room_id, 1})) ||
-           (snapshots_shape_ == TableShape::known &&
-            snapshot_reference_.run(Arguments().text(room_id), View::latest)[0][0].boolean());
+bool RoomFacts::can_be_referred_to(const rules::JoinedRoom& row) {
+    return referred_to_
+        .run(Arguments().number(row.event_stream_ordering).text(row.room_id), View::transaction)[0][0]
+        .boolean();
 }
 
 }  // namespace sliding_sync

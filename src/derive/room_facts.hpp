@@ -7,9 +7,8 @@
 
 namespace sliding_sync {
 
-/// A room and its row as they are stored now.
+/// A room's row as it is stored now.
 struct StoredRoom {
-    bool in_rooms = false;
     bool written_by_this_transaction = false;  ///< then somebody else may have written it, by other rules
     std::optional<rules::JoinedRoom> row;
 };
@@ -26,19 +25,17 @@ class RoomFacts {
 public:
     RoomFacts(const HomeserverSchema& schema, RedactionVerdicts& redacted);
 
-    /// Locks the rows that are stored by now, in the order of the (sorted) keys. What is to be right after it is read
-    /// AsOfNow.
-    void lock(std::span<const std::string_view> room_ids);
-
     /// Of rooms without a row: keeps one of the state events that there must be for a row until the end of the
     /// transaction. Who leaves no room for a row has to take that one away, and waits; who changes anything else wants a
     /// row, and meets ours. (Orderings are kept by the foreign key, a row that exists by its own lock.)
     void lock_inputs(std::span<const std::string_view> room_ids);
 
-    /// Whether one of them has a row by now, even if this transaction does not see it.
-    bool exist_by_now(std::span<const std::string_view> room_ids);
+    std::vector<StoredRoom> stored(std::span<const std::string_view> room_ids);
+    /// The same rows as they are by now, locked in the order of the (sorted) keys until the transaction ends.
+    std::vector<StoredRoom> lock(std::span<const std::string_view> room_ids);
 
-    std::vector<StoredRoom> joined_rooms(std::span<const std::string_view> room_ids);
+    /// Which of them stand in `rooms`.
+    std::vector<bool> in_rooms(std::span<const std::string_view> room_ids);
     std::vector<Orderings> orderings(std::span<const std::string_view> room_ids);
 
     /// The stored relevant events of current state.
@@ -54,38 +51,29 @@ public:
     std::vector<rules::StateEvents> wiped_state(std::span<const std::string_view> room_ids,
                                                 std::span<const std::optional<std::int64_t>> oldest);
 
-    /// What of a room stands in the way of events that are being deleted: foreign keys (H26, H29). The row as it is by
-    /// now, the snapshots as this transaction sees them.
-    struct References {
-        bool joined_room = false;     ///< the room's row points at an event that is gone
-        bool no_joined_room = false;  ///< there is no such row
-        bool snapshots = false;       ///< the room has membership snapshots at all
-    };
-    References references(std::string_view room_id);
+    /// Another room whose row has this ordering, which only one may have.
+    std::optional<std::string_view> holder_of(std::int64_t ordering, std::string_view but_not_room_id);
 
-    /// Whether the room has any derived row by now, even if this transaction does not see it.
-    bool has_rows_by_now(std::string_view room_id);
+    /// Whether the transaction's own snapshot, by which its foreign keys are checked, shows what the row refers to.
+    bool can_be_referred_to(const rules::JoinedRoom& row);
 
 private:
+    StoredRoom stored_room(std::string_view room_id, const Rows& rows);
     std::vector<StateEventIds> current_state_ids(Reading& reading,
                                                  std::span<const std::string_view> room_ids);
     std::vector<rules::StateEvents> read_events(Reading& reading, std::span<const std::string_view> room_ids,
                                                 std::span<const StateEventIds> event_ids);
 
     StateEventFacts state_events_;
-    TableShape joined_rooms_shape_;
-    TableShape snapshots_shape_;
-    Statement places_;
     Statement lock_inputs_;
-    Statement exist_;
     TableReader rooms_;
     TableReader joined_rooms_;
+    TableReader holders_;
     RowsStatement orderings_;
     TableReader current_state_;
     Statement new_state_ids_;
     Statement visible_before_;
-    Statement joined_room_reference_;
-    Statement snapshot_reference_;
+    Statement referred_to_;
 };
 
 }  // namespace sliding_sync

@@ -25,10 +25,8 @@ Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
         sliding_sync::note_unwatched(trigger.tg_relation, sliding_sync::UnwatchedReason::disabled);
     } else {
         sliding_sync::collect(trigger, table);
-        if (TRIGGER_FIRED_BY_DELETE(trigger.tg_event) &&
-            (table == BaseTable::events || table == BaseTable::rooms)) {
-            sliding_sync::enter_cpp(
-                [&] { sliding_sync::release_deleted_row(trigger, table, fcinfo->flinfo); });
+        if (sliding_sync::must_be_released(trigger, table)) {
+            sliding_sync::enter_cpp([&] { sliding_sync::release(trigger, table); });
         }
     }
     return PointerGetDatum(nullptr);

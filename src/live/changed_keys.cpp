@@ -1,5 +1,7 @@
 #include "live/changed_keys.hpp"
 
+#include "server/catalog.hpp"
+
 extern "C" {
 #include "common/hashfn.h"
 #include "utils/memutils.h"
@@ -91,6 +93,7 @@ NotedKeys& noted_keys(Oid namespace_oid) {
     }
     auto* const keys = static_cast<NotedKeys*>(MemoryContextAllocZero(noted_context, sizeof(NotedKeys)));
     keys->namespace_oid = namespace_oid;
+    keys->generation = catalog_generation();
     keys->next = noted;
     noted = keys;
     return *keys;

@@ -31,9 +31,6 @@ struct NotedRoom {
     /// XOR over the hashes of the ids inserted into `events` and `event_json`: zero when every new event came with
     /// its JSON, which is the usual case.
     std::uint64_t unmatched;
-    std::uint32_t
-        released_in;     ///< the last DELETE statement whose foreign keys were looked after (release.hpp)
-    bool has_snapshots;  ///< that look found membership snapshots of the room
 };
 
 /// Which event stood in local_current_membership before this transaction, as the first change of the row told.
@@ -56,6 +53,7 @@ struct NotedEvent {
 /// The keys of one homeserver.
 struct NotedKeys {
     Oid namespace_oid;
+    std::uint64_t generation;  ///< of the catalog, when the first key was noted
     HTAB* rooms;  ///< this and the other two: null until one is noted, a message notes a room only
     HTAB* memberships;
     HTAB* events;

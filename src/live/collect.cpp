@@ -2,7 +2,6 @@
 
 #include "live/row.hpp"
 #include "rules/event_types.hpp"
-#include "server/transaction.hpp"
 
 namespace sliding_sync {
 
@@ -54,9 +53,6 @@ void inserted(NotedKeys& keys, const Row<specs.size()>& row) {
     room.unmatched ^= std::hash<std::string_view>{}(row.text(event_id));
     const std::string_view event_type = row.text(type);
     if (event_type == redaction_type) {
-        // At READ COMMITTED what it redacts may be stored by somebody whom our look-up does not see yet, but whom a
-        // look at the locked row does.
-        room.state = room.state || is_read_committed();
         // its row in `redactions` may have come first
         note_event(keys, row.text(event_id)).redaction = true;
     } else if (rules::state_kind(event_type)) {
@@ -188,6 +184,7 @@ void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_comple
     for (const auto& row : {change.before, change.after}) {
         if (row) {
             note_event(keys, row->text(redacts)).redaction = true;
+            note_event(keys, row->text(event_id)).redaction = true;
         }
     }
 }

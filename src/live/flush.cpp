@@ -82,13 +82,13 @@ bool read_page(const Homeserver& homeserver, const std::function<void()>& read) 
 }
 
 // Refreshes all rooms, page by page; false when their keys could not be read.
-bool refresh_all_rooms(Homeserver& homeserver, Refreshed& refreshed) {
+bool refresh_all_rooms(const Homeserver& homeserver, Refreshed& refreshed) {
     std::string after;
     while (true) {
         std::vector<std::string> page;
         const bool is_read = read_page(homeserver, [&] {
             for (const std::string_view room_id :
-                 homeserver.street->lookup.rooms_after(after, keys_per_page)) {
+                 homeserver.street.lookup.rooms_after(after, keys_per_page)) {
                 page.emplace_back(room_id);
             }
         });
@@ -105,12 +105,12 @@ bool refresh_all_rooms(Homeserver& homeserver, Refreshed& refreshed) {
 }
 
 // The same for the snapshots whose membership is gone, or another one.
-bool refresh_stale_memberships(Homeserver& homeserver, Refreshed& refreshed) {
+bool refresh_stale_memberships(const Homeserver& homeserver, Refreshed& refreshed) {
     std::pair<std::string, std::string> after;
     while (true) {
         std::vector<std::pair<std::string, std::string>> page;
         const bool is_read = read_page(homeserver, [&] {
-            for (const MembershipKey& key : homeserver.street->lookup.stale_memberships_after(
+            for (const MembershipKey& key : homeserver.street.lookup.stale_memberships_after(
                      {after.first, after.second}, keys_per_page)) {
                 page.emplace_back(key.room_id, key.user_id);
             }
@@ -128,7 +128,7 @@ bool refresh_stale_memberships(Homeserver& homeserver, Refreshed& refreshed) {
 }
 
 // A TRUNCATE concerns whole tables. If not even the keys can be read, nobody knows which rows are right.
-Refreshed refresh_everything(Homeserver& homeserver, const NotedKeys& keys) {
+Refreshed refresh_everything(const Homeserver& homeserver, const NotedKeys& keys) {
     Refreshed refreshed;
     const HomeserverSchema& schema = homeserver.schema;
     bool is_done = true;
@@ -150,12 +150,15 @@ bool has_derived_tables(const Homeserver& homeserver) noexcept {
 }
 
 Refreshed refresh_noted(const NotedKeys& keys) {
-    Homeserver& homeserver = homeserver_in(keys.namespace_oid);
+    const auto held = homeserver_in(keys.namespace_oid);
+    const Homeserver& homeserver = *held;
     if (!has_derived_tables(homeserver)) {
         return {};
     }
     const WriteAs owner(homeserver.schema.derived_owner);
-    const bool distrust = hints_are_distrusted();
+    // what was inserted may be gone again, if triggers were off or not there for a while
+    const bool distrust =
+        hints_are_distrusted() || has_unwatched() || keys.generation != catalog_generation();
     Changes changes;
     for_each<NotedRoom>(keys.rooms,
                         [&](const NotedRoom& room) { changes.rooms.push_back(room_change(room, distrust)); });
@@ -226,9 +229,8 @@ void flush_before_commit() {
             refreshed += refresh_noted(*keys);
             // Deferred constraints and triggers that our own writes have queued would be lost from here on
             // (mechanism, trap 1). They run as the tables' owner, not as whoever commits.
-            if (const Homeserver& homeserver = homeserver_in(keys->namespace_oid);
-                has_derived_tables(homeserver)) {
-                const WriteAs owner(homeserver.schema.derived_owner);
+            if (const auto homeserver = homeserver_in(keys->namespace_oid); has_derived_tables(*homeserver)) {
+                const WriteAs owner(homeserver->schema.derived_owner);
                 call_pg([] { AfterTriggerFireDeferred(); });
             }
         }
@@ -245,23 +247,6 @@ Refreshed flush_now() {
         refreshed += refresh_noted(*keys);
     }
     return refreshed;
-}
-
-Refreshed flush_room_now(const NotedKeys& keys, const NotedRoom& room, bool with_its_row) {
-    Homeserver& homeserver = homeserver_in(keys.namespace_oid);
-    Changes changes;
-    changes.rooms.push_back(room_change(room, hints_are_distrusted()));
-    if (!with_its_row) {
-        RoomChange& change = changes.rooms.back();
-        change.orderings = change.state = change.touched = false;
-        change.latest = change.latest_bump = std::nullopt;
-    }
-    for_each<NotedMembership>(keys.memberships, [&](const NotedMembership& membership) {
-        if (view(membership.room_id) == view(room.room_id)) {
-            add(changes, membership);
-        }
-    });
-    return refresh(homeserver, std::move(changes));
 }
 
 const LastFlush& last_flush() noexcept {

@@ -13,10 +13,6 @@ void flush_before_commit();
 /// commit, and a rollback to a savepoint takes nothing away that was needed. For reading one's own writes.
 Refreshed flush_now();
 
-/// The same for the noted memberships of one room and, if asked for, the room's own row. A row is locked from then on,
-/// so it is left alone in the middle of a transaction where it can be.
-Refreshed flush_room_now(const NotedKeys& keys, const NotedRoom& room, bool with_its_row);
-
 /// What the last flush before commit of this session did.
 struct LastFlush {
     Refreshed refreshed;

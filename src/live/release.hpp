@@ -1,7 +1,7 @@
-// Lets a homeserver delete events and rooms that derived rows still refer to. Foreign keys are checked at the end
-// of the deleting statement, long before the flush: what refers to the deleted rows is re-pointed or removed first
-// (H26, H29, H31, H84). Our trigger's name sorts before those of the foreign keys, and by the time the first one
-// fires all rows of the statement are gone.
+// Lets a homeserver delete events and rooms, or change their keys, while derived rows refer to them. Foreign keys are checked
+// at the end of the statement, long before the flush: what refers to the old row is removed first, and made again when the
+// transaction ends (H26, H29, H31, H84). Our trigger's name sorts before those of the foreign keys, and by the time the
+// first one fires all rows of the statement are changed.
 #pragma once
 
 #include "live/changed_keys.hpp"
@@ -12,9 +12,11 @@ extern "C" {
 
 namespace sliding_sync {
 
-/// After `collect` noted a deleted row of `events` or `rooms`: clears the way for its foreign keys. `function` is
-/// what the trigger was called through; it lives as long as the deleting statement, so that the work is done once a
-/// statement and room, and once a membership event that still has a snapshot.
-void release_deleted_row(const TriggerData& trigger, BaseTable table, FmgrInfo* function);
+/// After `collect` noted a row of `events` or `rooms`: whether it was deleted, or a column that foreign keys refer to has
+/// changed. C calls only; may be left by longjmp.
+[[nodiscard]] bool must_be_released(const TriggerData& trigger, BaseTable table);
+
+/// Removes what refers to the row as it was, whatever key that has, and notes the key. Constant cost for each row.
+void release(const TriggerData& trigger, BaseTable table);
 
 }  // namespace sliding_sync

@@ -4,8 +4,8 @@
 
 namespace sliding_sync {
 
-KeyResolver::KeyResolver(Homeserver& homeserver, const NotedKeys& keys)
-    : schema_(homeserver.schema), lookup_(homeserver.street->lookup) {
+KeyResolver::KeyResolver(const Homeserver& homeserver, const NotedKeys& keys)
+    : schema_(homeserver.schema), lookup_(homeserver.street.lookup) {
     for_each<NotedEvent>(keys.events, [&](const NotedEvent& event) {
         if (event.redaction) {
             redactions_.push_back(view(event.event_id));
@@ -35,15 +35,8 @@ void KeyResolver::resolve(Changes& changes) {
             add();
         });
     };
-    const auto add_rooms_of_state = [&] {
-        add_rooms(lookup_.rooms_of_state_events(redactions_), changes, false);
-    };
-    // A redaction and its target stand in one room, so that the events' own rooms cover more than is needed.
-    const auto add_rooms_of_redactions = [&] {
-        add_rooms(lookup_.rooms_of_events(redactions_), changes, false);
-    };
-    if (!redactions_.empty() && !look_up(add_rooms_of_state)) {
-        (void)look_up(add_rooms_of_redactions);
+    if (!redactions_.empty()) {
+        (void)look_up([&] { add_rooms(lookup_.rooms_of_redactions(redactions_), changes, false); });
     }
     if (!rejections_.empty()) {
         (void)look_up([&] { add_rooms(lookup_.rooms_of_events(rejections_), changes, true); });

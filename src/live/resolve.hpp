@@ -8,7 +8,7 @@ namespace sliding_sync {
 /// Owns the texts of the keys that it adds: it must outlive the changes.
 class KeyResolver {
 public:
-    KeyResolver(Homeserver& homeserver, const NotedKeys& keys);
+    KeyResolver(const Homeserver& homeserver, const NotedKeys& keys);
 
     [[nodiscard]] bool has_work() const noexcept;
 

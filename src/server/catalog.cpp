@@ -1,9 +1,11 @@
 #include "server/catalog.hpp"
 
 extern "C" {
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -94,21 +96,56 @@ bool is_of_kind(Oid type, ColumnKind kind) noexcept {
     return false;
 }
 
-// True when the table of rooms has nothing but columns, indexes and foreign keys, and its numbers are what they should be.
-bool is_plain(Oid relation) {
+// Other tables' foreign keys to this one, and triggers that are nobody's foreign key.
+bool has_foreign_triggers(Relation table) {
+    const TriggerDesc* const triggers = table->trigdesc;
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
+        const Trigger& trigger = triggers->triggers[i];
+        if (!trigger.tgisinternal || RI_FKey_trigger_type(trigger.tgfoid) != RI_TRIGGER_FK) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Expressions and conditions run code that may fail; a unique index that a homeserver does not have may refuse a row.
+bool has_foreign_indexes(Relation table, std::initializer_list<const char*> unique_columns) {
+    bool has_one = false;
+    List* const indexes = RelationGetIndexList(table);
+    ListCell* cell = nullptr;
+    foreach (cell, indexes) {
+        Relation const index = index_open(lfirst_oid(cell), AccessShareLock);
+        const Form_pg_index form = index->rd_index;
+        const AttrNumber first = form->indkey.values[0];
+        has_one = has_one || RelationGetIndexExpressions(index) != NIL ||
+                  RelationGetIndexPredicate(index) != NIL || form->indisexclusion ||
+                  (form->indisunique &&
+                   std::none_of(unique_columns.begin(), unique_columns.end(), [&](const char* column) {
+                       return first > 0 &&
+                              strcmp(NameStr(TupleDescAttr(RelationGetDescr(table), first - 1)->attname),
+                                     column) == 0;
+                   }));
+        index_close(index, NoLock);
+    }
+    list_free(indexes);
+    return has_one;
+}
+
+// True when the table has nothing but columns of the types that it should have, foreign keys and a homeserver's indexes:
+// then what a statement of ours writes is what stands there, and no code but the server's has a say.
+bool is_plain(Oid relation, std::initializer_list<const char*> numbers,
+              std::initializer_list<const char*> unique_columns) {
     Relation const table = RelationIdGetRelation(relation);
     if (!RelationIsValid(table)) {
         return false;
     }
-    bool plain = table->rd_rules == nullptr && !table->rd_rel->relrowsecurity &&
-                 (table->rd_att->constr == nullptr ||
-                  (table->rd_att->constr->num_check == 0 && !table->rd_att->constr->has_generated_stored));
-    if (plain && table->trigdesc != nullptr) {
-        for (int i = 0; i < table->trigdesc->numtriggers; ++i) {
-            plain = plain && table->trigdesc->triggers[i].tgisinternal;
-        }
-    }
-    for (const char* const number : {"event_stream_ordering", "bump_stamp"}) {
+    const TupleConstr* const constraints = table->rd_att->constr;
+    bool plain =
+        table->rd_rel->relkind == RELKIND_RELATION && !table->rd_rel->relhassubclass &&
+        table->rd_rules == nullptr && !table->rd_rel->relrowsecurity &&
+        (constraints == nullptr || (constraints->num_check == 0 && !constraints->has_generated_stored)) &&
+        !has_foreign_triggers(table) && !has_foreign_indexes(table, unique_columns);
+    for (const char* const number : numbers) {
         plain = plain && find_column(table, {number, ColumnKind::bigint}) != InvalidAttrNumber;
     }
     RelationClose(table);
@@ -143,7 +180,8 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         const char* unquoted_name;
         Oid owner;
         TableShape joined_rooms, membership_snapshots;
-        bool plain, queue, rejections, recheck, ban_redactions, state_groups, state_changes;
+        bool rooms_are_plain, snapshots_are_plain, queue, rejections, recheck, ban_redactions, state_groups,
+            state_changes;
     };
     const Found found = call_pg([&]() -> Found {
         Found look{};
@@ -157,7 +195,12 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         if (relation_owner(snapshots) == look.owner) {
             look.membership_snapshots = shape_of(snapshots, membership_snapshots_column_names, 2);
         }
-        look.plain = look.joined_rooms == TableShape::known && is_plain(joined_rooms);
+        look.rooms_are_plain = look.joined_rooms == TableShape::known &&
+                               is_plain(joined_rooms, {"event_stream_ordering", "bump_stamp"},
+                                        {"room_id", "event_stream_ordering"});
+        look.snapshots_are_plain =
+            look.membership_snapshots == TableShape::known &&
+            is_plain(snapshots, {"event_stream_ordering"}, {"room_id", "event_stream_ordering"});
         look.queue = find_trusted_table(recalculate_queue_table, namespace_oid, look.owner) != InvalidOid;
         look.rejections =
             find_trusted_table(table_name(BaseTable::rejections), namespace_oid, look.owner) != InvalidOid;
@@ -182,7 +225,8 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
     schema.derived_owner = found.owner;
     schema.joined_rooms = found.joined_rooms;
     schema.membership_snapshots = found.membership_snapshots;
-    schema.joined_rooms_is_plain = found.plain;
+    schema.joined_rooms_is_plain = found.rooms_are_plain;
+    schema.membership_snapshots_is_plain = found.snapshots_are_plain;
     schema.has_recalculate_queue = found.queue;
     schema.has_rejections = found.rejections;
     schema.has_redaction_recheck = found.recheck;

@@ -70,8 +70,9 @@ struct HomeserverSchema {
     Oid derived_owner = InvalidOid;  ///< owner of the derived tables
     TableShape joined_rooms = TableShape::missing;
     TableShape membership_snapshots = TableShape::missing;
-    bool joined_rooms_is_plain =
-        false;  ///< nothing of its own can make a raise fail: triggers, checks, policies, types
+    // Nothing of its own can make a write fail or change what is written: triggers, rules, checks, policies, expressions.
+    bool joined_rooms_is_plain = false;
+    bool membership_snapshots_is_plain = false;
     // Tables that an older homeserver does not have. They count only if they belong to the owner of the derived
     // tables or to a superuser: whoever may create tables in the schema could have planted them.
     bool has_recalculate_queue = false;
@@ -84,6 +85,11 @@ struct HomeserverSchema {
     /// A derived table whose keys cannot be named: only all of its rows can be removed.
     [[nodiscard]] bool has_unknown_table() const noexcept {
         return joined_rooms == TableShape::unknown || membership_snapshots == TableShape::unknown;
+    }
+
+    /// A derived table of which only the keys can be read.
+    [[nodiscard]] bool has_keyed_table() const noexcept {
+        return joined_rooms == TableShape::keyed || membership_snapshots == TableShape::keyed;
     }
 
     friend bool operator==(const HomeserverSchema&, const HomeserverSchema&) = default;

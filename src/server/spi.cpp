@@ -10,6 +10,7 @@ extern "C" {
 #include "jit/jit.h"
 #include "optimizer/cost.h"
 #include "optimizer/plancat.h"
+#include "storage/ipc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -166,7 +167,7 @@ SpiConnection::SpiConnection() : exceptions_(std::uncaught_exceptions()) {
     call_pg([] {
         check_result(SPI_connect(), "SPI_connect");
         // Reading toasted values after a statement needs a snapshot that is older than theirs.
-        PushActiveSnapshot(is_one_moment() ? GetActiveSnapshot() : GetTransactionSnapshot());
+        PushActiveSnapshot(is_one_moment() ? GetActiveSnapshot() : GetLatestSnapshot());
     });
 }
 
@@ -255,6 +256,14 @@ Arguments& Arguments::booleans(std::span<const bool> values) {
     return *this;
 }
 
+// Freeing a plan reads nothing and cannot fail: it may happen in whatever state a transaction is. When the backend exits,
+// what it would be freed from is gone.
+Statement::~Statement() {
+    if (plan_ != nullptr && !proc_exit_inprogress) {
+        SPI_freeplan(plan_);
+    }
+}
+
 Rows Statement::run(const Arguments& arguments, View view) {
     if (arguments.values_.size() != types_.size()) {
         throw Error(ERRCODE_INTERNAL_ERROR,
@@ -280,14 +289,14 @@ Rows Statement::run(const Arguments& arguments, View view) {
         call_pg([&] { ReleaseCachedPlan(SPI_plan_get_cached_plan(plan_), CurrentResourceOwner); });
     }
     return call_pg([&]() -> Rows {
-        const bool has_own_snapshot = view != View::current;
-        if (has_own_snapshot) {
+        const bool is_read_only = view != View::current || is_one_moment();
+        if (is_read_only) {
             push_view(view);
         }
-        const Snapshot snapshot = !has_own_snapshot && is_as_of_now() ? GetLatestSnapshot() : InvalidSnapshot;
-        const int code = SPI_execute_snapshot(plan_, values, nulls, snapshot, InvalidSnapshot,
-                                              has_own_snapshot || is_one_moment(), true, 0);
-        if (has_own_snapshot) {
+        const int code =
+            SPI_execute_snapshot(plan_, values, nulls, is_read_only ? InvalidSnapshot : GetLatestSnapshot(),
+                                 InvalidSnapshot, is_read_only, true, 0);
+        if (is_read_only) {
             PopActiveSnapshot();
         }
         check_result(code, sql_.c_str());
@@ -310,19 +319,16 @@ void run_once(const std::string& sql) {
     call_pg([&] { check_result(SPI_execute(sql.c_str(), false, 0), sql.c_str()); });
 }
 
-Rows query_once(const std::string& sql) {
-    return call_pg([&] {
-        check_result(SPI_execute(sql.c_str(), false, 0), sql.c_str());
-        return read_rows();
-    });
-}
-
 Rows query_once(const std::string& sql, const std::vector<Oid>& types, const Arguments& arguments) {
     auto* const values = const_cast<Datum*>(arguments.values_.data());
     return call_pg([&] {
-        check_result(SPI_execute_with_args(sql.c_str(), static_cast<int>(types.size()),
-                                           const_cast<Oid*>(types.data()), values, arguments.nulls_.data(),
-                                           false, 0),
+        SPIPlanPtr const plan =
+            SPI_prepare(sql.c_str(), static_cast<int>(types.size()), const_cast<Oid*>(types.data()));
+        if (plan == nullptr) {
+            check_result(SPI_result, sql.c_str());
+        }
+        check_result(SPI_execute_snapshot(plan, values, arguments.nulls_.data(), GetLatestSnapshot(),
+                                          InvalidSnapshot, false, true, 0),
                      sql.c_str());
         return read_rows();
     });

@@ -53,12 +53,14 @@ private:
     bool is_single_row_ = false;
 };
 
-/// A statement whose plan is kept for the life of the backend and planned once for all parameter values.
+/// A statement whose plan is kept as long as the statement lives, and planned once for all parameter values. It sees and
+/// writes what is committed by now, at every isolation level.
 class Statement {
 public:
     /// `name` is what sliding_sync.fault calls the statement; `types` are the types of $1, $2, ...
     Statement(const char* name, std::string sql, std::vector<Oid> types)
         : name_(name), sql_(std::move(sql)), types_(std::move(types)) {}
+    ~Statement();
     Statement(const Statement&) = delete;
     Statement& operator=(const Statement&) = delete;
     Statement(Statement&&) = delete;
@@ -86,8 +88,7 @@ std::string quoted_identifier(std::string_view text);
 /// Runs one statement without parameters, not kept; for DDL and settings.
 void run_once(const std::string& sql);
 
-/// Runs one query, not kept; without parameters, or with some of these types.
-Rows query_once(const std::string& sql);
-Rows query_once(const std::string& sql, const std::vector<Oid>& types, const Arguments& arguments);
+/// Runs one query, not kept, of what is committed by now; without parameters, or with some of these types.
+Rows query_once(const std::string& sql, const std::vector<Oid>& types = {}, const Arguments& arguments = {});
 
 }  // namespace sliding_sync

@@ -9,9 +9,11 @@ extern "C" {
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/visibilitymap.h"
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "storage/predicate.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -44,7 +46,7 @@ Operator how_to_compare(const KeyColumn& column) noexcept {
 }
 
 std::string select_text(const HomeserverSchema& schema, const char* table, std::span<const KeyColumn> key,
-                        const std::vector<const char*>& columns) {
+                        const std::vector<const char*>& columns, const char* lock = "") {
     std::string text = "SELECT ";
     for (const char* const column : columns) {
         text += std::string(column == columns.front() ? "" : ", ") + column;
@@ -54,7 +56,7 @@ std::string select_text(const HomeserverSchema& schema, const char* table, std::
         text += (i == 0 ? " WHERE " : " AND ") + std::string(key[i].name) + " OPERATOR(pg_catalog." +
                 how_to_compare(key[i]).sql + ") $" + std::to_string(i + 1);
     }
-    return text;
+    return text + lock;
 }
 
 std::vector<Oid> types_of(std::span<const KeyColumn> key) {
@@ -71,6 +73,15 @@ bool is_readable_as_it_is(Relation table) {
     return form->relkind == RELKIND_RELATION && !form->relrowsecurity && !form->relhassubclass &&
            (form->relowner == GetUserId() ||
             pg_class_aclcheck(RelationGetRelid(table), GetUserId(), ACL_SELECT) == ACLCHECK_OK);
+}
+
+IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot, std::size_t keys) {
+    const int count = static_cast<int>(keys);
+#if PG_VERSION_NUM >= 180000
+    return index_beginscan(table, index, snapshot, nullptr, count, 0);
+#else
+    return index_beginscan(table, index, snapshot, count, 0);
+#endif
 }
 
 // The types that a reader fetches itself.
@@ -92,16 +103,24 @@ Cell kept_cell(Datum value, Oid type) {
 
 }  // namespace
 
-Reading::Reading(View view) : view_(view), exceptions_(std::uncaught_exceptions()) {
+namespace {
+
+Reading* innermost = nullptr;
+
+}  // namespace
+
+Reading::Reading(View view) : view_(view), exceptions_(std::uncaught_exceptions()), outer_(innermost) {
     static std::uint64_t numbers = 0;
     number_ = ++numbers;
     call_pg([&] { push_view(view); });
+    innermost = this;
 }
 
 Reading::~Reading() {
+    innermost = outer_;
     // While an exception passes, the abort of the (sub)transaction closes what is open.
     if (std::uncaught_exceptions() == exceptions_) {
-        for (TableReader* const reader : open_) {
+        for (TableReader* const reader : readers_) {
             if (reader->reading_ == number_) {
                 reader->close();
             }
@@ -110,33 +129,60 @@ Reading::~Reading() {
     }
 }
 
+bool Reading::is_open(std::uint64_t number) noexcept {
+    for (const Reading* reading = innermost; reading != nullptr; reading = reading->outer_) {
+        if (reading->number_ == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
 TableReader::TableReader(const char* name, const HomeserverSchema& schema, const char* table,
                          std::vector<KeyColumn> key, std::vector<const char*> columns)
     : name_(name), namespace_oid_(schema.namespace_oid), table_name_(table), key_(std::move(key)),
       column_names_(std::move(columns)),
       statement_(name, select_text(schema, table, key_, column_names_), types_of(key_)),
+      lock_statement_(name, select_text(schema, table, key_, column_names_, " FOR NO KEY UPDATE"),
+                      types_of(key_)),
       columns_(column_names_.size()) {}
 
 Rows TableReader::find(Reading& reading, std::initializer_list<KeyValue> key, std::size_t most) {
-    if (reading_ != reading.number_) {
-        open(reading);
-    }
-    if (index_ != nullptr) {
+    open(reading);
+    if (reading_ == reading.number_ && index_ != nullptr) {
         return call_pg([&]() -> Rows { return scan(key, most); });
     }
+    Rows rows = by_statement(statement_, reading, key);
+    rows.count = std::min(rows.count, most);
+    return rows;
+}
+
+Rows TableReader::lock(Reading& reading, std::initializer_list<KeyValue> key) {
+    open(reading);
+    if (reading_ == reading.number_ && index_ != nullptr) {
+        return call_pg([&]() -> Rows { return scan_and_lock(key); });
+    }
+    return by_statement(lock_statement_, reading, key);
+}
+
+Rows TableReader::by_statement(Statement& statement, const Reading& reading,
+                               std::initializer_list<KeyValue> key) {
     Arguments arguments;
     for (std::size_t i = 0; i < key_.size(); ++i) {
         const KeyValue& value = key.begin()[i];
         key_[i].type == INT8OID ? arguments.number(value.number) : arguments.text(value.text);
     }
-    Rows rows = statement_.run(arguments, reading.view_);
-    rows.count = std::min(rows.count, most);
-    return rows;
+    return statement.run(arguments, reading.view_);
 }
 
+// What is open belongs to one reading: code of the tables' owner that runs in its middle reads by the statement.
 void TableReader::open(Reading& reading) {
-    reading.open_.push_back(this);
+    if (reading_ == reading.number_ || Reading::is_open(reading_)) {
+        return;
+    }
+    reading.readers_.push_back(this);
     table_ = index_ = nullptr;
+    lock_scan_ = nullptr;
     visibility_page_ = InvalidBuffer;
     call_pg([&] {
         fail_on_purpose(name_);
@@ -168,6 +214,9 @@ void TableReader::close() noexcept {
             ReleaseBuffer(visibility_page_);
         }
         index_endscan(scan_);
+        if (lock_scan_ != nullptr) {
+            index_endscan(lock_scan_);
+        }
         ExecDropSingleTupleTableSlot(slot_);
         index_close(index_, NoLock);
     }
@@ -223,18 +272,12 @@ void TableReader::begin_scan() {
                                index->rd_indcollation[column - 1],
                                static_cast<RegProcedure>(comparison.procedure), Datum{0});
     }
-    const int keys = static_cast<int>(key_.size());
-#if PG_VERSION_NUM >= 180000
-    scan_ = index_beginscan(table_, index, GetActiveSnapshot(), nullptr, keys, 0);
-#else
-    scan_ = index_beginscan(table_, index, GetActiveSnapshot(), keys, 0);
-#endif
+    scan_ = begin_index_scan(table_, index, GetActiveSnapshot(), key_.size());
     scan_->xs_want_itup = is_index_enough_;
     index_ = index;
 }
 
-Rows TableReader::scan(std::initializer_list<KeyValue> key, std::size_t most) {
-    CHECK_FOR_INTERRUPTS();
+void TableReader::set_keys(std::initializer_list<KeyValue> key) {
     for (std::size_t i = 0; i < key_.size(); ++i) {
         const std::size_t place = key_index_.keys[i];
         const KeyValue& value = key.begin()[place];
@@ -243,27 +286,90 @@ Rows TableReader::scan(std::initializer_list<KeyValue> key, std::size_t most) {
                                         : PointerGetDatum(cstring_to_text_with_len(
                                               value.text.data(), static_cast<int>(value.text.size())));
     }
+}
+
+Rows TableReader::scan(std::initializer_list<KeyValue> key, std::size_t most) {
+    CHECK_FOR_INTERRUPTS();
+    set_keys(key);
     index_rescan(scan_, scan_keys_.data(), static_cast<int>(key_.size()), nullptr, 0);
     Rows rows;
     rows.columns = columns_.size();
     std::size_t room = 0;
     while (rows.count < most && next_row()) {
-        if (rows.count == room) {
-            const std::size_t wanted = std::max<std::size_t>(1, 2 * room);
-            auto* const cells = static_cast<Cell*>(MemoryContextAllocHuge(
-                CurrentMemoryContext, std::max<std::size_t>(1, wanted * rows.columns) * sizeof(Cell)));
-            std::copy(rows.cells, rows.cells + rows.count * rows.columns, cells);
-            rows.cells = cells;
-            room = wanted;
-        }
-        Cell* const row = rows.cells + rows.count * rows.columns;
-        for (std::size_t i = 0; i < columns_.size(); ++i) {
-            row[i] = cell(columns_[i]);
-        }
-        ++rows.count;
+        copy_row(rows, room);
     }
     ExecClearTuple(slot_);
     return rows;
+}
+
+void TableReader::copy_row(Rows& rows, std::size_t& room) {
+    if (rows.count == room) {
+        const std::size_t wanted = std::max<std::size_t>(1, 2 * room);
+        auto* const cells = static_cast<Cell*>(MemoryContextAllocHuge(
+            CurrentMemoryContext, std::max<std::size_t>(1, wanted * rows.columns) * sizeof(Cell)));
+        std::copy(rows.cells, rows.cells + rows.count * rows.columns, cells);
+        rows.cells = cells;
+        room = wanted;
+    }
+    Cell* const row = rows.cells + rows.count * rows.columns;
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+        row[i] = cell(columns_[i]);
+    }
+    ++rows.count;
+}
+
+void TableReader::begin_lock_scan() {
+    LockRelation(table_, RowExclusiveLock);  // what comes next is a write
+    InitDirtySnapshot(uncommitted_);
+    lock_scan_ = begin_index_scan(table_, index_, &uncommitted_, key_.size());
+    CommandCounterIncrement();  // what this command has changed would be invisible to the lock
+}
+
+Rows TableReader::scan_and_lock(std::initializer_list<KeyValue> key) {
+    if (lock_scan_ == nullptr) {
+        begin_lock_scan();
+    }
+    set_keys(key);
+    Rows rows;
+    rows.columns = columns_.size();
+    do {
+        CHECK_FOR_INTERRUPTS();
+        index_rescan(lock_scan_, scan_keys_.data(), static_cast<int>(key_.size()), nullptr, 0);
+        if (!index_getnext_slot(lock_scan_, ForwardScanDirection, slot_)) {
+            return rows;
+        }
+    } while (lock_found() == Locked::look_again);
+    slot_getsomeattrs(slot_, last_column_);
+    std::size_t room = 0;
+    const bool is_index_enough = std::exchange(is_index_enough_, false);
+    copy_row(rows, room);
+    is_index_enough_ = is_index_enough;
+    ExecClearTuple(slot_);
+    return rows;
+}
+
+// Locks the version of a row that the scan found, which may not be committed.
+TableReader::Locked TableReader::lock_found() {
+    const TransactionId inserter = uncommitted_.xmin;
+    ItemPointerData place = slot_->tts_tid;
+    if (TransactionIdIsValid(inserter)) {
+        const uint32 token = uncommitted_.speculativeToken;
+        ExecClearTuple(slot_);
+        token != 0 ? SpeculativeInsertionWait(inserter, token)
+                   : XactLockTableWait(inserter, table_, &place, XLTW_InsertIndex);
+        return Locked::look_again;
+    }
+    bool is_null = false;
+    const Datum xmin = slot_getsysattr(slot_, MinTransactionIdAttributeNumber, &is_null);
+    if (TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin))) {
+        return Locked::yes;  // nobody else can touch what is not committed
+    }
+    TM_FailureData failure{};
+    const TM_Result result =
+        table_tuple_lock(table_, &place, GetActiveSnapshot(), slot_, GetCurrentCommandId(true),
+                         LockTupleNoKeyExclusive, LockWaitBlock, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+    // A newer version may have another key; locked, it is found again if it has not.
+    return result == TM_Ok && !failure.traversed ? Locked::yes : Locked::look_again;
 }
 
 bool TableReader::next_row() {

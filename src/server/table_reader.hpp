@@ -10,6 +10,7 @@ extern "C" {
 #include "access/genam.h"
 #include "access/skey.h"
 #include "storage/buf.h"
+#include "utils/snapshot.h"
 }
 
 namespace sliding_sync {
@@ -27,10 +28,13 @@ public:
 
 private:
     friend class TableReader;
+    [[nodiscard]] static bool is_open(std::uint64_t number) noexcept;
+
     View view_;
     int exceptions_;
     std::uint64_t number_;  // never given twice: what a failed reading has left open is known by it
-    std::vector<TableReader*> open_;
+    std::vector<TableReader*> readers_;
+    Reading* outer_;
 };
 
 /// What a key column must hold.
@@ -43,7 +47,7 @@ struct KeyValue {
     std::int64_t number;
 };
 
-/// Looks rows of one table up. Where anything is out of the ordinary (no fitting index, a partitioned table, policies,
+/// Looks rows of one table up, or locks them. Where anything is out of the ordinary (no fitting index, a partitioned table, policies,
 /// rights that the user lacks) a statement with the same meaning does it, and says what is wrong.
 class TableReader {
 public:
@@ -56,6 +60,10 @@ public:
     /// Rows whose key columns compare so with `key`, in no order: all of them, or the first `most`. Raises what the
     /// server raises, as PgError.
     Rows find(Reading& reading, std::initializer_list<KeyValue> key, std::size_t most = SIZE_MAX);
+
+    /// The row that a unique key has by now, locked against every other change until the transaction ends; waits for
+    /// whoever is inserting, updating or deleting it. What is to be right after it is read in a reading that begins later.
+    Rows lock(Reading& reading, std::initializer_list<KeyValue> key);
 
 private:
     friend class Reading;
@@ -71,7 +79,14 @@ private:
     [[nodiscard]] bool find_columns();
     void find_columns_in_index(Relation index);
     void begin_scan();
+    void set_keys(std::initializer_list<KeyValue> key);
     Rows scan(std::initializer_list<KeyValue> key, std::size_t most);
+    void begin_lock_scan();
+    Rows scan_and_lock(std::initializer_list<KeyValue> key);
+    enum class Locked { yes, look_again };
+    Locked lock_found();
+    Rows by_statement(Statement& statement, const Reading& reading, std::initializer_list<KeyValue> key);
+    void copy_row(Rows& rows, std::size_t& room);
     [[nodiscard]] bool next_row();
     [[nodiscard]] bool next_visible_entry();
     Cell cell(const Column& column);
@@ -82,6 +97,7 @@ private:
     std::vector<KeyColumn> key_;
     std::vector<const char*> column_names_;
     Statement statement_;
+    Statement lock_statement_;
 
     // what the catalog says, until it changes
     std::uint64_t generation_ = 0;
@@ -96,6 +112,8 @@ private:
     Relation table_ = nullptr;
     Relation index_ = nullptr;  ///< nothing: the statement is used
     IndexScanDesc scan_ = nullptr;
+    IndexScanDesc lock_scan_ = nullptr;  ///< sees what is not committed yet
+    SnapshotData uncommitted_{};
     TupleTableSlot* slot_ = nullptr;
     Buffer visibility_page_ = InvalidBuffer;
     std::array<ScanKeyData, most_key_columns> scan_keys_{};

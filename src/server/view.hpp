@@ -5,11 +5,13 @@
 
 namespace sliding_sync {
 
-/// Which rows a statement sees.
+/// Which rows a statement sees. Both are of this moment at every isolation level: a derived row must be right when this
+/// transaction commits, and then it stands beside what others have committed by now. What a transaction at REPEATABLE READ
+/// saw when it began is nobody's business here but that of its own foreign keys.
 enum class View {
-    current,             ///< everything committed for this transaction plus its own changes
+    current,             ///< everything committed by now, and this transaction's own changes
     before_transaction,  ///< the same without this transaction's own changes: read-only
-    latest,              ///< everything committed by now, whatever the isolation level: read-only
+    transaction,         ///< what the transaction's own statements see: read-only
 };
 
 /// Makes what the view sees the active snapshot, until PopActiveSnapshot. C calls only: runs inside call_pg.
@@ -29,17 +31,5 @@ private:
 };
 
 [[nodiscard]] bool is_one_moment() noexcept;
-
-/// While one is open, statements read and write what is committed by now at every isolation level, as READ COMMITTED
-/// does. For rows that are locked by then (row_lock.hpp): nobody else's change to them can be overwritten unseen.
-class AsOfNow {
-public:
-    AsOfNow() noexcept;
-    ~AsOfNow();
-    AsOfNow(const AsOfNow&) = delete;
-    AsOfNow& operator=(const AsOfNow&) = delete;
-};
-
-[[nodiscard]] bool is_as_of_now() noexcept;
 
 }  // namespace sliding_sync
