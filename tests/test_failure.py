@@ -129,24 +129,33 @@ def test_what_a_homeserver_handles_itself_reaches_it(connection: psycopg.Connect
     assert quarantined(connection) == set()
 
 
-def test_a_fuse_stops_paying_for_errors_and_recovers(connection: psycopg.Connection[Any]) -> None:
-    rooms = [f"!f{number}:hs.test" for number in range(20)]
+def test_a_room_that_keeps_failing_is_not_even_tried_and_others_are(connection: psycopg.Connection[Any]) -> None:
+    rooms = [f"!f{number}:hs.test" for number in range(10)]
     for room in rooms:
         connection.execute("SELECT create_room(%s, '@anna:hs.test')", [room])
-    connection.execute("SET sliding_sync.fault = 'current_state'")
-    for room in rooms:
-        connection.execute("SELECT rename(%s, '@anna:hs.test', 'new')", [room])
-    reasons = dict(
-        connection.execute("SELECT reason, count(*) FROM sliding_sync.quarantine GROUP BY reason").fetchall()
-    )
-    assert reasons == {"refresh_failed": 8, "fuse_blown": 12}
-
-    connection.execute("SET sliding_sync.fault = ''")
-    connection.execute("CREATE TABLE operations.anything ()")  # the catalog changes: as after a migration
-    connection.execute("SELECT rename('!f19:hs.test', '@anna:hs.test', 'newer')")
     joined = f"SELECT room_name FROM {SCHEMA}.sliding_sync_joined_rooms WHERE room_id = %s"
-    assert connection.execute(joined, ["!f19:hs.test"]).fetchall() == [("newer",)]
-    assert connection.execute("SELECT repaired, left_over FROM sliding_sync.repair_quarantine()").fetchone() == (20, 0)
+    reasons = "SELECT DISTINCT room_id, reason FROM sliding_sync.quarantine ORDER BY 1, 2"
+    connection.execute("SET sliding_sync.fault = 'current_state'")
+    for _ in range(7):
+        connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'new')")
+    for room in rooms[1:]:
+        connection.execute("SELECT rename(%s, '@anna:hs.test', 'new')", [room])
+    assert connection.execute(reasons).fetchall() == [(room, "refresh_failed") for room in rooms]
+
+    connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'new')")  # the eighth in a row of this room
+    connection.execute("SET sliding_sync.fault = ''")
+    connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'newer')")
+    assert connection.execute(joined, ["!f0:hs.test"]).fetchall() == []
+    assert ("!f0:hs.test", "fuse_blown") in connection.execute(reasons).fetchall()
+    with connection.transaction():  # beside it, in one transaction and alone, other rooms go on
+        connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'newest')")
+        connection.execute("SELECT rename('!f1:hs.test', '@anna:hs.test', 'newest')")
+    assert connection.execute(joined, ["!f1:hs.test"]).fetchall() == [("newest",)]
+
+    connection.execute("CREATE TABLE operations.anything ()")  # the catalog changes: as after a migration
+    connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'last')")
+    assert connection.execute(joined, ["!f0:hs.test"]).fetchall() == [("last",)]
+    assert connection.execute("SELECT left_over FROM sliding_sync.repair_quarantine()").fetchone() == (0,)
     assert connection.execute(joined, ["!f3:hs.test"]).fetchall() == [("new",)]
 
 
@@ -159,7 +168,7 @@ def test_a_failing_release_loses_no_membership(connection: psycopg.Connection[An
     snapshots = f"SELECT user_id FROM {SCHEMA}.sliding_sync_membership_snapshots WHERE room_id = '!d:hs.test' ORDER BY 1"
     before = connection.execute(snapshots).fetchall()
     assert len(before) == 2
-    connection.execute("SET sliding_sync.fault = 'joined_room_reference'")
+    connection.execute("SET sliding_sync.fault = 'rooms_of_ordering'")
     connection.execute("DELETE FROM events WHERE event_id = %s", [message])
     connection.execute("SET sliding_sync.fault = ''")
     assert quarantined(connection) == {("!d:hs.test",)}

@@ -199,13 +199,10 @@ _ROW_IS_DELETED = "DELETE FROM homeserver.sliding_sync_joined_rooms"
         ),
     ],
 )
-def test_a_transaction_is_repeated(
+def test_a_row_that_somebody_else_has_changed_meanwhile(
     cluster: Cluster, database: str, before: list[str], event: str, meanwhile: str
 ) -> None:
-    """H18, H19, H88: 40001 is the only thing seen of us, and the second try owes nothing to the first.
-
-    Both transactions meet in nothing but a row of ours: without the triggers both would go through.
-    """
+    """H18, H19, H88: both transactions meet in nothing but a row of ours, and both go through, as without the triggers."""
     with (
         connect(cluster, database) as observer,
         connect(cluster, database) as other,
@@ -214,25 +211,17 @@ def test_a_transaction_is_repeated(
         observer.execute(_REDACT_NAME)
         for statement in before:
             other.execute(statement)  # type: ignore[arg-type]
-        # ids and orderings are given out before, once for all attempts
+        # ids and orderings are given out before
         (stored,) = other.execute(f"SELECT ({event})::text").fetchone() or ("",)  # type: ignore[arg-type]
         watcher = Watcher(observer, SCHEMA)
 
-        def attempt(interrupted: bool) -> None:
-            with connection.transaction():
-                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                connection.execute("SELECT count(*) FROM rooms")
-                if interrupted:
-                    other.execute(meanwhile)  # type: ignore[arg-type]
-                connection.execute(
-                    "SELECT persist(ARRAY[%s::new_event], changes_state => %s)", (stored, event == _JOIN)
-                )
-
-        with pytest.raises(psycopg.errors.SerializationFailure):
-            attempt(interrupted=True)
-        if meanwhile != _ROW_IS_DELETED:
-            assert not watcher.check_step()  # what the other one did
-        attempt(interrupted=False)
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT count(*) FROM rooms")
+            other.execute(meanwhile)  # type: ignore[arg-type]
+            connection.execute(
+                "SELECT persist(ARRAY[%s::new_event], changes_state => %s)", (stored, event == _JOIN)
+            )
         assert not watcher.check_step()
         assert observer.execute(
             "SELECT count(*) FROM events WHERE event_id = (%s::new_event).event_id", (stored,)

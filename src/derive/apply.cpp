@@ -267,14 +267,17 @@ Apply::Raised Apply::look_at(const RaisedOrderings& room) {
     return room.may_be_written ? Raised::look_closer : is_raised ? Raised::yes : Raised::not_yet;
 }
 
-bool Apply::raise_orderings(const RaisedOrderings& room) {
-    const Raised raised = look_first_ || room.may_be_written ? look_at(room) : Raised::not_yet;
-    if (raised != Raised::not_yet) {
-        return raised == Raised::yes;
+std::optional<std::uint64_t> Apply::raise_orderings(const RaisedOrderings& room) {
+    Raised raised = look_first_ || room.may_be_written ? look_at(room) : Raised::not_yet;
+    if (raised == Raised::not_yet) {
+        raise_.run(Arguments().text(room.room_id).number(room.latest).number(room.latest_bump));
+        look_first_ = raise_.processed() == 0;
+        if (!look_first_) {
+            return 1;
+        }
+        raised = look_at(room);
     }
-    raise_.run(Arguments().text(room.room_id).number(room.latest).number(room.latest_bump));
-    look_first_ = raise_.processed() == 0;
-    return !look_first_ || look_at(room) == Raised::yes;
+    return raised == Raised::yes ? std::optional<std::uint64_t>(0) : std::nullopt;
 }
 
 std::uint64_t Apply::joined_rooms(const JoinedRoomChanges& changes) {

@@ -64,9 +64,10 @@ class Apply {
 public:
     explicit Apply(const HomeserverSchema& schema);
 
-    /// The short cut of a message: raises the two numbers of one row, never lowers them. False when the room needs a closer
-    /// look: there is no such row, somebody else has written it, or another room's row has the ordering.
-    bool raise_orderings(const RaisedOrderings& room);
+    /// The short cut of a message: raises the two numbers of one row, never lowers them; answers how many rows it has written.
+    /// Nothing when the room needs a closer look: there is no such row, somebody else has written it, or another room's
+    /// row has the ordering.
+    std::optional<std::uint64_t> raise_orderings(const RaisedOrderings& room);
 
     /// Both answer how many rows they have written; throw InsertedMeanwhile.
     std::uint64_t joined_rooms(const JoinedRoomChanges& changes);

@@ -66,12 +66,25 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& s
                                                   std::vector<rules::SnapshotSource>& sources) {
     std::vector<rules::SnapshotInput> inputs(keys.size());
 
+    // Of a membership that does not stand in current state, it matters whether the room has any, or had until now.
+    std::vector<std::string_view> asked;
+    const auto is_asked = [](const rules::MembershipFacts& membership) {
+        return membership.occasion == rules::Occasion::change && !membership.event_id.empty() &&
+               !membership.in_current_state;
+    };
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        if (is_asked(memberships[i])) {
+            asked.push_back(keys[i].room_id);
+        }
+    }
+    state.read(asked);
     std::map<std::string_view, rules::StateEvents> wiped;
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        const rules::MembershipFacts& membership = memberships[i];
-        if (membership.occasion == rules::Occasion::change && !membership.event_id.empty() &&
-            !membership.room_has_current_state) {
-            wiped.emplace(keys[i].room_id, rules::StateEvents{});
+        if (is_asked(memberships[i])) {
+            memberships[i].room_has_current_state = rules::has_relevant_state(state.of(keys[i].room_id));
+            if (!memberships[i].room_has_current_state) {
+                wiped.emplace(keys[i].room_id, rules::StateEvents{});
+            }
         }
     }
     if (!wiped.empty()) {
@@ -96,8 +109,7 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& s
     for (std::size_t i = 0; i < keys.size(); ++i) {
         rules::MembershipFacts& membership = memberships[i];
         if (const auto found = wiped.find(keys[i].room_id); found != wiped.end()) {
-            membership.room_had_current_state =
-                membership.room_had_current_state || rules::has_relevant_state(found->second);
+            membership.room_had_current_state = rules::has_relevant_state(found->second);
         }
         sources[i] = rules::snapshot_source(membership);
         if (sources[i] == rules::SnapshotSource::current_state) {

@@ -88,11 +88,6 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                {{"event_stream_ordering", INT8OID}}, {"room_id", "user_id"}),
       json_("membership_json", s, table_name(BaseTable::event_json), {{"event_id", TEXTOID}},
             {"json", "internal_metadata"}),
-      rooms_with_state_("rooms_with_state",
-                        sql_text("SELECT k.room_id FROM pg_catalog.unnest($1) k(room_id) WHERE EXISTS "
-                                 "(SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id)",
-                                 s.name),
-                        {TEXTARRAYOID}),
       been_in_state_("been_in_state",
                      sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1) "
                               // a scalar, so that nothing but a look into an index can answer
@@ -108,7 +103,7 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                    "CROSS JOIN LATERAL (SELECT e.event_id, e.room_id, e.sender, e.stream_ordering, "
                    "rm.membership, j.json "
                    "FROM %S.room_memberships rm JOIN %S.events e ON e.event_id %= rm.event_id "
-                   "JOIN %S.event_json j ON j.event_id %= rm.event_id "
+                   "LEFT JOIN %S.event_json j ON j.event_id %= rm.event_id "
                    "WHERE rm.room_id %= k.room_id AND rm.user_id %= k.user_id AND rm.event_id %<> k.event_id "
                    "AND rm.membership %= ANY (ARRAY['invite','knock']) "
                    "ORDER BY e.topological_ordering DESC, e.stream_ordering DESC LIMIT 1) x",
@@ -177,33 +172,6 @@ bool MembershipFacts::can_be_referred_to(const rules::MembershipSnapshot& row) {
         .boolean();
 }
 
-std::set<std::string> MembershipFacts::rooms_with_state(const std::set<std::string>& room_ids, View view) {
-    if (room_ids.empty()) {
-        return {};
-    }
-    const std::vector<std::string_view> asked(room_ids.begin(), room_ids.end());
-    const auto found = first_column(rooms_with_state_.run(Arguments().texts(asked), view));
-    return {found.begin(), found.end()};
-}
-
-// Asked once a room, and only where a membership does not stand in current state itself: where this very transaction
-// has written or deleted the state of a big room, each answer walks over all of it.
-void MembershipFacts::read_rooms_with_state(std::vector<rules::MembershipFacts>& memberships) {
-    std::set<std::string> asked;
-    for (const rules::MembershipFacts& facts : memberships) {
-        if (!facts.event_id.empty() && !facts.in_current_state) {
-            asked.insert(facts.room_id);
-        }
-    }
-    const std::set<std::string> now = rooms_with_state(asked, View::current);
-    std::erase_if(asked, [&](const std::string& room_id) { return now.contains(room_id); });
-    const std::set<std::string> before = rooms_with_state(asked, View::before_transaction);
-    for (rules::MembershipFacts& facts : memberships) {
-        facts.room_has_current_state = facts.in_current_state || now.contains(facts.room_id);
-        facts.room_had_current_state = before.contains(facts.room_id);
-    }
-}
-
 std::vector<rules::MembershipFacts> MembershipFacts::facts(std::span<const MembershipKey> keys,
                                                            std::span<const StoredSnapshot> stored,
                                                            const MembershipsBefore& before,
@@ -229,7 +197,6 @@ std::vector<rules::MembershipFacts> MembershipFacts::facts(std::span<const Membe
         read_details(reading, result);
     }
     if (occasion == rules::Occasion::change) {
-        read_rooms_with_state(result);
         read_before(keys, stored, before, result);
     } else {
         for (std::size_t i = 0; i < keys.size(); ++i) {
@@ -263,7 +230,6 @@ void MembershipFacts::read_event(Reading& reading, rules::MembershipFacts& facts
     }
     facts.in_current_state = stands_in_current_state(
         current_state_.find(reading, {facts.room_id, "m.room.member", facts.user_id}), facts.event_id);
-    facts.room_has_current_state = facts.in_current_state;  // of the others below
 }
 
 // The event itself is read where it tells more than that somebody is in a room or has left it: stripped state, where the

@@ -230,10 +230,10 @@ bool raise(const Homeserver& homeserver, const RoomChange& room, Refreshed& refr
         return false;
     }
     const SpiConnection connection;
-    const bool is_done =
+    const auto written =
         homeserver.street.apply.raise_orderings({room.room_id, *room.latest, room.latest_bump, room.touched});
-    refreshed.rows_written += is_done ? 1 : 0;
-    return is_done;
+    refreshed.rows_written += written.value_or(0);
+    return written.has_value();
 }
 
 }  // namespace

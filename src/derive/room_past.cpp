@@ -1,5 +1,7 @@
 #include "derive/room_past.hpp"
 
+#include "rules/json.hpp"
+
 extern "C" {
 #include "catalog/pg_type.h"
 }
@@ -85,7 +87,8 @@ std::vector<RoomPast> RoomPasts::of(std::span<const std::string_view> room_ids) 
         event->redacted = false;
         event->rejected = false;
         past.told.push_back(rules::derive_room_state(events[i]));
-        is_lost = is_lost || may_have_lost_its_content(kinds[i], was_redacted, past.told.back());
+        is_lost = is_lost || !rules::is_readable(event->json) ||
+                  may_have_lost_its_content(kinds[i], was_redacted, past.told.back());
     }
     return result;
 }

@@ -1,7 +1,9 @@
 #include "live/release.hpp"
 
+#include "derive/failure.hpp"
 #include "derive/refresh.hpp"
 #include "live/row.hpp"
+#include "server/fault.hpp"
 #include "server/transaction.hpp"
 
 namespace sliding_sync {
@@ -47,6 +49,10 @@ OldEvent old_event(const TriggerData& trigger) {
     return event;
 }
 
+std::string_view old_room_id(const TriggerData& trigger) {
+    return change_of(trigger, rooms::columns, rooms::specs).before->text(rooms::room_id);
+}
+
 void note_room_from_scratch(NotedKeys& keys, std::string_view room_id) {
     call_pg([&] {
         NotedRoom& room = note_room(keys, room_id);
@@ -63,16 +69,12 @@ void note_memberships(NotedKeys& keys, const std::vector<MembershipKey>& members
     });
 }
 
-void release_event(NotedKeys& keys, const OldEvent& event, const Homeserver& homeserver) {
-    Street& street = homeserver.street;
-    if (homeserver.schema.has_keyed_table()) {
-        note_memberships(keys, street.apply.remove_room(event.room_id));  // what it refers to cannot be read
-        return;
-    }
-    // Snapshots refer to membership events by their id as well.
-    const auto found = street.references.to_event(
+void remove_references(NotedKeys& keys, const OldEvent& event, const Homeserver& homeserver) {
+    // snapshots refer to membership events by their id as well
+    const auto found = homeserver.street.references.to_event(
         event.stream_ordering,
         event.is_membership ? std::optional<std::string_view>(event.event_id) : std::nullopt);
+    Street& street = homeserver.street;
     if (!found.rooms.empty()) {
         street.rooms.lock(found.rooms);
         street.apply.remove_joined_rooms(found.rooms);
@@ -85,6 +87,51 @@ void release_event(NotedKeys& keys, const OldEvent& event, const Homeserver& hom
         street.apply.remove_memberships(found.memberships);
         note_memberships(keys, found.memberships);
     }
+}
+
+// Where the tables are plain, removing rows leaves nothing to fail at that removing more of them would not fail at too.
+bool needs_a_net(const Homeserver& homeserver) noexcept {
+    return !homeserver.schema.joined_rooms_is_plain || !homeserver.schema.membership_snapshots_is_plain ||
+           are_faults_set();
+}
+
+// What fails costs the rows of the room, all of which are made again when the transaction ends, and not the homeserver's
+// statement.
+void carry_out_for_room(NotedKeys& keys, std::string_view room_id, const Homeserver& homeserver,
+                        const std::function<void()>& work) {
+    if (!needs_a_net(homeserver)) {
+        const SpiConnection connection;
+        work();
+        return;
+    }
+    GuardedWork guarded{joined_rooms_table, 1, {}, {}, {}, {}, {}};
+    guarded.work = [&](std::size_t, std::size_t) {
+        const SpiConnection connection;
+        work();
+    };
+    guarded.remove = [&](std::size_t, std::size_t) {
+        const SpiConnection connection;
+        note_memberships(keys, homeserver.street.apply.remove_room(room_id));
+    };
+    guarded.key = [&](std::size_t) { return QuarantineKey{room_id, std::nullopt}; };
+    carry_out(homeserver.schema, guarded);
+}
+
+void release_event(NotedKeys& keys, const OldEvent& event, const Homeserver& homeserver) {
+    const auto work = [&] {
+        if (homeserver.schema.has_keyed_table()) {
+            // what its rows refer to cannot be read
+            note_memberships(keys, homeserver.street.apply.remove_room(event.room_id));
+        } else {
+            remove_references(keys, event, homeserver);
+        }
+    };
+    carry_out_for_room(keys, event.room_id, homeserver, work);
+}
+
+void release_room(NotedKeys& keys, std::string_view room_id, const Homeserver& homeserver) {
+    carry_out_for_room(keys, room_id, homeserver,
+                       [&] { note_memberships(keys, homeserver.street.apply.remove_room(room_id)); });
 }
 
 }  // namespace
@@ -122,15 +169,11 @@ void release(const TriggerData& trigger, BaseTable table) {
         return;
     }
     const WriteAs owner(homeserver->schema.derived_owner);
-    const SpiConnection connection;
     if (table == BaseTable::events) {
         release_event(keys, call_pg([&] { return old_event(trigger); }), *homeserver);
-        return;
+    } else {
+        release_room(keys, call_pg([&] { return old_room_id(trigger); }), *homeserver);
     }
-    const std::string_view room_id = call_pg(
-        [&] { return change_of(trigger, rooms::columns, rooms::specs).before->text(rooms::room_id); });
-    const auto memberships = homeserver->street.apply.remove_room(room_id);
-    note_memberships(keys, memberships);
 }
 
 }  // namespace sliding_sync

@@ -35,8 +35,10 @@ void KeyResolver::resolve(Changes& changes) {
             add();
         });
     };
-    if (!redactions_.empty()) {
-        (void)look_up([&] { add_rooms(lookup_.rooms_of_redactions(redactions_), changes, false); });
+    // Their own rooms are more than is needed, and less to fail at.
+    if (!redactions_.empty() &&
+        !look_up([&] { add_rooms(lookup_.rooms_of_redactions(redactions_), changes, false); })) {
+        (void)look_up([&] { add_rooms(lookup_.rooms_of_events(redactions_), changes, false); });
     }
     if (!rejections_.empty()) {
         (void)look_up([&] { add_rooms(lookup_.rooms_of_events(rejections_), changes, true); });

@@ -59,27 +59,6 @@ Oid find_trusted_table(const char* name, Oid namespace_oid, Oid owner) {
 constexpr std::array<const char*, 4> state_group_tables{"event_to_state_groups", "state_groups",
                                                         "state_group_edges", "state_groups_state"};
 
-// The first `keys` columns are those of the key. Asked of the relation, whose description is loaded at once, and not column
-// by column of the catalog: this is paid by the first transaction of each connection.
-TableShape shape_of(Oid oid, std::span<const char* const> columns, std::size_t keys) {
-    Relation const table = OidIsValid(oid) ? RelationIdGetRelation(oid) : nullptr;
-    if (!RelationIsValid(table)) {
-        return TableShape::missing;
-    }
-    const auto exists = [&](const char* column) {
-        return find_attribute(RelationGetDescr(table), column) != nullptr;
-    };
-    const auto key = columns.first(keys);
-    TableShape shape = TableShape::unknown;
-    if (std::all_of(columns.begin(), columns.end(), exists)) {
-        shape = TableShape::known;
-    } else if (std::all_of(key.begin(), key.end(), exists)) {
-        shape = TableShape::keyed;
-    }
-    RelationClose(table);
-    return shape;
-}
-
 // A value is read by what its column is meant to hold: of another type it would be garbage, or a wild pointer.
 bool is_of_kind(Oid type, ColumnKind kind) noexcept {
     switch (kind) {
@@ -96,6 +75,48 @@ bool is_of_kind(Oid type, ColumnKind kind) noexcept {
     return false;
 }
 
+constexpr std::array<ColumnSpec, 7> joined_rooms_columns{{{"room_id", ColumnKind::key},
+                                                          {"event_stream_ordering", ColumnKind::bigint},
+                                                          {"bump_stamp", ColumnKind::bigint},
+                                                          {"room_type", ColumnKind::text},
+                                                          {"room_name", ColumnKind::text},
+                                                          {"is_encrypted", ColumnKind::boolean},
+                                                          {"tombstone_successor_room_id", ColumnKind::text}}};
+constexpr std::array<ColumnSpec, 13> membership_snapshots_columns{
+    {{"room_id", ColumnKind::key},
+     {"user_id", ColumnKind::key},
+     {"sender", ColumnKind::text},
+     {"membership_event_id", ColumnKind::text},
+     {"membership", ColumnKind::text},
+     {"forgotten", ColumnKind::integer},
+     {"event_stream_ordering", ColumnKind::bigint},
+     {"event_instance_name", ColumnKind::text},
+     {"has_known_state", ColumnKind::boolean},
+     {"room_type", ColumnKind::text},
+     {"room_name", ColumnKind::text},
+     {"is_encrypted", ColumnKind::boolean},
+     {"tombstone_successor_room_id", ColumnKind::text}}};
+
+// Asked of the relation, whose description is loaded at once, and not column by column of the catalog: this is paid by the
+// first transaction of each connection.
+TableShape shape_of(Oid oid, std::span<const ColumnSpec> columns) {
+    Relation const table = OidIsValid(oid) ? RelationIdGetRelation(oid) : nullptr;
+    if (!RelationIsValid(table)) {
+        return TableShape::missing;
+    }
+    TableShape shape = TableShape::known;
+    for (const ColumnSpec& column : columns) {
+        if (find_column(table, column) == InvalidAttrNumber) {
+            shape = column.kind == ColumnKind::key ? TableShape::unknown : std::max(shape, TableShape::keyed);
+        }
+        if (shape == TableShape::unknown) {
+            break;
+        }
+    }
+    RelationClose(table);
+    return shape;
+}
+
 // Other tables' foreign keys to this one, and triggers that are nobody's foreign key.
 bool has_foreign_triggers(Relation table) {
     const TriggerDesc* const triggers = table->trigdesc;
@@ -109,7 +130,8 @@ bool has_foreign_triggers(Relation table) {
 }
 
 // Expressions and conditions run code that may fail; a unique index that a homeserver does not have may refuse a row.
-bool has_foreign_indexes(Relation table, std::initializer_list<const char*> unique_columns) {
+bool has_foreign_indexes(Relation table) {
+    constexpr std::array<std::string_view, 2> unique_columns{"room_id", "event_stream_ordering"};
     bool has_one = false;
     List* const indexes = RelationGetIndexList(table);
     ListCell* cell = nullptr;
@@ -120,10 +142,9 @@ bool has_foreign_indexes(Relation table, std::initializer_list<const char*> uniq
         has_one = has_one || RelationGetIndexExpressions(index) != NIL ||
                   RelationGetIndexPredicate(index) != NIL || form->indisexclusion ||
                   (form->indisunique &&
-                   std::none_of(unique_columns.begin(), unique_columns.end(), [&](const char* column) {
+                   std::none_of(unique_columns.begin(), unique_columns.end(), [&](std::string_view column) {
                        return first > 0 &&
-                              strcmp(NameStr(TupleDescAttr(RelationGetDescr(table), first - 1)->attname),
-                                     column) == 0;
+                              NameStr(TupleDescAttr(RelationGetDescr(table), first - 1)->attname) == column;
                    }));
         index_close(index, NoLock);
     }
@@ -133,8 +154,7 @@ bool has_foreign_indexes(Relation table, std::initializer_list<const char*> uniq
 
 // True when the table has nothing but columns of the types that it should have, foreign keys and a homeserver's indexes:
 // then what a statement of ours writes is what stands there, and no code but the server's has a say.
-bool is_plain(Oid relation, std::initializer_list<const char*> numbers,
-              std::initializer_list<const char*> unique_columns) {
+bool is_plain(Oid relation) {
     Relation const table = RelationIdGetRelation(relation);
     if (!RelationIsValid(table)) {
         return false;
@@ -144,10 +164,7 @@ bool is_plain(Oid relation, std::initializer_list<const char*> numbers,
         table->rd_rel->relkind == RELKIND_RELATION && !table->rd_rel->relhassubclass &&
         table->rd_rules == nullptr && !table->rd_rel->relrowsecurity &&
         (constraints == nullptr || (constraints->num_check == 0 && !constraints->has_generated_stored)) &&
-        !has_foreign_triggers(table) && !has_foreign_indexes(table, unique_columns);
-    for (const char* const number : numbers) {
-        plain = plain && find_column(table, {number, ColumnKind::bigint}) != InvalidAttrNumber;
-    }
+        !has_foreign_triggers(table) && !has_foreign_indexes(table);
     RelationClose(table);
     return plain;
 }
@@ -191,16 +208,12 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         const Oid joined_rooms = find_table(joined_rooms_table, namespace_oid);
         const Oid snapshots = find_table(membership_snapshots_table, namespace_oid);
         look.owner = relation_owner(OidIsValid(joined_rooms) ? joined_rooms : snapshots);
-        look.joined_rooms = shape_of(joined_rooms, joined_rooms_column_names, 1);
+        look.joined_rooms = shape_of(joined_rooms, joined_rooms_columns);
         if (relation_owner(snapshots) == look.owner) {
-            look.membership_snapshots = shape_of(snapshots, membership_snapshots_column_names, 2);
+            look.membership_snapshots = shape_of(snapshots, membership_snapshots_columns);
         }
-        look.rooms_are_plain = look.joined_rooms == TableShape::known &&
-                               is_plain(joined_rooms, {"event_stream_ordering", "bump_stamp"},
-                                        {"room_id", "event_stream_ordering"});
-        look.snapshots_are_plain =
-            look.membership_snapshots == TableShape::known &&
-            is_plain(snapshots, {"event_stream_ordering"}, {"room_id", "event_stream_ordering"});
+        look.rooms_are_plain = look.joined_rooms == TableShape::known && is_plain(joined_rooms);
+        look.snapshots_are_plain = look.membership_snapshots == TableShape::known && is_plain(snapshots);
         look.queue = find_trusted_table(recalculate_queue_table, namespace_oid, look.owner) != InvalidOid;
         look.rejections =
             find_trusted_table(table_name(BaseTable::rejections), namespace_oid, look.owner) != InvalidOid;

@@ -37,27 +37,10 @@ inline constexpr const char* joined_rooms_table = "sliding_sync_joined_rooms";
 inline constexpr const char* membership_snapshots_table = "sliding_sync_membership_snapshots";
 inline constexpr const char* recalculate_queue_table = "sliding_sync_joined_rooms_to_recalculate";
 
-inline constexpr std::array<const char*, 7> joined_rooms_column_names{
-    "room_id",      "event_stream_ordering",      "bump_stamp", "room_type", "room_name",
-    "is_encrypted", "tombstone_successor_room_id"};
-inline constexpr std::array<const char*, 13> membership_snapshots_column_names{"room_id",
-                                                                               "user_id",
-                                                                               "sender",
-                                                                               "membership_event_id",
-                                                                               "membership",
-                                                                               "forgotten",
-                                                                               "event_stream_ordering",
-                                                                               "event_instance_name",
-                                                                               "has_known_state",
-                                                                               "room_type",
-                                                                               "room_name",
-                                                                               "is_encrypted",
-                                                                               "tombstone_successor_room_id"};
-
 /// What a derived table looks like now.
 enum class TableShape : std::uint8_t {
     missing,
-    known,    ///< all columns are there
+    known,    ///< all columns are there, and hold what they should
     keyed,    ///< not all, but those of the key: rows can be removed
     unknown,  ///< not even those: only all rows can be removed
 };
