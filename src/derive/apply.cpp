@@ -113,21 +113,6 @@ const ParameterRows membership_rows{"v",
                                      {"is_encrypted", BOOLOID},
                                      {"tombstone_successor_room_id", TEXTOID}}};
 
-// The rows must be there afterwards, whoever inserted them.
-void insert_rows(RowsStatement& statement, const Arguments& arguments, std::size_t count) {
-    try {
-        statement.run(arguments);
-    } catch (const PgError& error) {
-        if (error.sqlstate() == ERRCODE_T_R_SERIALIZATION_FAILURE) {
-            throw InsertedMeanwhile(error);
-        }
-        throw;
-    }
-    if (statement.processed() != count) {
-        throw InsertedMeanwhile();
-    }
-}
-
 }  // namespace
 
 void JoinedRoomChanges::add(std::string_view room_id, const std::optional<rules::JoinedRoom>& stored,
@@ -168,15 +153,6 @@ void require_written(std::size_t written, std::size_t wanted, const char* table)
                            "Remove it, then call sliding_sync.repair_quarantine().");
         });
     }
-}
-
-void InsertedMeanwhile::raise() const {
-    if (error_) {
-        throw PgError(*error_);
-    }
-    throw Error(ERRCODE_T_R_SERIALIZATION_FAILURE,
-                "could not serialize access to derived rows due to concurrent insert", "",
-                "The transaction might succeed if retried.");
 }
 
 Apply::Apply(const HomeserverSchema& s)
@@ -289,7 +265,8 @@ std::uint64_t Apply::joined_rooms(const JoinedRoomChanges& changes) {
         require_written(update_joined_rooms_.processed(), changes.update.size(), joined_rooms_table);
     }
     if (!changes.insert.empty()) {
-        insert_rows(insert_joined_rooms_, joined_room_arguments(changes.insert), changes.insert.size());
+        insert_joined_rooms_.run(joined_room_arguments(changes.insert));
+        require_written(insert_joined_rooms_.processed(), changes.insert.size(), joined_rooms_table);
     }
     return changes.remove.size() + changes.update.size() + changes.insert.size();
 }
@@ -304,7 +281,8 @@ std::uint64_t Apply::memberships(const MembershipChanges& changes) {
         require_written(update_memberships_.processed(), changes.update.size(), membership_snapshots_table);
     }
     if (!changes.insert.empty()) {
-        insert_rows(insert_memberships_, membership_arguments(changes.insert), changes.insert.size());
+        insert_memberships_.run(membership_arguments(changes.insert));
+        require_written(insert_memberships_.processed(), changes.insert.size(), membership_snapshots_table);
     }
     return changes.remove.size() + changes.update.size() + changes.insert.size();
 }

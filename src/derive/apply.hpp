@@ -38,24 +38,8 @@ struct MembershipChanges {
              const std::optional<rules::MembershipSnapshot>& wanted);
 };
 
-/// Thrown when a row that was not there has been inserted by somebody else meanwhile: the work is done again, and sees
-/// it. At REPEATABLE READ the server tells by an error, which is kept for who gives up.
-class InsertedMeanwhile final : public std::exception {
-public:
-    InsertedMeanwhile() = default;
-    explicit InsertedMeanwhile(PgError error) : error_(std::move(error)) {}
-
-    /// Raises 40001.
-    [[noreturn]] void raise() const;
-    [[nodiscard]] const char* what() const noexcept override {
-        return "a derived row was inserted by another transaction";
-    }
-
-private:
-    std::optional<PgError> error_;
-};
-
-/// Raises 27000 unless a statement has written as many rows as it was to: a trigger or rule of the table swallows some.
+/// Raises 27000 unless a statement has written as many rows as it was to: a trigger or rule of the table swallows some, or a
+/// row that was not there has been inserted by somebody else meanwhile.
 void require_written(std::size_t written, std::size_t wanted, const char* table);
 
 /// Writes rows that are locked, or missing, by then. What a statement was to write and did not, is an error
@@ -69,7 +53,8 @@ public:
     /// row has the ordering.
     std::optional<std::uint64_t> raise_orderings(const RaisedOrderings& room);
 
-    /// Both answer how many rows they have written; throw InsertedMeanwhile.
+    /// Both answer how many rows they have written. For a row that somebody else has inserted meanwhile they raise 27000, or
+    /// 40001 where the server tells: the next attempt sees it.
     std::uint64_t joined_rooms(const JoinedRoomChanges& changes);
     std::uint64_t memberships(const MembershipChanges& changes);
 

@@ -1,6 +1,5 @@
 #include "derive/failure.hpp"
 
-#include "derive/apply.hpp"
 #include "derive/circuit_breaker.hpp"
 #include "server/fault.hpp"
 #include "server/settings.hpp"
@@ -14,8 +13,21 @@ namespace {
 
 constexpr int failures_to_exhaust = 100;
 
-// A row that somebody else has inserted is there the next time; a snapshot that never shows it is somebody else's conflict.
-constexpr int most_attempts = 20;
+// What another transaction has done since our look is seen by the next attempt. What remains a conflict then is one with
+// the transaction's own snapshot, and what is still not written is swallowed by somebody's trigger.
+constexpr int most_conflicts = 20;
+constexpr int most_times_not_written = 3;
+
+int attempts_for(const PgError& failure) noexcept {
+    switch (failure.sqlstate()) {
+    case ERRCODE_T_R_SERIALIZATION_FAILURE:
+        return most_conflicts;
+    case ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION:
+        return most_times_not_written;
+    default:
+        return 1;
+    }
+}
 
 bool raises() noexcept {
     return on_failure == static_cast<int>(OnFailure::error);
@@ -41,7 +53,7 @@ public:
         : schema_(schema), work_(work), breakers_(breakers_of(schema)) {}
 
     std::size_t run() {
-        if (breakers_.is_empty() || work_.is_recall) {
+        if (breakers_.is_empty() || work_.is_recall || raises()) {
             if (work_.count > 0) {
                 range(0, work_.count);
             }
@@ -87,25 +99,17 @@ private:
         range(middle, end);
     }
 
-    // What failed, and how, unless it was done in the end.
+    // What failed, and how, unless it was done in the end. Several keys have one attempt.
     std::optional<PgError> attempt(std::size_t begin, std::size_t end) {
+        const Swallow swallow{true, !work_.is_recall, !is_serializable(), false};
         for (int number = 1;; ++number) {
-            try {
-                const auto failure =
-                    run_in_subtransaction([&] { work_.work(begin, end); },
-                                          work_.is_recall ? Swallow::lasting_failures : Swallow::failures);
-                if (!failure) {
-                    succeeded(begin, end);
-                }
+            auto failure = run_in_subtransaction([&] { work_.work(begin, end); }, swallow);
+            if (!failure) {
+                succeeded(begin, end);
                 return failure;
-            } catch (const InsertedMeanwhile& conflict) {
-                if (end - begin > 1) {
-                    halve(begin, end);
-                    return std::nullopt;
-                }
-                if (number == most_attempts) {
-                    conflict.raise();
-                }
+            }
+            if (end - begin > 1 || number >= attempts_for(*failure)) {
+                return failure;
             }
         }
     }
@@ -118,6 +122,9 @@ private:
     }
 
     void one_failed(std::size_t i, PgError failure) {
+        if (failure.sqlstate() == ERRCODE_T_R_SERIALIZATION_FAILURE) {
+            throw PgError(failure);
+        }
         if (failure.sqlstate() == ERRCODE_UNIQUE_VIOLATION && work_.clear_way && work_.clear_way(i)) {
             const auto again = attempt(i, i + 1);
             if (!again) {
@@ -131,6 +138,9 @@ private:
                         "could not serialize access due to an event that was stored by another transaction",
                         "A derived row has to refer to it, and this transaction cannot see it.",
                         "The transaction might succeed if retried.");
+        }
+        if (raises()) {
+            throw PgError(failure);
         }
         if (work_.is_recall && ++failures_in_a_row_ >= failures_to_exhaust) {
             throw PgError(failure);
@@ -171,15 +181,7 @@ private:
 }  // namespace
 
 std::size_t carry_out(const HomeserverSchema& schema, const GuardedWork& work) {
-    if (!raises()) {
-        return Carrying(schema, work).run();
-    }
-    try {
-        work.work(0, work.count);
-    } catch (const InsertedMeanwhile& conflict) {
-        conflict.raise();
-    }
-    return 0;
+    return Carrying(schema, work).run();
 }
 
 void forget_failures(const HomeserverSchema& schema, std::string_view room_id) {

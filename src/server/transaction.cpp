@@ -14,17 +14,21 @@ namespace sliding_sync {
 namespace {
 
 bool is_swallowed(int sqlstate, Swallow swallow) noexcept {
-    const bool is_conflict =
-        sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE || sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED;
-    const bool is_timeout = sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
-    if (swallow == Swallow::contention) {
-        return is_conflict || is_timeout;
+    switch (sqlstate) {
+    case ERRCODE_QUERY_CANCELED:
+    case ERRCODE_ADMIN_SHUTDOWN:
+    case ERRCODE_CRASH_SHUTDOWN:
+    case ERRCODE_OUT_OF_MEMORY:
+        return false;
+    case ERRCODE_LOCK_NOT_AVAILABLE:
+        return swallow.lock_timeouts;
+    case ERRCODE_T_R_SERIALIZATION_FAILURE:
+        return swallow.conflicts;
+    case ERRCODE_T_R_DEADLOCK_DETECTED:
+        return swallow.deadlocks;
+    default:
+        return swallow.failures;
     }
-    const bool must_reach_the_client =
-        (is_conflict && swallow != Swallow::all_but_cancel) || sqlstate == ERRCODE_QUERY_CANCELED ||
-        sqlstate == ERRCODE_ADMIN_SHUTDOWN || sqlstate == ERRCODE_CRASH_SHUTDOWN ||
-        sqlstate == ERRCODE_OUT_OF_MEMORY || (is_timeout && swallow == Swallow::lasting_failures);
-    return !must_reach_the_client;
 }
 
 // C calls only.
@@ -87,6 +91,10 @@ MaintenanceMemory::~MaintenanceMemory() {
 
 bool is_read_committed() noexcept {
     return !IsolationUsesXactSnapshot();
+}
+
+bool is_serializable() noexcept {
+    return IsolationIsSerializable();
 }
 
 bool written_by_this_transaction(std::uint32_t xmin) {

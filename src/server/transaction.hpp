@@ -5,20 +5,26 @@
 
 namespace sliding_sync {
 
-/// Which errors of a subtransaction are kept from whoever runs the statement.
-enum class Swallow {
-    failures,  ///< all but those that a homeserver retries or must see: serialization, deadlock, cancel,
-               ///< shutdown, out of memory
-    lasting_failures,  ///< the same without a lock that could not be had in time
-    all_but_cancel,    ///< also those that a homeserver retries: there is another way
-    contention,        ///< only serialization, deadlock, and a lock that could not be had in time
+/// Which errors of a subtransaction are kept from whoever runs the statement. Cancel, shutdown and lack of memory never are.
+struct Swallow {
+    bool failures;       ///< everything that is none of the others
+    bool lock_timeouts;  ///< 55P03
+    bool conflicts;      ///< 40001
+    bool deadlocks;      ///< 40P01
+    static const Swallow
+        all_but_retries;  ///< what a homeserver does not answer by doing its transaction again
+    static const Swallow all_but_cancel;  ///< there is another way
+    static const Swallow contention;      ///< only what another transaction is the cause of
 };
+inline constexpr Swallow Swallow::all_but_retries{true, true, false, false};
+inline constexpr Swallow Swallow::all_but_cancel{true, true, true, true};
+inline constexpr Swallow Swallow::contention{false, true, true, true};
 
 /// Runs `body` in a subtransaction of its own. Returns nothing when it went through; otherwise the error, after the
 /// subtransaction was rolled back. The only place where a server error may be swallowed (docs/boundary.md); errors
 /// that may not are raised again.
 [[nodiscard]] std::optional<PgError> run_in_subtransaction(const std::function<void()>& body,
-                                                           Swallow swallow = Swallow::failures);
+                                                           Swallow swallow = Swallow::all_but_retries);
 
 /// Sets a setting until the transaction ends.
 void set_local(const char* name, const char* value);
@@ -37,8 +43,11 @@ private:
     int level_;
 };
 
-/// True when statements of one transaction see different snapshots: rows must be locked before they are read.
+/// True when each statement of the transaction has a snapshot of its own, foreign key checks too.
 [[nodiscard]] bool is_read_committed() noexcept;
+
+/// True when the server looks for circles of dependencies: its 40001 must not be swallowed.
+[[nodiscard]] bool is_serializable() noexcept;
 
 /// True when the row version with this xmin was written by the running transaction.
 [[nodiscard]] bool written_by_this_transaction(std::uint32_t xmin);
