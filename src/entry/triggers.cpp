@@ -31,7 +31,7 @@ Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
                 [&] { sliding_sync::release_deleted_row(trigger, table, fcinfo->flinfo); });
         }
     }
-    return PointerGetDatum(nullptr);
+    return Datum{0};
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "server/table_reader.hpp"
 
 #include "server/fault.hpp"
+#include "server/versions.hpp"
 
 #include <exception>
 
@@ -223,12 +224,7 @@ void TableReader::begin_scan() {
                                index->rd_indcollation[column - 1],
                                static_cast<RegProcedure>(comparison.procedure), Datum{0});
     }
-    const int keys = static_cast<int>(key_.size());
-#if PG_VERSION_NUM >= 180000
-    scan_ = index_beginscan(table_, index, GetActiveSnapshot(), nullptr, keys, 0);
-#else
-    scan_ = index_beginscan(table_, index, GetActiveSnapshot(), keys, 0);
-#endif
+    scan_ = versions::begin_index_scan(table_, index, GetActiveSnapshot(), key_.size());
     scan_->xs_want_itup = is_index_enough_;
     index_ = index;
 }
