@@ -24,17 +24,33 @@ ISOLATION_OPTS = --inputdir=. --load-extension=sliding_sync
 PG_CPPFLAGS = -I$(srcdir)/src -DSLIDING_SYNC_VERSION=\"$(EXTVERSION)\"
 PG_CXXFLAGS = -std=c++20 -O2 -fvisibility=hidden -Wall -Wextra -Werror -Wno-register -Wno-unused-parameter \
 	-Wno-missing-field-initializers -Wno-cast-function-type -MMD -MP
-SHLIB_LINK = -lsimdjson -lstdc++
+# nothing else: a server must not need a package that the system may remove (libstdc++ is what apt itself stands on)
+SHLIB_LINK = -lstdc++
 EXTRA_CLEAN = $(SOURCES:.cpp=.d) build
 
 PG_CONFIG ?= pg_config
 # bitcode would be compiled by another compiler without our flags
 override with_llvm = no
 srcdir ?= .
+which_server = Install postgresql-server-dev-$(1), and name the server's own: PG_CONFIG=/usr/lib/postgresql/$(1)/bin/pg_config
 # PGXS has a `check` target of its own, which only says that it is not supported
 ifeq ($(filter check check-long demo help bench bench-instructions bench-backfill bench-rules,$(MAKECMDGOALS)),)
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PG_MAJOR := $(shell $(PG_CONFIG) --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+PG_HEADER := $(wildcard $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h)
+ifeq ($(PG_MAJOR),)
+$(error PG_CONFIG=$(PG_CONFIG) is no pg_config that runs. $(call which_server,15))
+endif
+ifeq ($(shell expr $(PG_MAJOR) '>=' 15),0)
+$(error PG_CONFIG=$(PG_CONFIG) is that of PostgreSQL $(PG_MAJOR), and 15 or newer is needed. $(call which_server,15))
+endif
+ifeq ($(and $(PGXS),$(PG_HEADER)),)
+$(error PG_CONFIG=$(PG_CONFIG) is that of a PostgreSQL $(PG_MAJOR) without headers and makefiles. $(call which_server,$(PG_MAJOR)))
+endif
 include $(PGXS)
+# What was built for another server is built anew.
+$(shell mkdir -p build && { $(PG_CONFIG) | cmp -s - build/server || $(PG_CONFIG) >build/server; })
+$(OBJS): build/server
 else
 check: ## every test; the last line is "N passed, N failed"
 	@scripts/install-packages && scripts/check
@@ -45,6 +61,7 @@ endif
 
 -include $(SOURCES:.cpp=.d)
 
+.DELETE_ON_ERROR:
 $(SQL_SCRIPT): $(SQL_PARTS)
 	cat $^ > $@
 

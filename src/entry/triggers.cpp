@@ -29,7 +29,7 @@ Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
             sliding_sync::enter_cpp([&] { sliding_sync::release(trigger, table); });
         }
     }
-    return PointerGetDatum(nullptr);
+    return Datum{0};
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // The server's headers, in the one order that works from C++: the standard library first (postgres.h redefines
-// printf and friends), then everything of the server with C linkage. Knows what differs between PostgreSQL majors (15 to
-// 18), but for the arguments of index_beginscan (server/table_reader.cpp).
+// printf and friends), then everything of the server with C linkage. What PostgreSQL's majors call differently is in
+// server/versions.hpp.
 #pragma once
 
 #include <algorithm>

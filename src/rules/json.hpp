@@ -1,11 +1,10 @@
-// Reads single values out of event JSON with the semantics of the homeserver's own parser: the last duplicate
-// key wins, keys are compared unescaped. Nothing asks the input to be valid (spec 3.3), and nothing throws
-// but std::bad_alloc.
+// Reads single values out of event JSON as the homeserver's own parser, Python's json, reads them: the last
+// duplicate key wins, keys are compared unescaped. Nothing asks the input to be valid (spec 3.3), and nothing
+// throws but std::bad_alloc.
 //
-// A document is unreadable when it is not one whole JSON object: empty, truncated, followed by anything but
-// space, not UTF-8, with a byte order mark in front (the homeserver's parser refuses that too), or broken on
-// the way to the wanted value. The inside of a value that nobody wants is skipped, not checked: NaN, 1e400,
-// lone surrogates and any depth of nesting pass there.
+// A document is unreadable when it is not one whole JSON object: empty, truncated, broken anywhere, followed by
+// anything but space, not UTF-8, with a byte order mark in front. What that parser takes is readable: NaN, 1e400,
+// lone surrogates; and, beyond it, numbers of any length and any depth of nesting.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +33,9 @@ struct Value {
         return state == ValueState::text || state == ValueState::unusable;
     }
 };
+
+/// The value that a piece of a readable document is; absent when it is empty.
+[[nodiscard]] Value value_of(std::string_view json);
 
 /// `content.<key>` of an event (spec 3.1); absent when the document is unreadable or its content is not an
 /// object.

@@ -1,5 +1,7 @@
 #include "server/catalog.hpp"
 
+#include "server/versions.hpp"
+
 extern "C" {
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -35,7 +37,7 @@ void note_relation_change(Datum, Oid) {
     ++generation;
 }
 
-void note_namespace_change(Datum, int, uint32) {
+void note_namespace_change(Datum, versions::CacheIdentifier, uint32) {
     ++generation;
 }
 

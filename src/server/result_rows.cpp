@@ -1,5 +1,7 @@
 #include "server/result_rows.hpp"
 
+#include "server/versions.hpp"
+
 extern "C" {
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
@@ -9,11 +11,7 @@ namespace sliding_sync {
 
 ResultRows::ResultRows(FunctionCallInfo call) : result_(reinterpret_cast<ReturnSetInfo*>(call->resultinfo)) {
     columns_ = call_pg([&] {
-#if PG_VERSION_NUM >= 160000
-        InitMaterializedSRF(call, 0);
-#else
-        SetSingleFuncCall(call, 0);
-#endif
+        versions::begin_result_rows(call);
         MemoryContext const caller = MemoryContextSwitchTo(result_->econtext->ecxt_per_query_memory);
         AttInMetadata* const columns = TupleDescGetAttInMetadata(result_->setDesc);
         MemoryContextSwitchTo(caller);

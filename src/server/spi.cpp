@@ -1,15 +1,16 @@
 #include "server/spi.hpp"
 
 #include "server/fault.hpp"
+#include "server/versions.hpp"
 
 #include <exception>
+#include <tuple>
 
 extern "C" {
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "jit/jit.h"
 #include "optimizer/cost.h"
-#include "optimizer/plancat.h"
 #include "storage/ipc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -111,9 +112,9 @@ Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(cons
 // small table all the same, the price it sees would make it compile the statement.
 class KeyLookupPlanning {
 public:
-    KeyLookupPlanning() noexcept : outer_hook_(get_relation_info_hook) {
+    KeyLookupPlanning() noexcept : outer_hook_(versions::relation_hook) {
         next_hook = outer_hook_;
-        get_relation_info_hook = pretend_to_be_big;
+        versions::relation_hook = pretend_to_be_big;
         for (std::size_t i = 0; i < settings.size(); ++i) {
             before_[i] = *settings[i];
             *settings[i] = false;
@@ -123,7 +124,7 @@ public:
         for (std::size_t i = 0; i < settings.size(); ++i) {
             *settings[i] = before_[i];
         }
-        get_relation_info_hook = outer_hook_;
+        versions::relation_hook = outer_hook_;
     }
     KeyLookupPlanning(const KeyLookupPlanning&) = delete;
     KeyLookupPlanning& operator=(const KeyLookupPlanning&) = delete;
@@ -138,9 +139,14 @@ private:
     std::array<bool, 7> before_{};
 
     // Runs inside the planner; C calls only.
-    static void pretend_to_be_big(PlannerInfo* root, Oid relation, bool inherits, RelOptInfo* info) {
+    template <class... Arguments>
+    static void pretend_to_be_big(Arguments... arguments) {
         if (next_hook != nullptr) {
-            next_hook(root, relation, inherits, info);
+            next_hook(arguments...);
+        }
+        auto* const info = std::get<RelOptInfo*>(std::tuple(arguments...));
+        if (info->rtekind != RTE_RELATION) {
+            return;
         }
         info->tuples = std::max(info->tuples, big_tuples);
         info->pages = std::max(info->pages, big_pages);
@@ -152,8 +158,8 @@ private:
         }
     }
 
-    static inline get_relation_info_hook_type next_hook = nullptr;
-    get_relation_info_hook_type outer_hook_;
+    static inline versions::RelationHook next_hook = nullptr;
+    versions::RelationHook outer_hook_;
 };
 
 bool must_be_planned(SPIPlanPtr plan) {

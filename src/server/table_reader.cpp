@@ -1,6 +1,7 @@
 #include "server/table_reader.hpp"
 
 #include "server/fault.hpp"
+#include "server/versions.hpp"
 
 #include <exception>
 
@@ -73,15 +74,6 @@ bool is_readable_as_it_is(Relation table) {
     return form->relkind == RELKIND_RELATION && !form->relrowsecurity && !form->relhassubclass &&
            (form->relowner == GetUserId() ||
             pg_class_aclcheck(RelationGetRelid(table), GetUserId(), ACL_SELECT) == ACLCHECK_OK);
-}
-
-IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot, std::size_t keys) {
-    const int count = static_cast<int>(keys);
-#if PG_VERSION_NUM >= 180000
-    return index_beginscan(table, index, snapshot, nullptr, count, 0);
-#else
-    return index_beginscan(table, index, snapshot, count, 0);
-#endif
 }
 
 // The types that a reader fetches itself.
@@ -272,7 +264,7 @@ void TableReader::begin_scan() {
                                index->rd_indcollation[column - 1],
                                static_cast<RegProcedure>(comparison.procedure), Datum{0});
     }
-    scan_ = begin_index_scan(table_, index, GetActiveSnapshot(), key_.size());
+    scan_ = versions::begin_index_scan(table_, index, GetActiveSnapshot(), key_.size());
     scan_->xs_want_itup = is_index_enough_;
     index_ = index;
 }
@@ -321,7 +313,7 @@ void TableReader::copy_row(Rows& rows, std::size_t& room) {
 void TableReader::begin_lock_scan() {
     LockRelation(table_, RowExclusiveLock);  // what comes next is a write
     InitDirtySnapshot(uncommitted_);
-    lock_scan_ = begin_index_scan(table_, index_, &uncommitted_, key_.size());
+    lock_scan_ = versions::begin_index_scan(table_, index_, &uncommitted_, key_.size());
     CommandCounterIncrement();  // what this command has changed would be invisible to the lock
 }
 

@@ -1,0 +1,51 @@
+// What PostgreSQL's majors (15 to 19) call differently, under one name each. For C calls, inside call_pg.
+#pragma once
+
+#include "guard/postgres.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "funcapi.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/plancat.h"
+#include "utils/inval.h"
+}
+
+namespace sliding_sync::versions {
+
+#if PG_VERSION_NUM >= 190000
+using CacheIdentifier = SysCacheIdentifier;
+#else
+using CacheIdentifier = int;
+#endif
+
+inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot, std::size_t keys) {
+    const int count = static_cast<int>(keys);
+#if PG_VERSION_NUM >= 190000
+    return index_beginscan(table, index, snapshot, nullptr, count, 0, SO_NONE);
+#elif PG_VERSION_NUM >= 180000
+    return index_beginscan(table, index, snapshot, nullptr, count, 0);
+#else
+    return index_beginscan(table, index, snapshot, count, 0);
+#endif
+}
+
+inline void begin_result_rows(FunctionCallInfo call) {
+#if PG_VERSION_NUM >= 160000
+    InitMaterializedSRF(call, 0);
+#else
+    SetSingleFuncCall(call, 0);
+#endif
+}
+
+/// The planner calls it with what it knows of a relation, a RelOptInfo*, somewhere among its arguments.
+#if PG_VERSION_NUM >= 190000
+using RelationHook = build_simple_rel_hook_type;
+inline RelationHook& relation_hook = build_simple_rel_hook;
+#else
+using RelationHook = get_relation_info_hook_type;
+inline RelationHook& relation_hook = get_relation_info_hook;
+#endif
+
+}  // namespace sliding_sync::versions
