@@ -160,10 +160,10 @@ def test_any_form_on_any_relation(session: Connection, kind: str, table: str) ->
 
 
 def test_the_error_names_the_trigger_and_the_way_out(session: Connection) -> None:
-    session.execute("CREATE TEMP TABLE events (event_id text)")
+    session.execute("CREATE TEMP TABLE events (event_id text, room_id text)")
     session.execute("CREATE TRIGGER mine AFTER INSERT ON events EXECUTE FUNCTION sliding_sync.collect_events()")
     with pytest.raises(psycopg.Error) as raised:
-        session.execute("INSERT INTO events VALUES ('$x')")
+        session.execute("INSERT INTO events VALUES ('$x', '!r:x')")
     told = raised.value.diag
     assert told.sqlstate == WRONG_FORM
     assert told.message_primary == 'trigger "mine" on table "events" does not fire as sliding_sync needs it'
