@@ -13,7 +13,7 @@ import pytest
 from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher, check
 from schemas import OPERATIONS, SCHEMA, make_homeserver
-from synthetic.calls import Routine, contexts_inside, contexts_of_function, contexts_of_procedure, routines
+from synthetic.calls import ACT, Routine, contexts_inside, contexts_of_function, contexts_of_procedure, routines
 
 Connection = psycopg.Connection[Any]
 
@@ -115,3 +115,109 @@ def test_anywhere(session: Connection, attached: Callable[[], None], inside: boo
         else:
             outcomes = run(session, contexts_inside(call) if inside else contexts_of_function(call))
         assert outcomes.total() > 30, routine
+
+
+# -- when SQL and library do not fit
+
+
+@pytest.fixture
+def changed(cluster: Cluster, database: str) -> Iterator[Connection]:
+    """A superuser's session in a copy of the database, whose functions have all been called once."""
+    cluster.create_database("changed_functions", template=database)
+    with cluster.connect("changed_functions") as connection:
+        connection.prepare_threshold = None
+        connection.execute("SET client_min_messages = error; SET statement_timeout = '2s'; CREATE TABLE own.notes (note integer)")
+        call_everything(connection)
+        yield connection
+        call_everything(connection)
+    cluster.drop_database("changed_functions")
+
+
+def everything(connection: Connection) -> list[str]:
+    """Each call, and a way back after one that failed."""
+    all_calls = [call for routine in routines(connection) for call in calls(routine, routine.call())]
+    return [ACT, *(step for call in all_calls for step in ("SAVEPOINT s", call, "ROLLBACK TO s")), ACT]
+
+
+def call_everything(connection: Connection) -> Counter[str | None]:
+    all_calls = [calls(routine, routine.call()) for routine in routines(connection)]
+    return run(connection, [[ACT], *all_calls, ["BEGIN", *everything(connection), "COMMIT"], [ACT]])
+
+
+RESULTS = ("integer", "text", "record", "void", "SETOF text", "SETOF record", "text[]", "TABLE (a integer)", "TABLE (a text, b name, c numeric)")
+
+
+def test_declared_otherwise(changed: Connection) -> None:
+    """As by the SQL of another version: other arguments, other results, a function for a procedure."""
+    symbols = changed.execute("""
+        SELECT DISTINCT p.prosrc, p.probin FROM pg_proc p
+        WHERE p.pronamespace = 'sliding_sync'::regnamespace AND p.prolang = (SELECT oid FROM pg_language WHERE lanname = 'c')
+    """).fetchall()
+    assert len(symbols) > 12
+    columns = ", ".join(f"{name} integer" for name in "abcdefghi")
+    outcomes: Counter[str | None] = Counter()
+    for symbol, library in symbols:
+        for count in (0, 1, 2, 7, 8, 9, 16):
+            for argument in ("integer", "text", "boolean", "double precision", "interval", "name", "record"):
+                if count == 0 and argument != "integer":
+                    continue
+                arguments = ", ".join([argument] * count)
+                values = ", ".join(["NULL" if argument == "record" else f"'1'::{argument}"] * count)
+                for result in RESULTS if count in (0, 16) or argument == "text" else RESULTS[:1]:
+                    declare = f"CREATE FUNCTION own.f({arguments}) RETURNS {result} LANGUAGE c AS '{library}', '{symbol}'"
+                    select = f"SELECT * FROM own.f({values}) AS x" + (f"({columns})" if "record" in result else "")
+                    outcomes += run(changed, [["BEGIN", declare, select, "ROLLBACK"], ["BEGIN", declare, f"SELECT own.f({values})", "ROLLBACK"]])
+                outcomes += run(changed, [[f"CREATE PROCEDURE own.p({arguments}) LANGUAGE c AS '{library}', '{symbol}'", f"CALL own.p({values})", f"DROP PROCEDURE own.p"]])
+    assert outcomes["42P13"] > 100
+
+
+def drop_views(connection: Connection) -> None:
+    views = [name for (name,) in connection.execute("SELECT relname FROM pg_class WHERE relnamespace = 'sliding_sync'::regnamespace AND relkind = 'v'")]
+    run(connection, [[f"ALTER EXTENSION sliding_sync DROP VIEW sliding_sync.{view}" for view in views]])
+    connection.execute(f"DROP VIEW {', '.join(f'sliding_sync.{view}' for view in views)}")
+
+
+def test_functions_are_renamed_replaced_and_dropped(changed: Connection) -> None:
+    for routine in routines(changed):
+        declared = f"sliding_sync.{routine.name}({', '.join(kind for _, kind in routine.arguments)})"
+        replace = f"CREATE FUNCTION {declared} RETURNS SETOF text LANGUAGE sql AS 'SELECT NULL WHERE false'"
+        run(changed, [["BEGIN", f"ALTER ROUTINE {declared} RENAME TO other", replace, *everything(changed), "ROLLBACK"]])
+        for change in ("RENAME TO other", "SECURITY DEFINER", "SET SCHEMA own"):
+            run(changed, [["BEGIN", f"ALTER ROUTINE sliding_sync.{routine.name} {change}", "COMMIT"]])
+            call_everything(changed)
+            run(changed, [[f"ALTER ROUTINE sliding_sync.other RENAME TO {routine.name}"], [f"ALTER ROUTINE own.{routine.name} SET SCHEMA sliding_sync"]])
+    drop_views(changed)
+    for routine in routines(changed):
+        if not routine.name.startswith("collect_"):
+            run(changed, [[f"ALTER EXTENSION sliding_sync DROP ROUTINE sliding_sync.{routine.name}", f"DROP ROUTINE sliding_sync.{routine.name}"]])
+            call_everything(changed)
+
+
+def test_tables_of_the_extension_are_changed_and_dropped(changed: Connection) -> None:
+    drop_views(changed)  # with what depends on them the server would drop the extension
+    tables = [name for (name,) in changed.execute("SELECT relname FROM pg_class WHERE relnamespace = 'sliding_sync'::regnamespace AND relkind = 'r'")]
+    assert len(tables) > 4
+    for table in tables:
+        named = f"sliding_sync.{table}"
+        columns = [name for (name,) in changed.execute("SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0", [named])]
+        for column in columns:
+            run(changed, [["BEGIN", f"ALTER TABLE {named} DROP COLUMN {column}", "COMMIT"]])
+            call_everything(changed)
+        for type_, value in (("text", "'x'"), ("integer", "1"), ("bytea", "NULL"), ("text[]", "NULL")):
+            for column in columns:
+                alter = f"ALTER TABLE {named} ALTER COLUMN {column} DROP DEFAULT, ALTER COLUMN {column} TYPE {type_} USING {value}"
+                run(changed, [["BEGIN", alter, *everything(changed), "ROLLBACK"]])
+        for answer in ("NULL", "NEW"):
+            swallow = f"CREATE OR REPLACE FUNCTION own.swallow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN {answer}; END$$"
+            trigger = f"CREATE OR REPLACE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON {named} FOR EACH ROW EXECUTE FUNCTION own.swallow()"
+            run(changed, [[swallow, trigger]])
+            call_everything(changed)
+        run(changed, [[f"DROP TRIGGER t ON {named}"], [f"ALTER TABLE {named} RENAME TO gone"]])
+        call_everything(changed)
+        run(changed, [["ALTER EXTENSION sliding_sync DROP TABLE sliding_sync.gone", "DROP TABLE sliding_sync.gone"]])
+        call_everything(changed)
+        run(changed, [[f"CREATE VIEW {named} AS SELECT 1 AS x"]])
+        call_everything(changed)
+    for table in ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots", "room_memberships", "events"):
+        run(changed, [[f"DROP TABLE {SCHEMA}.{table} CASCADE"]])
+        call_everything(changed)
