@@ -19,6 +19,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="prove the harness: the homeserver tests without our triggers",
     )
+    parser.addoption(
+        "--installation",
+        type=Path,
+        metavar="TREE",
+        help="run the servers of this tree, made by `make install` of PostgreSQL, instead of Debian's",
+    )
+    parser.addoption(
+        "--perturb",
+        action="store_true",
+        help="the servers' C library fills memory that is new or free with garbage",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    Cluster.installation = config.getoption("--installation")
+    if config.getoption("--perturb"):
+        Cluster.environment = {"MALLOC_PERTURB_": "165"}
 
 
 @pytest.fixture(scope="session")

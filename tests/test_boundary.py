@@ -15,12 +15,10 @@ import pytest
 from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
-from harness.cluster import PG_VERSION, Cluster
+from harness.cluster import Cluster
 from harness.environment import PROJECT
 
 Connection = psycopg.Connection[Any]
-
-PG_CONFIG = f"/usr/lib/postgresql/{PG_VERSION}/bin/pg_config"
 
 FUNCTIONS = {
     "run_sql(statement text)": "void",
@@ -58,10 +56,15 @@ END $$
 @pytest.fixture(scope="module")
 def library(cluster: Cluster) -> str:
     """The test-only library, where the server can read it."""
-    folder = PROJECT / "tests/backend"
+    tree = PROJECT
+    if cluster.installation:  # object files of another server must not meet ours
+        tree = cluster.root / "boundary"
+        for part in ("src", "tests/backend"):
+            shutil.copytree(PROJECT / part, tree / part, ignore=shutil.ignore_patterns("*.o", "*.d", "*.so"))
+    folder = tree / "tests/backend"
     with (folder / "Makefile").open() as makefile:
         fcntl.flock(makefile, fcntl.LOCK_EX)
-        subprocess.run(["make", "-s", "-C", str(folder), f"PG_CONFIG={PG_CONFIG}"], check=True)
+        subprocess.run(["make", "-s", "-C", str(folder), f"PG_CONFIG={cluster.pg_config}"], check=True)
         return str(shutil.copy(folder / "boundary_test.so", cluster.root))
 
 
@@ -209,10 +212,12 @@ def test_the_count_of_destructors_can_be_wrong(cluster: Cluster, database: str) 
         ),
     ],
 )
-def test_a_result_with_a_destructor_does_not_compile(tmp_path: Path, body: str, refused: str | None) -> None:
+def test_a_result_with_a_destructor_does_not_compile(
+    cluster: Cluster, tmp_path: Path, body: str, refused: str | None
+) -> None:
     source = tmp_path / "result.cpp"
     source.write_text(f'#include "guard/boundary.hpp"\nvoid f() {{ {body} }}\n')
-    headers = subprocess.run([PG_CONFIG, "--includedir-server"], check=True, capture_output=True, text=True)
+    headers = subprocess.run([cluster.pg_config, "--includedir-server"], check=True, capture_output=True, text=True)
     done = subprocess.run(
         [
             "g++",

@@ -7,50 +7,15 @@
 #include "admin/repair_quarantine.hpp"
 #include "live/flush.hpp"
 #include "server/result_rows.hpp"
+#include "server/sql_call.hpp"
 
 extern "C" {
-#include "datatype/timestamp.h"
 #include "fmgr.h"
-#include "funcapi.h"
-#include "utils/builtins.h"
-#include "utils/timestamp.h"
 }
 
 namespace sliding_sync {
 
 namespace {
-
-std::optional<std::string> text_argument(FunctionCallInfo fcinfo, int number) {
-    if (PG_ARGISNULL(number)) {
-        return std::nullopt;
-    }
-    return std::string(call_pg([&]() -> const char* { return text_to_cstring(PG_GETARG_TEXT_PP(number)); }));
-}
-
-Datum text_result(const std::string& text) {
-    return call_pg([&] {
-        return PointerGetDatum(cstring_to_text_with_len(text.data(), static_cast<int>(text.size())));
-    });
-}
-
-std::optional<std::int64_t> number_argument(FunctionCallInfo fcinfo, int number) {
-    return PG_ARGISNULL(number) ? std::nullopt : std::optional<std::int64_t>(PG_GETARG_INT64(number));
-}
-
-bool boolean_argument(FunctionCallInfo fcinfo, int number) {
-    return !PG_ARGISNULL(number) && PG_GETARG_BOOL(number);
-}
-
-// An interval in seconds, months counted as 30 days.
-std::optional<double> seconds_argument(FunctionCallInfo fcinfo, int number) {
-    if (PG_ARGISNULL(number)) {
-        return std::nullopt;
-    }
-    const Interval& interval = *PG_GETARG_INTERVAL_P(number);
-    return static_cast<double>(interval.time) / USECS_PER_SEC +
-           (static_cast<double>(interval.day) + static_cast<double>(interval.month) * DAYS_PER_MONTH) *
-               SECS_PER_DAY;
-}
 
 void require(bool condition, const char* message) {
     if (!condition) {
@@ -72,12 +37,12 @@ BackfillOptions backfill_options(FunctionCallInfo fcinfo) {
     require(options.batch_seconds > 0, "batch_time must be more than nothing");
     options.pause_seconds = seconds_argument(fcinfo, 6).value_or(0);
     require(options.pause_seconds >= 0, "pause must not be negative");
-    options.share = PG_ARGISNULL(7) ? 1 : PG_GETARG_FLOAT8(7);
+    options.share = real_argument(fcinfo, 7).value_or(1);
     require(options.share > 0 && options.share <= 1, "share must be more than 0, and 1 at most");
     options.max_seconds = seconds_argument(fcinfo, 8);
     require(!options.max_seconds || *options.max_seconds > 0, "max_duration must be more than nothing");
-    options.restart = boolean_argument(fcinfo, 9);
-    options.verbose = boolean_argument(fcinfo, 10);
+    options.restart = boolean_argument(fcinfo, 9).value_or(false);
+    options.verbose = boolean_argument(fcinfo, 10).value_or(false);
     return options;
 }
 
@@ -90,22 +55,10 @@ VerifyOptions verify_options(FunctionCallInfo fcinfo) {
     options.scope.last_room = text_argument(fcinfo, 3);
     options.room = text_argument(fcinfo, 4);
     options.member = text_argument(fcinfo, 5);
-    options.sample = PG_ARGISNULL(6) ? 1 : PG_GETARG_FLOAT8(6);
+    options.sample = real_argument(fcinfo, 6).value_or(1);
     require(options.sample > 0 && options.sample <= 1, "sample must be more than 0, and 1 at most");
-    options.history = PG_ARGISNULL(7) || PG_GETARG_BOOL(7);
+    options.history = boolean_argument(fcinfo, 7).value_or(true);
     return options;
-}
-
-template <std::size_t count>
-Datum row_result(FunctionCallInfo fcinfo, std::array<Datum, count> values, std::array<bool, count> nulls) {
-    return call_pg([&]() -> Datum {
-        TupleDesc description = nullptr;
-        if (get_call_result_type(fcinfo, nullptr, &description) != TYPEFUNC_COMPOSITE) {
-            raise_pg_error(ERRCODE_FEATURE_NOT_SUPPORTED,
-                           "the function must be called where a row is expected");
-        }
-        return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(description), values.data(), nulls.data()));
-    });
 }
 
 }  // namespace
@@ -121,7 +74,7 @@ Datum row_result(FunctionCallInfo fcinfo, std::array<Datum, count> values, std::
 
 SLIDING_SYNC_FUNCTION(sliding_sync_attach) {
     using namespace sliding_sync;
-    return enter_cpp([&] { return text_result(attach(text_argument(fcinfo, 0))); });
+    return enter_cpp([&] { return text_result(fcinfo, attach(text_argument(fcinfo, 0))); });
 }
 
 SLIDING_SYNC_FUNCTION(sliding_sync_attach_at_creation) {
@@ -141,8 +94,7 @@ SLIDING_SYNC_FUNCTION(sliding_sync_repair_quarantine) {
     using namespace sliding_sync;
     return enter_cpp([&] {
         const Repaired done = repair_quarantine();
-        return row_result<2>(fcinfo, {Int64GetDatum(done.repaired), Int64GetDatum(done.left_over)},
-                             {false, false});
+        return row_result(fcinfo, std::array{number_column(done.repaired), number_column(done.left_over)});
     });
 }
 
@@ -156,11 +108,10 @@ SLIDING_SYNC_FUNCTION(sliding_sync_backfill) {
             Procedure procedure(fcinfo, "sliding_sync.backfill()");
             done = backfill(procedure, options);
         }
-        return row_result<5>(fcinfo,
-                             {Int64GetDatum(done.joined_rooms), Int64GetDatum(done.memberships),
-                              Int64GetDatum(done.rows_written), Int64GetDatum(done.set_aside),
-                              BoolGetDatum(done.is_finished)},
-                             {false, false, false, false, false});
+        return row_result(fcinfo,
+                          std::array{number_column(done.joined_rooms), number_column(done.memberships),
+                                     number_column(done.rows_written), number_column(done.set_aside),
+                                     boolean_column(done.is_finished)});
     });
 }
 
@@ -170,11 +121,10 @@ SLIDING_SYNC_FUNCTION(sliding_sync_catch_up) {
         call_pg([] { PreventCommandIfReadOnly("sliding_sync.catch_up()"); });
         const CaughtUp done = catch_up(attached_homeserver(text_argument(fcinfo, 0)),
                                        parse_catch_up_mode(text_argument(fcinfo, 1).value_or("repair")));
-        return row_result<5>(fcinfo,
-                             {BoolGetDatum(done.had_gap), Int64GetDatum(done.joined_rooms),
-                              Int64GetDatum(done.memberships), Int64GetDatum(done.rows_written),
-                              Int64GetDatum(done.set_aside)},
-                             {false, false, false, false, false});
+        return row_result(fcinfo,
+                          std::array{boolean_column(done.had_gap), number_column(done.joined_rooms),
+                                     number_column(done.memberships), number_column(done.rows_written),
+                                     number_column(done.set_aside)});
     });
 }
 
@@ -200,7 +150,7 @@ SLIDING_SYNC_FUNCTION(sliding_sync_repair) {
     using namespace sliding_sync;
     return enter_cpp([&]() -> Datum {
         const VerifyOptions options = verify_options(fcinfo);
-        const bool dry_run = boolean_argument(fcinfo, 8);
+        const bool dry_run = boolean_argument(fcinfo, 8).value_or(false);
         if (!dry_run) {
             call_pg([] { PreventCommandIfReadOnly("sliding_sync.repair()"); });
         }
@@ -217,11 +167,9 @@ SLIDING_SYNC_FUNCTION(sliding_sync_flush) {
     using namespace sliding_sync;
     return enter_cpp([&] {
         const Refreshed done = flush_now();
-        return row_result<3>(fcinfo,
-                             {Int64GetDatum(static_cast<std::int64_t>(done.joined_rooms)),
-                              Int64GetDatum(static_cast<std::int64_t>(done.memberships)),
-                              Int64GetDatum(static_cast<std::int64_t>(done.rows_written))},
-                             {false, false, false});
+        return row_result(fcinfo,
+                          std::array{number_column(done.joined_rooms), number_column(done.memberships),
+                                     number_column(done.rows_written)});
     });
 }
 
@@ -229,16 +177,15 @@ SLIDING_SYNC_FUNCTION(sliding_sync_last_flush) {
     using namespace sliding_sync;
     return enter_cpp([&] {
         const LastFlush& last = last_flush();
-        return row_result<4>(fcinfo,
-                             {Int64GetDatum(static_cast<std::int64_t>(last.refreshed.joined_rooms)),
-                              Int64GetDatum(static_cast<std::int64_t>(last.refreshed.memberships)),
-                              Int64GetDatum(static_cast<std::int64_t>(last.refreshed.rows_written)),
-                              Float8GetDatum(last.microseconds)},
-                             {!last.any, !last.any, !last.any, !last.any});
+        const bool is_null = !last.any;
+        return row_result(fcinfo, std::array{number_column(last.refreshed.joined_rooms, is_null),
+                                             number_column(last.refreshed.memberships, is_null),
+                                             number_column(last.refreshed.rows_written, is_null),
+                                             real_column(last.microseconds, is_null)});
     });
 }
 
 SLIDING_SYNC_FUNCTION(sliding_sync_library_version) {
     using namespace sliding_sync;
-    return enter_cpp([&] { return text_result(SLIDING_SYNC_VERSION); });
+    return enter_cpp([&] { return text_result(fcinfo, SLIDING_SYNC_VERSION); });
 }

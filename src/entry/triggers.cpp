@@ -12,13 +12,34 @@ namespace {
 
 using sliding_sync::BaseTable;
 
-Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
+// Anybody may name our functions in CREATE TRIGGER, with any level and timing. Only in the form that attach() gives its
+// triggers is there a row to read, has the table been changed, and does our code come before foreign keys are checked.
+bool has_form_of_attached(const TriggerData& trigger) noexcept {
+    const bool is_level_right =
+        TRIGGER_FIRED_FOR_ROW(trigger.tg_event) != TRIGGER_FIRED_BY_TRUNCATE(trigger.tg_event);
+    return TRIGGER_FIRED_AFTER(trigger.tg_event) && is_level_right && !trigger.tg_trigger->tgdeferrable;
+}
+
+const TriggerData& trigger_of_call(FunctionCallInfo fcinfo) {
     if (!CALLED_AS_TRIGGER(fcinfo)) {
         sliding_sync::raise_pg_error(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
                                      "this function can only be called as a trigger", "",
                                      "Use sliding_sync.attach() to create the triggers.");
     }
     const auto& trigger = *reinterpret_cast<const TriggerData*>(fcinfo->context);
+    if (!has_form_of_attached(trigger)) {
+        sliding_sync::raise_pg_error(
+            ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+            psprintf("trigger \"%s\" on table \"%s\" does not fire as sliding_sync needs it",
+                     trigger.tg_trigger->tgname, RelationGetRelationName(trigger.tg_relation)),
+            "It must be AFTER INSERT, UPDATE or DELETE FOR EACH ROW, or AFTER TRUNCATE, and not deferrable.",
+            "Drop it, and use sliding_sync.attach() to create the triggers.");
+    }
+    return trigger;
+}
+
+Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
+    const TriggerData& trigger = trigger_of_call(fcinfo);
     if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA) {
         sliding_sync::note_unwatched(trigger.tg_relation, sliding_sync::UnwatchedReason::replica);
     } else if (!sliding_sync::enabled) {

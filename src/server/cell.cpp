@@ -9,6 +9,13 @@ extern "C" {
 
 namespace sliding_sync {
 
+void Rows::refuse_missing_row() {
+    throw Error(
+        ERRCODE_NO_DATA_FOUND, "a statement of sliding_sync did not return the row that it must return",
+        "A trigger or a rule on one of its tables, or another function in its schema, keeps the row back.",
+        "Remove what was added to the tables and functions of schema sliding_sync.");
+}
+
 Cell cell_of(Datum value, Oid type) {
     Cell cell{nullptr, 0, 0, false};
     switch (type) {

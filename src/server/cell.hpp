@@ -34,9 +34,17 @@ struct Rows {
     std::size_t count = 0;
     std::size_t columns = 0;
 
-    [[nodiscard]] std::span<const Cell> operator[](std::size_t row) const noexcept {
+    /// Refuses a row that did not come: even one that a statement always returns can be kept back by somebody's trigger,
+    /// or by another function of the name that it calls.
+    [[nodiscard]] std::span<const Cell> operator[](std::size_t row) const {
+        if (row >= count) {
+            refuse_missing_row();
+        }
         return {cells + row * columns, columns};
     }
+
+private:
+    [[noreturn]] static void refuse_missing_row();
 };
 
 /// What a value of this type holds; text that is compressed or stored elsewhere is fetched into the current memory

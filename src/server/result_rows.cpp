@@ -1,5 +1,6 @@
 #include "server/result_rows.hpp"
 
+#include "server/sql_call.hpp"
 #include "server/versions.hpp"
 
 extern "C" {
@@ -24,6 +25,7 @@ ResultRows::ResultRows(FunctionCallInfo call) : result_(reinterpret_cast<ReturnS
 }
 
 void ResultRows::add(std::span<const std::optional<std::string>> values) {
+    require_columns(columns_->tupdesc->natts, values.size());
     std::vector<char*> texts;
     for (const auto& value : values) {
         texts.push_back(value ? const_cast<char*>(value->c_str()) : nullptr);

@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, ClassVar, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -57,15 +57,28 @@ def _data_parent(otherwise: Path) -> Path:
     return _MEMORY if roomy else otherwise
 
 
+# What another server is built from: object files of two servers must not meet.
+_SOURCES = ("Makefile", "control", "extension", "src")
+# What that server's own compiler was called with is not for ours.
+_FLAGS = ("CFLAGS=-O2", "CXXFLAGS=-O2 -g -fno-strict-aliasing -fwrapv")
+
+
 class Cluster:
     """One server below a temporary directory; use it as a context manager."""
+
+    installation: ClassVar[Path | None] = None
+    """A tree of another server than Debian's, to be run by every cluster."""
+    environment: ClassVar[dict[str, str]] = {}
+    """Variables that every server is started with."""
 
     def __init__(self, settings: Mapping[str, str] | None = None, extension: bool = True) -> None:
         self.settings = _SETTINGS | dict(settings or {})
         self.has_extension = extension
         self.root = make_folder("cluster")
         self.root.chmod(0o755)
-        self.bin = self.root / "usr/lib/postgresql" / PG_VERSION / "bin"
+        self.bin = self.root / ("server/bin" if self.installation else f"usr/lib/postgresql/{PG_VERSION}/bin")
+        # a relocated one does not know where Debian keeps the headers
+        self.pg_config = self.bin / "pg_config" if self.installation else Path(f"/usr/lib/postgresql/{PG_VERSION}/bin/pg_config")
         self.data = make_folder("data", _data_parent(self.root))
         self.socket_directory = self.root / "run"
         self.log = self.root / "server.log"
@@ -107,21 +120,40 @@ class Cluster:
 
     def copy_installation(self) -> None:
         # A relocated server finds its libraries and share files relative to its own binary.
+        if self.installation:
+            shutil.copytree(self.installation, self.root / "server", symlinks=True)
+            return
         for tree in (f"usr/lib/postgresql/{PG_VERSION}", f"usr/share/postgresql/{PG_VERSION}"):
             shutil.copytree("/" / Path(tree), self.root / tree, symlinks=True)
 
     def install_extension(self) -> None:
         """Builds the extension and installs it into this cluster's own tree."""
-        pg_config = f"PG_CONFIG=/usr/lib/postgresql/{PG_VERSION}/bin/pg_config"
+        if self.installation:
+            self.install_from_copied_sources()
+            return
         with (PROJECT / "Makefile").open() as makefile:
             fcntl.flock(makefile, fcntl.LOCK_EX)  # two test sessions must not build at the same time
-            done = subprocess.run(
-                ["make", "-s", "-j2", "-C", str(PROJECT), "install", pg_config, f"DESTDIR={self.root}"],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                text=True,
-            )
+            self._make_install(PROJECT, f"DESTDIR={self.root}")
+
+    def install_from_copied_sources(self) -> None:
+        """The same for a server that is not Debian's."""
+        sources = self.root / "sources"
+        sources.mkdir()
+        for name in _SOURCES:
+            if (PROJECT / name).is_dir():
+                shutil.copytree(PROJECT / name, sources / name, ignore=shutil.ignore_patterns("*.o", "*.d"))
+            else:
+                shutil.copy(PROJECT / name, sources)
+        self._make_install(sources, *_FLAGS)
+
+    def _make_install(self, sources: Path, *arguments: str) -> None:
+        done = subprocess.run(
+            ["make", "-s", "-j2", "-C", str(sources), "install", f"PG_CONFIG={self.pg_config}", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
         if done.returncode != 0:
             raise RuntimeError(f"make install failed:\n{done.stdout[-6000:]}")
 
@@ -135,7 +167,11 @@ class Cluster:
         flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         # SIGINT is the fast shutdown, also when the kernel sends it because the tests died.
         self._process = processes.spawn(
-            [self.bin / "postgres", "-D", self.data, *flags], self.root, self.log, signal.SIGINT
+            [self.bin / "postgres", "-D", self.data, *flags],
+            self.root,
+            self.log,
+            signal.SIGINT,
+            **self.environment,
         )
         self._wait_until_ready()
 
