@@ -8,19 +8,18 @@ CREATE VIEW sliding_sync.triggers AS
         WHERE c.relkind = 'r' AND c.relname IN ('events', 'event_json', 'rejections', 'redactions',
             'room_ban_redactions', 'rooms', 'room_memberships', 'current_state_events', 'local_current_membership')
     ), ours AS (
-        SELECT t.tgrelid, t.tgname, t.tgenabled, c.relnamespace
+        SELECT t.tgrelid, t.tgname, t.tgenabled
         FROM tables c
             JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname IN ('A_sliding_sync', 'A_sliding_sync_truncate')
             JOIN pg_proc p ON p.oid = t.tgfoid
         WHERE p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'sliding_sync')
     )
-    SELECT n.nspname::text AS schema_name, c.relname::text AS table_name, expected.trigger_name,
+    SELECT h.schema_name, c.relname::text AS table_name, expected.trigger_name,
            CASE o.tgenabled WHEN 'A' THEN 'always' WHEN 'O' THEN 'origin' WHEN 'R' THEN 'replica'
                             WHEN 'D' THEN 'disabled' ELSE 'missing' END AS state
-    FROM tables c JOIN pg_namespace n ON n.oid = c.relnamespace
+    FROM tables c JOIN sliding_sync.homeservers h ON h.namespace_oid = c.relnamespace
         CROSS JOIN (VALUES ('A_sliding_sync'), ('A_sliding_sync_truncate')) expected (trigger_name)
-        LEFT JOIN ours o ON o.tgrelid = c.oid AND o.tgname = expected.trigger_name
-    WHERE EXISTS (SELECT FROM ours x WHERE x.relnamespace = c.relnamespace);
+        LEFT JOIN ours o ON o.tgrelid = c.oid AND o.tgname = expected.trigger_name;
 COMMENT ON VIEW sliding_sync.triggers IS
     'the triggers that the tables of every attached schema should have, and the state of each';
 COMMENT ON COLUMN sliding_sync.triggers.state IS
@@ -28,8 +27,8 @@ COMMENT ON COLUMN sliding_sync.triggers.state IS
 
 CREATE VIEW sliding_sync.schemas AS
     SELECT t.schema_name,
-           (SELECT count(*) = 2 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE n.nspname = t.schema_name AND c.relkind = 'r'
+           (SELECT count(*) = 2 FROM pg_class c JOIN sliding_sync.homeservers h ON h.namespace_oid = c.relnamespace
+            WHERE h.schema_name = t.schema_name AND c.relkind = 'r' AND c.relowner = h.owner_oid
                 AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')
            ) AS has_derived_tables,
            t.triggers_missing, t.triggers_disabled, w.complete_at, w.caught_up_at,
@@ -53,12 +52,15 @@ GRANT SELECT ON sliding_sync.triggers, sliding_sync.schemas TO PUBLIC;
 CREATE FUNCTION sliding_sync.ready(target_schema text DEFAULT NULL, OUT is_ready boolean, OUT reasons text[])
     LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    homeserver text := coalesce(target_schema, sliding_sync.attached_schema());
+    homeserver text := target_schema;
     facts sliding_sync.schemas;
 BEGIN
+    IF homeserver IS NULL AND EXISTS (SELECT FROM sliding_sync.homeservers) THEN
+        homeserver := sliding_sync.attached_schema();
+    END IF;
     SELECT s.* INTO facts FROM sliding_sync.schemas s WHERE s.schema_name = homeserver;
     IF NOT FOUND THEN
-        IF NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = homeserver) THEN
+        IF homeserver IS NOT NULL AND NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = homeserver) THEN
             PERFORM sliding_sync.attached_schema(homeserver);  -- says that it does not exist
         END IF;
         is_ready := false;

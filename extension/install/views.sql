@@ -25,7 +25,7 @@ CREATE VIEW sliding_sync.role_settings AS
                  substr(y.setting, strpos(y.setting, '=') + 1) AS value
           FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) y (setting)
               LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
-          WHERE y.setting LIKE 'sliding\_sync.%' AND (s.setdatabase = 0 OR d.datname = current_database())) x;
+          WHERE starts_with(y.setting, 'sliding_sync.') AND (s.setdatabase = 0 OR d.datname = current_database())) x;
 COMMENT ON VIEW sliding_sync.role_settings IS
     'settings of sliding_sync that ALTER ROLE or ALTER DATABASE made and that concern this database';
 COMMENT ON COLUMN sliding_sync.role_settings.role_name IS 'NULL: every role';
@@ -273,6 +273,12 @@ CREATE VIEW sliding_sync.health AS
                       coalesce(r.role_name, '(any)'), coalesce(r.database_name, '(any)')),
                r.cure
         FROM sliding_sync.role_settings r WHERE r.name = 'sliding_sync.on_failure' AND lower(r.value) = 'error'
+        UNION ALL
+        SELECT 'error', NULL, 'library_missing',
+               format('The library cannot be loaded, and every write to the tables with triggers fails: %s.', l.failure),
+               'Install the package of the extension on this host; or let the homeserver go on without it: SELECT '
+               'sliding_sync.detach()'
+        FROM sliding_sync.library() l WHERE l.failure IS NOT NULL
         UNION ALL
         SELECT 'warning', NULL, 'version_differs',
                format('The library is %s and the SQL is %s. A session keeps the library that it has loaded.',

@@ -2,9 +2,11 @@
 
 #include "admin/derived_tables.hpp"
 #include "admin/table_locks.hpp"
+#include "admin/watched.hpp"
 #include "derive/sql_text.hpp"
 #include "server/catalog.hpp"
 #include "server/spi.hpp"
+#include "server/transaction.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -13,8 +15,10 @@ extern "C" {
 #include "catalog/objectaddress.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 }
@@ -107,14 +111,6 @@ std::vector<BaseTable> present_tables(const std::string& schema) {
     return tables;
 }
 
-// The strongest lock waits for readers too, and a homeserver's transaction begins by locking its room (H23). Asked for
-// there first, it keeps new writers waiting before they hold anything that it has to wait for in turn.
-std::vector<BaseTable> rooms_first(std::vector<BaseTable> tables) {
-    std::stable_partition(tables.begin(), tables.end(),
-                          [](BaseTable table) { return table == BaseTable::rooms; });
-    return tables;
-}
-
 std::string missing_tables(const std::vector<BaseTable>& present) {
     std::string missing;
     for (const BaseTable table : required_tables) {
@@ -125,13 +121,22 @@ std::string missing_tables(const std::vector<BaseTable>& present) {
     return missing;
 }
 
+std::vector<std::string> schemas_of(const std::string& query) {
+    const Rows rows = query_once(query);
+    std::vector<std::string> schemas;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        schemas.emplace_back(rows[i][0].text());
+    }
+    return schemas;
+}
+
 // Schemas with all required tables.
 std::vector<std::string> homeserver_schemas() {
     std::string names;
     for (const BaseTable table : required_tables) {
         names += (names.empty() ? "'" : ",'") + std::string(table_name(table)) + "'";
     }
-    const Rows rows = query_once(
+    return schemas_of(
         "SELECT n.nspname FROM pg_catalog.pg_class c "
         "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
         "WHERE c.relkind OPERATOR(pg_catalog.=) 'r' AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY[" +
@@ -139,11 +144,6 @@ std::vector<std::string> homeserver_schemas() {
         "]::pg_catalog.name[]) AND c.relpersistence OPERATOR(pg_catalog.=) 'p' GROUP BY n.nspname "
         "HAVING pg_catalog.count(*) OPERATOR(pg_catalog.=) " +
         std::to_string(required_tables.size()) + " ORDER BY n.nspname");
-    std::vector<std::string> schemas;
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        schemas.emplace_back(rows[i][0].text());
-    }
-    return schemas;
 }
 
 std::string column_type(Oid relation, const char* column) {
@@ -169,7 +169,34 @@ void check_column(const std::string& schema, Oid relation, const char* table, co
                 "sliding_sync knows the tables of Synapse's database schemas 86 to 94.");
 }
 
-void check_base_tables(const std::string& schema) {
+void check_owner(const std::string& schema, const char* table, const TableEntry& entry,
+                 const std::string& owner) {
+    if (entry.owner == owner) {
+        return;
+    }
+    throw Error(
+        ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "table \"" + schema + "." + table + "\" does not belong to the owner of the homeserver's tables",
+        "It belongs to \"" + entry.owner + "\", and \"" + schema + ".events\" to \"" + owner + "\".",
+        "If the table is right, give it to the homeserver: ALTER TABLE ... OWNER TO " +
+            quoted_identifier(owner) + ".");
+}
+
+// What is not JSON is compared with what is, and written beside it: both must be in one encoding, and JSON is in UTF-8.
+void check_encoding() {
+    if (!has_encoding_of_homeservers()) {
+        throw Error(ERRCODE_FEATURE_NOT_SUPPORTED, "the database has an encoding that no homeserver works with",
+                    std::string("It is ") + GetDatabaseEncodingName() + "; events are written in UTF-8.",
+                    "Move the homeserver to a database that was created with ENCODING 'UTF8'.");
+    }
+}
+
+void check_base_tables(const std::string& schema, const std::vector<BaseTable>& tables) {
+    // the owner of one would run code of the owner of another
+    const std::string owner = find_relation(schema, table_name(BaseTable::events))->owner;
+    for (const BaseTable table : tables) {
+        check_owner(schema, table_name(table), *find_relation(schema, table_name(table)), owner);
+    }
     for (const RequiredColumn& column : required_columns) {
         const auto relation = find_relation(schema, table_name(column.table));
         check_column(schema, relation->oid, table_name(column.table), column.name, column.type);
@@ -211,14 +238,7 @@ void check_or_make(const std::string& schema, const std::string& owner, const ch
                  quoted_identifier(owner));
         return;
     }
-    if (relation->owner != owner) {
-        throw Error(
-            ERRCODE_INSUFFICIENT_PRIVILEGE,
-            "table \"" + schema + "." + table + "\" does not belong to the owner of the homeserver's tables",
-            "It belongs to \"" + relation->owner + "\", and \"" + schema + ".events\" to \"" + owner + "\".",
-            "If the table is right, give it to the homeserver: ALTER TABLE ... OWNER TO " +
-                quoted_identifier(owner) + ".");
-    }
+    check_owner(schema, table, *relation, owner);
     for (const ColumnDefinition& column : columns) {
         check_column(schema, relation->oid, table, column.name, column.type);
     }
@@ -265,7 +285,7 @@ TriggerState trigger_state(Oid relation, const char* name) {
     return rows[0][0].boolean() ? TriggerState::always : TriggerState::not_always;
 }
 
-bool is_attached(const std::string& schema, const std::vector<BaseTable>& tables) {
+bool has_triggers(const std::string& schema, const std::vector<BaseTable>& tables) {
     return find_relation(schema, joined_rooms_table) && find_relation(schema, membership_snapshots_table) &&
            std::all_of(tables.begin(), tables.end(), [&](BaseTable table) {
                const Oid relation = find_relation(schema, table_name(table))->oid;
@@ -313,6 +333,28 @@ std::vector<std::string> qualified(const std::string& schema, const std::vector<
     return names;
 }
 
+// What is known of another homeserver that had the name, or of this one under another name, is not known of this one.
+void record(const std::string& schema) {
+    const std::string events =
+        std::to_string(find_relation(schema, table_name(BaseTable::events))->oid) + "::pg_catalog.oid";
+    const std::string name = quoted_literal(schema);
+    const WriteAs writer(bookkeeper());
+    const SpiConnection connection;
+    const Rows others = query_once(
+        "DELETE FROM sliding_sync.attached a WHERE (a.schema_name OPERATOR(pg_catalog.=) " + name +
+        ") OPERATOR(pg_catalog.<>) (a.events_oid OPERATOR(pg_catalog.=) " + events +
+        ") RETURNING a.schema_name");
+    for (std::size_t i = 0; i < others.count; ++i) {
+        const std::string other = quoted_literal(others[i][0].text());
+        for (const char* const table : {"quarantine", "runs", "watched", "unwatched_writes"}) {
+            run_once(std::string("DELETE FROM sliding_sync.") + table +
+                     " x WHERE x.schema_name OPERATOR(pg_catalog.=) " + other);
+        }
+    }
+    run_once("INSERT INTO sliding_sync.attached (schema_name, events_oid) VALUES (" + name + ", " + events +
+             ") ON CONFLICT (schema_name) DO NOTHING");
+}
+
 void attach_to(const std::string& schema) {
     const std::vector<BaseTable> tables = present_tables(schema);
     if (const std::string missing = missing_tables(tables); !missing.empty()) {
@@ -320,17 +362,18 @@ void attach_to(const std::string& schema) {
                     "Missing tables: " + missing + ".",
                     "Name the schema that holds the homeserver's tables: SELECT sliding_sync.attach('...').");
     }
-    check_base_tables(schema);
+    check_encoding();
+    check_base_tables(schema, tables);
     make_derived_tables(schema, Mode::check);
-    if (is_attached(schema, tables)) {
-        return;
+    if (!has_triggers(schema, tables)) {
+        lock_tables(qualified(schema, tables));
+        make_derived_tables(schema, Mode::make);
+        for (const BaseTable table : tables) {
+            make_trigger(schema, table, trigger_name, "INSERT OR UPDATE OR DELETE");
+            make_trigger(schema, table, truncate_trigger_name, "TRUNCATE");
+        }
     }
-    lock_tables(qualified(schema, tables), TableLock::share_row_exclusive);
-    make_derived_tables(schema, Mode::make);
-    for (const BaseTable table : tables) {
-        make_trigger(schema, table, trigger_name, "INSERT OR UPDATE OR DELETE");
-        make_trigger(schema, table, truncate_trigger_name, "TRUNCATE");
-    }
+    record(schema);
 }
 
 void check_schema(const std::string& schema) {
@@ -356,7 +399,11 @@ std::string attach(const std::optional<std::string>& schema) {
         attach_to(*schema);
         return *schema;
     }
-    const std::vector<std::string> found = homeserver_schemas();
+    // whoever may create a schema can put tables of these names into it
+    std::vector<std::string> found = schemas_of("SELECT h.schema_name FROM sliding_sync.homeservers h");
+    if (found.empty()) {
+        found = homeserver_schemas();
+    }
     if (found.empty()) {
         throw Error(
             ERRCODE_UNDEFINED_TABLE, "no homeserver was found in this database",
@@ -386,32 +433,6 @@ void attach_at_creation() {
                       : "Call sliding_sync.attach(schema) with one of: " + quoted_list(found) + ".";
     // CREATE EXTENSION hides everything below WARNING.
     call_pg([&] { ereport(WARNING, errmsg("%s", reason.c_str()), errhint("%s", hint.c_str())); });
-}
-
-std::int64_t detach(const std::optional<std::string>& schema) {
-    const SpiConnection connection;
-    if (schema) {
-        check_schema(*schema);
-    }
-    const Rows rows = query_once(
-        "SELECT n.nspname, c.relname, t.tgname FROM pg_catalog.pg_trigger t "
-        "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid "
-        "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
-        "WHERE t.tgname OPERATOR(pg_catalog.=) ANY (ARRAY[" +
-        quoted_literal(trigger_name) + "," + quoted_literal(truncate_trigger_name) + "]::pg_catalog.name[])" +
-        (schema ? " AND n.nspname OPERATOR(pg_catalog.=) " + quoted_literal(*schema) : std::string()) +
-        " ORDER BY n.nspname, c.relname, t.tgname");
-    std::vector<std::string> schemas;
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        const std::string name(rows[i][0].text());
-        if (schemas.empty() || schemas.back() != name) {
-            lock_tables(qualified(name, rooms_first(present_tables(name))), TableLock::access_exclusive);
-            schemas.push_back(name);
-        }
-        run_once("DROP TRIGGER " + quoted_identifier(rows[i][2].text()) + " ON " + quoted_identifier(name) +
-                 "." + quoted_identifier(rows[i][1].text()));
-    }
-    return static_cast<std::int64_t>(schemas.size());
 }
 
 }  // namespace sliding_sync

@@ -1,5 +1,6 @@
 #include "derive/quarantine.hpp"
 
+#include "derive/attachment.hpp"
 #include "server/transaction.hpp"
 
 extern "C" {
@@ -42,7 +43,7 @@ const char* reason_code(QuarantineReason reason) noexcept {
 void quarantine(const HomeserverSchema& schema, const char* derived_table,
                 std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure) {
     const Oid owner = quarantine_owner();
-    if (!OidIsValid(owner)) {
+    if (!OidIsValid(owner) || !is_attached(schema.namespace_oid)) {
         return;
     }
     static Statement insert(

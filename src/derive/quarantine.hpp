@@ -28,7 +28,8 @@ enum class QuarantineReason : std::uint8_t {
 [[nodiscard]] const char* reason_code(QuarantineReason reason) noexcept;
 
 /// Adds a row for each key to sliding_sync.quarantine, unless it stands there with this SQLSTATE already. Written as
-/// the owner of that table, since nobody else may. Does nothing when the extension is gone.
+/// the owner of that table, since nobody else may. Does nothing for a homeserver that is not
+/// attached, and when the extension is gone.
 void quarantine(const HomeserverSchema& schema, const char* derived_table,
                 std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure);
 

@@ -132,11 +132,6 @@ SLIDING_SYNC_FUNCTION(sliding_sync_attach_at_creation) {
     });
 }
 
-SLIDING_SYNC_FUNCTION(sliding_sync_detach) {
-    using namespace sliding_sync;
-    return enter_cpp([&] { return Int64GetDatum(detach(text_argument(fcinfo, 0))); });
-}
-
 SLIDING_SYNC_FUNCTION(sliding_sync_repair_quarantine) {
     using namespace sliding_sync;
     return enter_cpp([&] {
