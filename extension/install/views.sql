@@ -171,7 +171,7 @@ CREATE VIEW sliding_sync.health AS
     FROM (
         -- what makes ready() say no
         SELECT 'error' AS severity, s.schema_name, 'derived_table_missing' AS code,
-               'A derived table does not exist.' AS detail,
+               'A derived table does not exist, or does not belong to the owner of the homeserver''s tables.' AS detail,
                format('SELECT sliding_sync.attach(%L)', s.schema_name) AS cure
         FROM sliding_sync.schemas s WHERE NOT s.has_derived_tables
         UNION ALL
