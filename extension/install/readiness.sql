@@ -90,7 +90,7 @@ CREATE FUNCTION sliding_sync.homeserver_table(target_schema text, table_name tex
         AND (c.relowner = events.relowner OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner))
         AND NOT EXISTS (SELECT FROM unnest($3) x (wanted) WHERE NOT EXISTS (
             SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
-                AND x.wanted = a.attname || ' ' || format_type(a.atttypid, NULL)))
+                AND a.attname = split_part(x.wanted, ' ', 1) AND a.atttypid = split_part(x.wanted, ' ', 2)::regtype))
 $$;
 COMMENT ON FUNCTION sliding_sync.homeserver_table(text, text, text[]) IS
     'qualified name of a table if it belongs to the homeserver and has these columns ("name type"), NULL otherwise: somebody else may have made one of that name';

@@ -146,26 +146,32 @@ std::vector<std::string> homeserver_schemas() {
         std::to_string(required_tables.size()) + " ORDER BY n.nspname");
 }
 
-std::string column_type(Oid relation, const char* column) {
+struct ColumnType {
+    bool is_wanted = false;
+    std::string name;  ///< empty: there is no such column
+};
+
+ColumnType column_type(Oid relation, const char* column, const char* wanted) {
     const Rows rows =
-        query_once("SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a "
-                   "WHERE a.attrelid OPERATOR(pg_catalog.=) " +
+        query_once("SELECT a.atttypid OPERATOR(pg_catalog.=) " + quoted_literal(wanted) +
+                   "::pg_catalog.regtype, pg_catalog.format_type(a.atttypid, a.atttypmod) "
+                   "FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) " +
                    std::to_string(relation) +
                    " AND NOT a.attisdropped AND a.attname OPERATOR(pg_catalog.=) " + quoted_literal(column));
-    return rows.count == 0 ? std::string() : std::string(rows[0][0].text());
+    return rows.count == 0 ? ColumnType() : ColumnType{rows[0][0].boolean(), std::string(rows[0][1].text())};
 }
 
 void check_column(const std::string& schema, Oid relation, const char* table, const char* column,
                   const char* type) {
-    const std::string found = column_type(relation, column);
-    if (found == type) {
+    const ColumnType found = column_type(relation, column, type);
+    if (found.is_wanted) {
         return;
     }
     throw Error(ERRCODE_INVALID_OBJECT_DEFINITION,
                 "table \"" + schema + "." + table + "\" does not have the shape of a homeserver's",
-                found.empty() ? std::string("Column \"") + column + "\" of type " + type + " is missing."
-                              : std::string("Column \"") + column + "\" has type " + found + " instead of " +
-                                    type + ".",
+                found.name.empty() ? std::string("Column \"") + column + "\" of type " + type + " is missing."
+                                   : std::string("Column \"") + column + "\" has type " + found.name +
+                                         " instead of " + type + ".",
                 "sliding_sync knows the tables of Synapse's database schemas 86 to 94.");
 }
 
@@ -393,6 +399,8 @@ std::string quoted_list(const std::vector<std::string>& names) {
 }  // namespace
 
 std::string attach(const std::optional<std::string>& schema) {
+    const OwnSettings settings;
+    set_local("search_path", safe_search_path);
     const SpiConnection connection;
     if (schema) {
         check_schema(*schema);

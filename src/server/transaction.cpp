@@ -123,7 +123,7 @@ WriteAs::WriteAs(Oid owner) : read_only_(XactReadOnly) {
     XactReadOnly = XactReadOnly && RecoveryInProgress();
     if (!is_own_session && !is_within_another) {
         restriction_.emplace();
-        set_local("search_path", "pg_catalog, pg_temp");
+        set_local("search_path", safe_search_path);
         fire_deferred_triggers_at_once(owner);
     }
 }

@@ -23,6 +23,9 @@ enum class Swallow {
 /// Sets a setting until the transaction ends.
 void set_local(const char* name, const char* value);
 
+/// Under this, no name means anything of somebody else's.
+inline constexpr const char* safe_search_path = "pg_catalog, pg_temp";
+
 /// Settings that are made while one is open end with it. Where an exception ends it, the (sub)transaction that is aborted
 /// sets them back.
 class OwnSettings {
