@@ -3,8 +3,10 @@
 
 CREATE VIEW sliding_sync.triggers AS
     WITH tables AS (
-        SELECT c.oid, c.relnamespace, c.relname
-        FROM pg_class c
+        SELECT h.schema_name, c.oid, c.relname
+        FROM sliding_sync.homeservers h JOIN pg_class c ON c.relnamespace = h.namespace_oid
+            -- whoever may create tables in the schema can make one that an older homeserver does not have
+            AND (c.relowner = h.owner_oid OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner))
         WHERE c.relkind = 'r' AND c.relname IN ('events', 'event_json', 'rejections', 'redactions',
             'room_ban_redactions', 'rooms', 'room_memberships', 'current_state_events', 'local_current_membership')
     ), ours AS (
@@ -14,10 +16,10 @@ CREATE VIEW sliding_sync.triggers AS
             JOIN pg_proc p ON p.oid = t.tgfoid
         WHERE p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'sliding_sync')
     )
-    SELECT h.schema_name, c.relname::text AS table_name, expected.trigger_name,
+    SELECT c.schema_name, c.relname::text AS table_name, expected.trigger_name,
            CASE o.tgenabled WHEN 'A' THEN 'always' WHEN 'O' THEN 'origin' WHEN 'R' THEN 'replica'
                             WHEN 'D' THEN 'disabled' ELSE 'missing' END AS state
-    FROM tables c JOIN sliding_sync.homeservers h ON h.namespace_oid = c.relnamespace
+    FROM tables c
         CROSS JOIN (VALUES ('A_sliding_sync'), ('A_sliding_sync_truncate')) expected (trigger_name)
         LEFT JOIN ours o ON o.tgrelid = c.oid AND o.tgname = expected.trigger_name;
 COMMENT ON VIEW sliding_sync.triggers IS

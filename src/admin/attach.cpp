@@ -74,11 +74,12 @@ constexpr std::array<RequiredColumn, 25> required_columns{{
 struct TableEntry {
     Oid oid = InvalidOid;
     std::string owner;
+    bool is_superusers = false;
 };
 
 std::optional<TableEntry> find_relation(const std::string& schema, const char* name) {
     const Rows rows =
-        query_once("SELECT c.oid, r.rolname FROM pg_catalog.pg_class c "
+        query_once("SELECT c.oid, r.rolname, r.rolsuper FROM pg_catalog.pg_class c "
                    "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
                    "JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) c.relowner "
                    "WHERE n.nspname OPERATOR(pg_catalog.=) " +
@@ -87,7 +88,13 @@ std::optional<TableEntry> find_relation(const std::string& schema, const char* n
     if (rows.count == 0) {
         return std::nullopt;
     }
-    return TableEntry{static_cast<Oid>(rows[0][0].number), std::string(rows[0][1].text())};
+    return TableEntry{static_cast<Oid>(rows[0][0].number), std::string(rows[0][1].text()),
+                      rows[0][2].boolean()};
+}
+
+// What code such a table holds gains nothing by the rights of the homeserver.
+bool is_trusted(const TableEntry& entry, const std::string& owner) {
+    return entry.owner == owner || entry.is_superusers;
 }
 
 // In the order in which a homeserver's transaction writes them: locks taken in another order would end in deadlocks.
@@ -101,10 +108,17 @@ constexpr std::array<BaseTable, base_table_count> write_order{BaseTable::event_j
                                                               BaseTable::room_ban_redactions,
                                                               BaseTable::rooms};
 
+bool is_required(BaseTable table) {
+    return std::find(required_tables.begin(), required_tables.end(), table) != required_tables.end();
+}
+
+// Of the tables that an older homeserver does not have, those that somebody else has made are left out.
 std::vector<BaseTable> present_tables(const std::string& schema) {
+    const auto events = find_relation(schema, table_name(BaseTable::events));
     std::vector<BaseTable> tables;
     for (const BaseTable table : write_order) {
-        if (find_relation(schema, table_name(table))) {
+        const auto entry = find_relation(schema, table_name(table));
+        if (entry && (is_required(table) || !events || is_trusted(*entry, events->owner))) {
             tables.push_back(table);
         }
     }
@@ -175,11 +189,8 @@ void check_column(const std::string& schema, Oid relation, const char* table, co
                 "sliding_sync knows the tables of Synapse's database schemas 86 to 94.");
 }
 
-void check_owner(const std::string& schema, const char* table, const TableEntry& entry,
-                 const std::string& owner) {
-    if (entry.owner == owner) {
-        return;
-    }
+[[noreturn]] void refuse_owner(const std::string& schema, const char* table, const TableEntry& entry,
+                               const std::string& owner) {
     throw Error(
         ERRCODE_INSUFFICIENT_PRIVILEGE,
         "table \"" + schema + "." + table + "\" does not belong to the owner of the homeserver's tables",
@@ -201,7 +212,10 @@ void check_base_tables(const std::string& schema, const std::vector<BaseTable>& 
     // the owner of one would run code of the owner of another
     const std::string owner = find_relation(schema, table_name(BaseTable::events))->owner;
     for (const BaseTable table : tables) {
-        check_owner(schema, table_name(table), *find_relation(schema, table_name(table)), owner);
+        const auto entry = find_relation(schema, table_name(table));
+        if (!is_trusted(*entry, owner)) {
+            refuse_owner(schema, table_name(table), *entry, owner);
+        }
     }
     for (const RequiredColumn& column : required_columns) {
         const auto relation = find_relation(schema, table_name(column.table));
@@ -244,7 +258,9 @@ void check_or_make(const std::string& schema, const std::string& owner, const ch
                  quoted_identifier(owner));
         return;
     }
-    check_owner(schema, table, *relation, owner);
+    if (relation->owner != owner) {
+        refuse_owner(schema, table, *relation, owner);
+    }
     for (const ColumnDefinition& column : columns) {
         check_column(schema, relation->oid, table, column.name, column.type);
     }
