@@ -232,3 +232,54 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
         "trigger_fingerprint",
         "version",
     }
+
+
+def test_a_table_planted_beside_the_homeservers_is_none_of_its_own(cluster: Cluster) -> None:
+    """Tables that an older homeserver does not have: attach() passes by, ready() does not miss triggers on them."""
+    name = create_homeserver(cluster, "planted beside", extension=False, old_schema=True)
+    arm(cluster, name)
+    with cluster.connect(name, ATTACKER) as connection:
+        connection.execute("CREATE TABLE homeserver.room_ban_redactions (room_id text, user_id text)")
+    cluster.execute("CREATE EXTENSION sliding_sync", name)
+    cluster.execute("CALL sliding_sync.backfill()", name)
+    assert cluster.execute("SELECT * FROM sliding_sync.ready()", name) == [(True, [])]
+    cluster.drop_database(name)
+
+
+def test_attach_without_a_schema_is_not_confused_by_a_stranger(cluster: Cluster, database: str) -> None:
+    plant_homeserver(cluster, database)
+    assert cluster.execute("SELECT sliding_sync.attach()", database) == [(SCHEMA,)]
+
+
+def test_detach_by_another_role_than_a_superuser(cluster: Cluster, database: str) -> None:
+    """It wants the right to call it, the tables, and the record."""
+    cluster.execute("GRANT EXECUTE ON FUNCTION sliding_sync.detach(text) TO homeserver_owner", database)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="attached"):
+        cluster.execute("SELECT sliding_sync.detach()", database, OWNER)
+    cluster.execute("GRANT SELECT, DELETE ON sliding_sync.attached TO homeserver_owner", database)
+    assert cluster.execute("SELECT sliding_sync.detach()", database, OWNER) == [(1,)]
+    assert cluster.execute("SELECT * FROM sliding_sync.ready()", database) == [(False, ["not_attached"])]
+
+
+def test_a_setting_that_a_pooler_would_keep_is_warned_of(cluster: Cluster, database: str) -> None:
+    heard: list[tuple[str | None, str | None]] = []
+
+    def hear(notice: psycopg.errors.Diagnostic) -> None:
+        heard.append((notice.severity, notice.message_hint))
+
+    with cluster.connect(database) as connection:
+        connection.add_notice_handler(hear)
+        connection.execute("SELECT sliding_sync.library_version()")
+        connection.execute("BEGIN; SET LOCAL sliding_sync.enabled = off; COMMIT")
+        connection.execute("SET sliding_sync.enabled = on")
+        connection.execute(
+            "CREATE FUNCTION attacker.quiet() RETURNS integer LANGUAGE sql SET sliding_sync.enabled = off AS 'SELECT 1'"
+        )
+        connection.execute("SELECT attacker.quiet()")
+        assert heard == []
+        connection.execute("SET sliding_sync.enabled = off")
+    assert [severity for severity, _ in heard] == ["WARNING"] and "SET LOCAL" in (heard[0][1] or "")
+    with cluster.connect(database, options="-c sliding_sync.enabled=off") as connection:
+        connection.add_notice_handler(hear)
+        connection.execute("SELECT sliding_sync.library_version()")
+    assert len(heard) == 1

@@ -11,7 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from harness import processes
 from harness.cluster import PG_VERSION, SUPERUSER, Cluster
+from harness.standby import Standby
 from oracle import check
 from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
 
@@ -136,3 +138,44 @@ def test_detach_waits_in_short_attempts(own_cluster: Cluster, database: str) -> 
         assert connection.execute("SHOW lock_timeout").fetchone() == ("3s",)
         assert connection.execute("SELECT sliding_sync.detach('homeserver')").fetchone() == (0,)
         assert connection.execute("SELECT FROM sliding_sync.attached").fetchall() == []
+
+
+def test_a_standby_without_the_library_serves_readers(own_cluster: Cluster, database: str) -> None:
+    """It shares the primary's installation here; nothing of the library is needed until it is promoted."""
+    with Standby(own_cluster) as standby, library_gone(own_cluster):
+        with connect(standby, database) as homeserver:
+            rows = homeserver.execute("SELECT room_name FROM sliding_sync_joined_rooms").fetchall()
+            assert rows == [("Tea",)]
+            assert homeserver.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (True, [])
+        with standby.connect(database) as connection:
+            codes = connection.execute("SELECT code FROM sliding_sync.health").fetchall()
+            assert codes == [("library_missing",)]
+            connection.execute("TABLE sliding_sync.status")
+
+
+@pytest.mark.parametrize("mode", [[], ["--link"]], ids=["copied", "linked"])
+def test_pg_upgrade(mode: list[str]) -> None:
+    """Both servers have the package: tables, triggers and the record come along, and catch_up() is enough."""
+    with Cluster() as old, Cluster() as new:
+        create_homeserver(old, "upgraded")
+        with connect(old, "upgraded") as connection:
+            connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
+        old.execute("CALL sliding_sync.backfill()", "upgraded")
+        old.stop()
+        new.stop()
+        upgrade = [new.bin / "pg_upgrade", *mode, "-U", SUPERUSER, "-b", old.bin, "-B", new.bin, "-d", old.data]
+        upgrade += ["-D", new.data, "-s", new.socket_directory]
+        with library_gone(new), pytest.raises(RuntimeError, match="library|librar"):
+            processes.run([*upgrade, "--check"], cwd=new.socket_directory)
+        processes.run(upgrade, cwd=new.socket_directory)
+        new.start()
+        with connect(new, "upgraded", SUPERUSER) as connection:
+            attached = connection.execute("SELECT attached_schemas FROM sliding_sync.version()").fetchone()
+            assert attached == ([SCHEMA],)
+            ready = connection.execute("SELECT * FROM sliding_sync.ready()").fetchone()
+            assert ready == (False, ["unwatched_writes"]), "the catalog was made anew"
+            connection.execute("SELECT sliding_sync.catch_up()")
+            assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (True, [])
+        with connect(new, "upgraded") as connection:
+            connection.execute("SELECT rename(%s, %s, 'Coffee')", (ROOM, ANNA))
+            assert not check(connection, SCHEMA)
