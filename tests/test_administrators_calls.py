@@ -281,3 +281,82 @@ def test_derived_tables_of_somebody_else_are_not_written(cluster: Cluster, datab
         reasons = connection.execute("SELECT reasons FROM sliding_sync.ready()").fetchone()
         assert reasons and "derived_table_missing" in reasons[0]
     assert {role for _, role in witnessed(cluster, database)} <= {OWNER}
+
+
+# -- what runs when a table is only read
+
+_READ = (
+    "SELECT FROM sliding_sync.verify()",
+    "SELECT FROM sliding_sync.repair(dry_run => true)",
+    "SELECT FROM sliding_sync.catch_up()",
+    "CALL sliding_sync.backfill(restart => true)",
+    "SELECT FROM sliding_sync.repair_quarantine()",
+    *(f"SELECT FROM sliding_sync.preflight('{what}')" for what in ("delete_room", "upgrade", "downgrade", "port_database")),
+    "SELECT FROM sliding_sync.preflight('remove_extension')",
+    "SELECT FROM sliding_sync.finish_background_updates()",
+    "TABLE sliding_sync.health",
+    "TABLE sliding_sync.status",
+    "TABLE sliding_sync.metrics",
+    "SELECT FROM sliding_sync.ready()",
+    "SELECT sliding_sync.attach()",
+    "UPDATE homeserver.events SET instance_name = instance_name || 'x'",
+    "SELECT sliding_sync.detach()",
+)
+_TABLES = """
+    SELECT c.relname, (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
+                       AND a.atttypid = 'text'::regtype ORDER BY a.attnum LIMIT 1)
+    FROM pg_class c WHERE c.relnamespace = 'homeserver'::regnamespace AND c.relkind = 'r' ORDER BY 1
+"""
+
+
+@pytest.mark.parametrize("trap", ["index expression", "policy", "view", "statement trigger"])
+def test_whatever_a_table_holds_runs_as_its_owner(cluster: Cluster, database: str, trap: str) -> None:
+    """The planner runs what it may of an index expression as soon as the table is looked at."""
+    with connect(cluster, database) as connection:
+        connection.execute("INSERT INTO background_updates (update_name, progress_json)"
+                           " VALUES ('sliding_sync_joined_rooms_bg_update', '{}')")
+        connection.execute("INSERT INTO sliding_sync_joined_rooms_to_recalculate VALUES (%s)", (ROOM,))
+        connection.execute(
+            "CREATE FUNCTION homeserver.seen(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE"
+            " AS $$ BEGIN RETURN attacker.ran($1); EXCEPTION WHEN OTHERS THEN RETURN true; END $$;"
+            "CREATE FUNCTION homeserver.seen_too() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$ BEGIN PERFORM attacker.ran('trigger'); RETURN NULL; END $$;"
+            "CREATE FUNCTION homeserver.keep(boolean, text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $2'"
+        )
+        for table, column in connection.execute(_TABLES).fetchall():
+            if trap == "index expression" and column:
+                connection.execute(
+                    f"CREATE INDEX ON {table} (homeserver.keep(homeserver.seen('index of {table}'), {column}))"
+                )
+            elif trap == "policy":
+                connection.execute(
+                    f"CREATE POLICY seen ON {table} USING (homeserver.seen('policy of {table}'));"
+                    f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+                )
+            elif trap == "view" and table in ("rooms", "event_json", "redactions", "room_memberships"):
+                connection.execute(
+                    f"ALTER TABLE {table} RENAME TO {table}_table;"
+                    f"CREATE VIEW homeserver.{table} AS SELECT * FROM {table}_table WHERE homeserver.seen('{table}')"
+                )
+            elif trap == "statement trigger":
+                connection.execute(
+                    f"CREATE TRIGGER seen AFTER INSERT OR UPDATE OR DELETE ON {table}"
+                    " FOR EACH STATEMENT EXECUTE FUNCTION homeserver.seen_too()"
+                )
+        connection.execute("SET sliding_sync.enabled = off")
+        connection.execute("UPDATE events SET outlier = outlier")
+    cluster.execute("TRUNCATE attacker.witness", database)
+    with connect(cluster, database, SUPERUSER) as connection:
+        for call in _READ:
+            try:
+                connection.execute(call)
+            except psycopg.Error as error:
+                # a view is no table of a homeserver
+                assert trap == "view" or error.sqlstate == "55000", f"{call}: {error}"
+            if call.startswith("UPDATE"):
+                # the administrator's own statement: what it runs itself is not ours
+                connection.execute("DELETE FROM attacker.witness WHERE ran_as = 'postgres'")
+                continue
+            found = witnessed(cluster, database)
+            assert {role for _, role in found} <= {OWNER}, f"{call}: {found}"
+    assert witnessed(cluster, database) or trap == "policy", "nothing ran at all"

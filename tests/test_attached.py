@@ -218,6 +218,7 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
         database,
     )
     assert {name for (name,) in callable_} <= {
+        "as_owner",  # for whoever may become the owner
         "assert_ready",
         "attached_schema",
         "coverage_fingerprint",
@@ -283,3 +284,19 @@ def test_a_setting_that_a_pooler_would_keep_is_warned_of(cluster: Cluster, datab
         connection.add_notice_handler(hear)
         connection.execute("SELECT sliding_sync.library_version()")
     assert len(heard) == 1
+
+
+def test_as_owner_is_for_whoever_may_become_the_owner(cluster: Cluster, database: str) -> None:
+    command = "SELECT sliding_sync.as_owner('homeserver', 'SELECT current_user::text')"
+    for role in (OWNER, SUPERUSER):
+        assert cluster.execute(command, database, role) == [(OWNER,)]
+    for schema, error in (("homeserver", psycopg.errors.InsufficientPrivilege), ("attacker", psycopg.errors.UndefinedTable)):
+        with pytest.raises(error):
+            cluster.execute(f"SELECT sliding_sync.as_owner('{schema}', 'SELECT 1')", database, ATTACKER)
+    escapes = ("SET ROLE postgres", "RESET ROLE", "CREATE TEMP TABLE t ()", "PREPARE p AS SELECT 1", "COMMIT")
+    for escape in escapes:
+        with pytest.raises(psycopg.Error):
+            cluster.execute(f"SELECT sliding_sync.as_owner('homeserver', '{escape}')", database)
+    assert cluster.execute("SELECT sliding_sync.as_owner(NULL, NULL), sliding_sync.as_owner('homeserver', '')", database) == [
+        (None, None)
+    ]

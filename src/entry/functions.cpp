@@ -1,4 +1,5 @@
 // The doors of the SQL-callable functions.
+#include "admin/as_owner.hpp"
 #include "admin/attach.hpp"
 #include "admin/attached.hpp"
 #include "admin/backfill.hpp"
@@ -230,6 +231,17 @@ SLIDING_SYNC_FUNCTION(sliding_sync_last_flush) {
                               Int64GetDatum(static_cast<std::int64_t>(last.refreshed.rows_written)),
                               Float8GetDatum(last.microseconds)},
                              {!last.any, !last.any, !last.any, !last.any});
+    });
+}
+
+SLIDING_SYNC_FUNCTION(sliding_sync_as_owner) {
+    using namespace sliding_sync;
+    return enter_cpp([&]() -> Datum {
+        const auto schema = text_argument(fcinfo, 0);
+        const auto command = text_argument(fcinfo, 1);
+        const auto value = schema && command ? as_owner(*schema, *command) : std::nullopt;
+        fcinfo->isnull = !value;
+        return value ? text_result(*value) : Datum{0};
     });
 }
 
