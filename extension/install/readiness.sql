@@ -169,8 +169,10 @@ BEGIN
         RETURN;
     END IF;
     IF updates_ended <> '{}' THEN
-        PERFORM sliding_sync.as_owner(homeserver, format(
-            'DELETE FROM %s u WHERE u.update_name = ANY (%L)', updates, updates_ended));
+        updates_ended := sliding_sync.as_owner(homeserver, format(
+            'WITH gone AS (DELETE FROM %s u WHERE u.update_name = ANY (%L) RETURNING u.update_name)'
+            ' SELECT coalesce(array_agg(update_name ORDER BY update_name), ''{}'')::text FROM gone',
+            updates, updates_ended));
         RAISE NOTICE USING
             MESSAGE = 'the homeserver''s background updates were ended',
             HINT = 'Restart the homeserver: it reads from the tables from its next start on, '

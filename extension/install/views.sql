@@ -220,7 +220,7 @@ CREATE VIEW sliding_sync.health AS
         WHERE d.owner_name <> pg_get_userbyid(e.relowner)
         UNION ALL
         SELECT 'warning', n.nspname, 'not_attached',
-               'The schema holds a homeserver''s tables, and none of them has a trigger of sliding_sync.',
+               'The schema holds a homeserver''s tables, and attach() was not called for them.',
                format('SELECT sliding_sync.attach(%L)', n.nspname)
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind = 'r' AND c.relname IN ('events', 'event_json', 'redactions', 'rooms', 'room_memberships',
