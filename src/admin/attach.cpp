@@ -191,18 +191,19 @@ void check_column(const std::string& schema, Oid relation, const char* table, co
 
 [[noreturn]] void refuse_owner(const std::string& schema, const char* table, const TableEntry& entry,
                                const std::string& owner) {
-    throw Error(
-        ERRCODE_INSUFFICIENT_PRIVILEGE,
-        "table \"" + schema + "." + table + "\" does not belong to the owner of the homeserver's tables",
-        "It belongs to \"" + entry.owner + "\", and \"" + schema + ".events\" to \"" + owner + "\".",
-        "If the table is right, give it to the homeserver: ALTER TABLE ... OWNER TO " +
-            quoted_identifier(owner) + ".");
+    throw Error(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "table \"" + schema + "." + table +
+                    "\" does not belong to the owner of the homeserver's tables",
+                "It belongs to \"" + entry.owner + "\", and \"" + schema + ".events\" to \"" + owner + "\".",
+                "If the table is right, give it to the homeserver: ALTER TABLE ... OWNER TO " +
+                    quoted_identifier(owner) + ".");
 }
 
 // What is not JSON is compared with what is, and written beside it: both must be in one encoding, and JSON is in UTF-8.
 void check_encoding() {
     if (!has_encoding_of_homeservers()) {
-        throw Error(ERRCODE_FEATURE_NOT_SUPPORTED, "the database has an encoding that no homeserver works with",
+        throw Error(ERRCODE_FEATURE_NOT_SUPPORTED,
+                    "the database has an encoding that no homeserver works with",
                     std::string("It is ") + GetDatabaseEncodingName() + "; events are written in UTF-8.",
                     "Move the homeserver to a database that was created with ENCODING 'UTF8'.");
     }
@@ -362,10 +363,10 @@ void record(const std::string& schema) {
     const std::string name = quoted_literal(schema);
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
-    const Rows others = query_once(
-        "DELETE FROM sliding_sync.attached a WHERE (a.schema_name OPERATOR(pg_catalog.=) " + name +
-        ") OPERATOR(pg_catalog.<>) (a.events_oid OPERATOR(pg_catalog.=) " + events +
-        ") RETURNING a.schema_name");
+    const Rows others =
+        query_once("DELETE FROM sliding_sync.attached a WHERE (a.schema_name OPERATOR(pg_catalog.=) " + name +
+                   ") OPERATOR(pg_catalog.<>) (a.events_oid OPERATOR(pg_catalog.=) " + events +
+                   ") RETURNING a.schema_name");
     for (std::size_t i = 0; i < others.count; ++i) {
         const std::string other = quoted_literal(others[i][0].text());
         for (const char* const table : {"quarantine", "runs", "watched", "unwatched_writes"}) {

@@ -31,10 +31,9 @@ void lock_tables(const std::vector<std::string>& tables) {
         const auto failure = run_in_subtransaction([&] {
             const TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait);
             for (const std::string& table : tables) {
-                set_local("lock_timeout",
-                          std::to_string(std::max(1L, TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-                                                                                      deadline)))
-                              .c_str());
+                set_local("lock_timeout", std::to_string(std::max(1L, TimestampDifferenceMilliseconds(
+                                                                          GetCurrentTimestamp(), deadline)))
+                                              .c_str());
                 run_once("LOCK TABLE " + table + " IN SHARE ROW EXCLUSIVE MODE");
             }
         });
