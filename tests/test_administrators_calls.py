@@ -1,5 +1,5 @@
-"""What an administrator calls runs code of lesser roles: the triggers, rules and views of the homeserver's tables. It runs as
-their owner, and leaves nothing behind in the administrator's session.
+"""What an administrator calls runs code of lesser roles: triggers, rules and views of the homeserver's tables.
+It runs as their owner, and leaves nothing behind in the administrator's session.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _TRAP = """
         way text;
     BEGIN
         FOREACH way IN ARRAY ARRAY[
-            'RESET ROLE', 'SET ROLE postgres', 'SET SESSION AUTHORIZATION postgres', 'RESET SESSION AUTHORIZATION',
+            'RESET ROLE', 'SET ROLE postgres', 'SET SESSION AUTHORIZATION postgres',
+            'RESET SESSION AUTHORIZATION',
             'SET search_path = homeserver', 'SET sliding_sync.enabled = off', 'SET row_security = off',
             'SET plpgsql.variable_conflict = use_column', 'SET homeserver.planted = yes',
             'CREATE TEMP TABLE pg_class (planted integer)', 'PREPARE planted AS SELECT 1', 'LISTEN planted',
@@ -49,8 +50,10 @@ _SESSION = """
            current_setting('plpgsql.variable_conflict'), current_setting('homeserver.planted', true),
            current_setting('lock_timeout'), current_setting('work_mem'), current_setting('synchronous_commit'),
            (SELECT count(*) FROM pg_class c WHERE c.relpersistence = 't'),
-           (SELECT count(*) FROM pg_prepared_statements s WHERE s.from_sql), (SELECT count(*) FROM pg_cursors c WHERE c.is_holdable),
-           (SELECT count(*) FROM pg_listening_channels()), (SELECT count(*) FROM pg_locks l WHERE l.locktype = 'advisory')
+           (SELECT count(*) FROM pg_prepared_statements s WHERE s.from_sql),
+           (SELECT count(*) FROM pg_cursors c WHERE c.is_holdable),
+           (SELECT count(*) FROM pg_listening_channels()),
+           (SELECT count(*) FROM pg_locks l WHERE l.locktype = 'advisory')
 """
 CALLS = (
     "SELECT sliding_sync.repair()",
@@ -58,9 +61,11 @@ CALLS = (
     "SELECT sliding_sync.catch_up()",
     "SELECT sliding_sync.catch_up(mode => 'remove')",
     "CALL sliding_sync.backfill(restart => true)",
-    "BEGIN; UPDATE homeserver.events SET instance_name = instance_name || 'x'; SELECT sliding_sync.flush(); COMMIT",
+    "BEGIN; UPDATE homeserver.events SET instance_name = instance_name || 'x';"
+    " SELECT sliding_sync.flush(); COMMIT",
     "UPDATE homeserver.events SET instance_name = instance_name || 'x'",
-    "DELETE FROM homeserver.events WHERE stream_ordering = (SELECT max(stream_ordering) FROM homeserver.events)",
+    "DELETE FROM homeserver.events"
+    " WHERE stream_ordering = (SELECT max(stream_ordering) FROM homeserver.events)",
 )
 
 
@@ -93,9 +98,12 @@ def set_traps(cluster: Cluster, database: str) -> None:
         connection.execute("UPDATE events SET outlier = outlier")
         for table in DERIVED_TABLES:
             connection.execute(f"ALTER TABLE {table} DROP CONSTRAINT {table}_event_stream_ordering_fkey")
-            connection.execute(f"UPDATE {table} SET room_name = 'spoiled', event_stream_ordering = -event_stream_ordering")
             connection.execute(
-                f"CREATE TRIGGER now AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION trap();"
+                f"UPDATE {table} SET room_name = 'spoiled', event_stream_ordering = -event_stream_ordering"
+            )
+            connection.execute(
+                f"CREATE TRIGGER now AFTER INSERT OR UPDATE OR DELETE ON {table}"
+                " FOR EACH ROW EXECUTE FUNCTION trap();"
                 f"CREATE CONSTRAINT TRIGGER later AFTER INSERT OR UPDATE OR DELETE ON {table}"
                 " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION trap();"
             )
@@ -115,7 +123,9 @@ def test_code_of_the_owner_runs_as_the_owner_and_leaves_nothing_behind(
     with connect(cluster, database, SUPERUSER) as connection:
         connection.execute(f"SET default_transaction_isolation = '{isolation}'")
         connection.execute("DO 'BEGIN END'")
-        connection.execute("SELECT sliding_sync.library_version(), set_config('homeserver.planted', 'no', false)")
+        connection.execute(
+            "SELECT sliding_sync.library_version(), set_config('homeserver.planted', 'no', false)"
+        )
         before = connection.execute(_SESSION).fetchone()
         for statement in call.split("; "):
             connection.execute(statement)
@@ -146,7 +156,8 @@ def test_an_owner_who_defers_triggers_again_gains_nothing(cluster: Cluster, data
     with connect(cluster, database) as connection:
         for table in DERIVED_TABLES:
             connection.execute(
-                f"CREATE TRIGGER a BEFORE INSERT OR UPDATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION defer()"
+                f"CREATE TRIGGER a BEFORE INSERT OR UPDATE ON {table}"
+                " FOR EACH STATEMENT EXECUTE FUNCTION defer()"
             )
     with connect(cluster, database, SUPERUSER) as connection:
         try:
@@ -159,8 +170,7 @@ def test_an_owner_who_defers_triggers_again_gains_nothing(cluster: Cluster, data
 
 def test_verify_runs_views_of_the_owner_as_the_owner(cluster: Cluster, database: str) -> None:
     with connect(cluster, database) as connection:
-        connection.execute(
-            """
+        connection.execute("""
             CREATE FUNCTION homeserver.seen(text) RETURNS boolean LANGUAGE plpgsql AS $$
             BEGIN
                 SET search_path = attacker;
@@ -174,8 +184,7 @@ def test_verify_runs_views_of_the_owner_as_the_owner(cluster: Cluster, database:
             END $$;
             ALTER TABLE event_json RENAME TO event_json_table;
             CREATE VIEW homeserver.event_json AS SELECT * FROM event_json_table WHERE homeserver.seen(event_id);
-            """
-        )
+            """)
     with connect(cluster, database, SUPERUSER) as connection:
         before = connection.execute("SHOW search_path").fetchone()
         connection.execute("SELECT FROM sliding_sync.verify()")
@@ -188,8 +197,7 @@ def test_what_the_owners_triggers_change_is_kept_as_well(cluster: Cluster, datab
     """A trigger of a derived table that writes base tables: no security-restricted operation loses that."""
     with connect(cluster, database) as connection:
         connection.execute("SELECT create_room('!other:hs.test', %s, name => 'Other')", (ANNA,))
-        connection.execute(
-            """
+        connection.execute("""
             CREATE FUNCTION renames() RETURNS trigger LANGUAGE plpgsql
                 SET search_path = operations, homeserver, pg_catalog AS $$
             BEGIN
@@ -200,8 +208,7 @@ def test_what_the_owners_triggers_change_is_kept_as_well(cluster: Cluster, datab
             END $$;
             CREATE TRIGGER renames AFTER UPDATE ON sliding_sync_joined_rooms
                 FOR EACH ROW EXECUTE FUNCTION renames();
-            """
-        )
+            """)
     with connect(cluster, database, SUPERUSER) as connection:
         connection.execute("SELECT rename(%s, %s, 'Coffee')", (ROOM, ANNA))
         names = "SELECT room_name FROM sliding_sync_joined_rooms ORDER BY room_id DESC"
@@ -209,7 +216,9 @@ def test_what_the_owners_triggers_change_is_kept_as_well(cluster: Cluster, datab
         assert not check(connection, SCHEMA)
         # the same inside repair(): what is noted there is written when its transaction commits
         connection.execute("ALTER TABLE sliding_sync_joined_rooms DISABLE TRIGGER renames")
-        connection.execute("UPDATE sliding_sync_joined_rooms SET room_name = 'Spoiled' WHERE room_id = %s", (ROOM,))
+        connection.execute(
+            "UPDATE sliding_sync_joined_rooms SET room_name = 'Spoiled' WHERE room_id = %s", (ROOM,)
+        )
         connection.execute("SELECT rename('!other:hs.test', %s, 'Other')", (ANNA,))
         connection.execute("ALTER TABLE sliding_sync_joined_rooms ENABLE TRIGGER renames")
         connection.execute("SELECT sliding_sync.repair(history => false)")
@@ -238,8 +247,7 @@ def test_deferred_constraints_of_the_caller_stay_deferred(cluster: Cluster, data
 def test_the_owners_own_session_is_not_restricted(cluster: Cluster, database: str) -> None:
     """A homeserver's triggers may do in its session what they may do without us."""
     with connect(cluster, database) as connection:
-        connection.execute(
-            """
+        connection.execute("""
             CREATE FUNCTION remembers() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
                 CREATE TEMP TABLE IF NOT EXISTS remembered (room_id text);
@@ -248,8 +256,7 @@ def test_the_owners_own_session_is_not_restricted(cluster: Cluster, database: st
             END $$;
             CREATE TRIGGER remembers AFTER UPDATE ON sliding_sync_joined_rooms
                 FOR EACH ROW EXECUTE FUNCTION remembers();
-            """
-        )
+            """)
         connection.execute("SELECT rename(%s, %s, 'Coffee')", (ROOM, ANNA))
         assert connection.execute("TABLE pg_temp.remembered").fetchall() == [(ROOM,)]
     with connect(cluster, database, SUPERUSER) as connection:
@@ -263,14 +270,17 @@ def test_the_owners_own_session_is_not_restricted(cluster: Cluster, database: st
 
 # -- whose code is trusted
 
+
 def test_derived_tables_of_somebody_else_are_not_written(cluster: Cluster, database: str) -> None:
-    """As their owner we would read the homeserver's tables, and run what code they hold, with that role's rights."""
+    """As that role we would read the homeserver's tables, and run what code they hold."""
     cluster.execute(f"ALTER TABLE {SCHEMA}.sliding_sync_joined_rooms OWNER TO {SUPERUSER}", database)
     with connect(cluster, database) as connection:
         connection.execute(
-            "CREATE FUNCTION homeserver.seen(text) RETURNS boolean LANGUAGE sql AS $$ SELECT attacker.ran('view') $$;"
+            "CREATE FUNCTION homeserver.seen(text) RETURNS boolean LANGUAGE sql"
+            " AS $$ SELECT attacker.ran('view') $$;"
             "ALTER TABLE event_json RENAME TO event_json_table;"
-            "CREATE VIEW homeserver.event_json AS SELECT * FROM event_json_table WHERE homeserver.seen(event_id);"
+            "CREATE VIEW homeserver.event_json AS"
+            " SELECT * FROM event_json_table WHERE homeserver.seen(event_id);"
             "UPDATE events SET instance_name = 'x'"
         )
     with connect(cluster, database, SUPERUSER) as connection:
@@ -291,7 +301,10 @@ _READ = (
     "SELECT FROM sliding_sync.catch_up()",
     "CALL sliding_sync.backfill(restart => true)",
     "SELECT FROM sliding_sync.repair_quarantine()",
-    *(f"SELECT FROM sliding_sync.preflight('{what}')" for what in ("delete_room", "upgrade", "downgrade", "port_database")),
+    *(
+        f"SELECT FROM sliding_sync.preflight('{what}')"
+        for what in ("delete_room", "upgrade", "downgrade", "port_database")
+    ),
     "SELECT FROM sliding_sync.preflight('remove_extension')",
     "SELECT FROM sliding_sync.finish_background_updates()",
     "TABLE sliding_sync.health",
@@ -313,8 +326,10 @@ _TABLES = """
 def test_whatever_a_table_holds_runs_as_its_owner(cluster: Cluster, database: str, trap: str) -> None:
     """The planner runs what it may of an index expression as soon as the table is looked at."""
     with connect(cluster, database) as connection:
-        connection.execute("INSERT INTO background_updates (update_name, progress_json)"
-                           " VALUES ('sliding_sync_joined_rooms_bg_update', '{}')")
+        connection.execute(
+            "INSERT INTO background_updates (update_name, progress_json)"
+            " VALUES ('sliding_sync_joined_rooms_bg_update', '{}')"
+        )
         connection.execute("INSERT INTO sliding_sync_joined_rooms_to_recalculate VALUES (%s)", (ROOM,))
         connection.execute(
             "CREATE FUNCTION homeserver.seen(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE"
@@ -336,7 +351,8 @@ def test_whatever_a_table_holds_runs_as_its_owner(cluster: Cluster, database: st
             elif trap == "view" and table in ("rooms", "event_json", "redactions", "room_memberships"):
                 connection.execute(
                     f"ALTER TABLE {table} RENAME TO {table}_table;"
-                    f"CREATE VIEW homeserver.{table} AS SELECT * FROM {table}_table WHERE homeserver.seen('{table}')"
+                    f"CREATE VIEW homeserver.{table} AS"
+                    f" SELECT * FROM {table}_table WHERE homeserver.seen('{table}')"
                 )
             elif trap == "statement trigger":
                 connection.execute(

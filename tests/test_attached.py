@@ -1,5 +1,6 @@
-"""Only a homeserver that attach() has recorded is attached: neither names nor tables of a stranger make one, break what others
-call, or feed it."""
+"""Only a homeserver that attach() has recorded is attached: neither names nor tables of a stranger make one,
+break what others call, or feed it.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +29,10 @@ BASE_TABLES = (
     "local_current_membership",
 )
 DERIVED_TABLES = ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
-BOOKKEEPING = "SELECT schema_name FROM sliding_sync.quarantine UNION ALL SELECT schema_name FROM sliding_sync.unwatched_writes"
+BOOKKEEPING = """
+    SELECT schema_name FROM sliding_sync.quarantine
+    UNION ALL SELECT schema_name FROM sliding_sync.unwatched_writes
+"""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +58,9 @@ def assert_all_is_well(cluster: Cluster, database: str) -> None:
     with connect(cluster, database, SUPERUSER) as connection:
         assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (True, [])
         assert connection.execute("SELECT sliding_sync.attached_schema()").fetchone() == (SCHEMA,)
-        assert connection.execute("SELECT attached_schemas FROM sliding_sync.version()").fetchone() == ([SCHEMA],)
+        assert connection.execute("SELECT attached_schemas FROM sliding_sync.version()").fetchone() == (
+            [SCHEMA],
+        )
         assert connection.execute("SELECT sliding_sync.attach()").fetchone() == (SCHEMA,)
         assert connection.execute("SELECT had_gap FROM sliding_sync.catch_up()").fetchone() == (False,)
         connection.execute("CALL sliding_sync.backfill(restart => true)")
@@ -106,8 +112,8 @@ def write_as_the_attacker(connection: Connection, number: int) -> None:
     connection.execute("INSERT INTO attacker.rooms (room_id) VALUES (%s)", (room,))
     connection.execute("INSERT INTO attacker.event_json VALUES (%s, %s, '{}', '{}', 3)", (event, room))
     connection.execute(
-        "INSERT INTO attacker.events (topological_ordering, event_id, type, room_id, processed, outlier, sender,"
-        " stream_ordering, state_key) VALUES (1, %s, 'm.room.create', %s, true, false, '@m', %s, '')",
+        "INSERT INTO attacker.events (topological_ordering, event_id, type, room_id, processed, outlier,"
+        " sender, stream_ordering, state_key) VALUES (1, %s, 'm.room.create', %s, true, false, '@m', %s, '')",
         (event, room, number),
     )
     connection.execute(
@@ -142,13 +148,16 @@ def test_a_planted_homeserver_is_not_attached(cluster: Cluster, database: str) -
 
 
 @pytest.mark.parametrize("table", ["anything", "pg_temp.rooms", "public.rooms"])
-def test_our_function_on_a_table_of_a_stranger_notes_nothing(cluster: Cluster, database: str, table: str) -> None:
+def test_our_function_on_a_table_of_a_stranger_notes_nothing(
+    cluster: Cluster, database: str, table: str
+) -> None:
     with cluster.connect(database, ATTACKER) as connection:
         connection.execute("SET search_path = homeserver")
         connection.execute("SET sliding_sync.enabled = off")
         connection.execute(f"CREATE TABLE {table} (room_id text)")
         connection.execute(
-            f"CREATE TRIGGER t AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect_rooms()"
+            f"CREATE TRIGGER t AFTER INSERT ON {table}"
+            " FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect_rooms()"
         )
         connection.execute(f"INSERT INTO {table} VALUES ('!x')")
     assert cluster.execute(BOOKKEEPING, database) == []
@@ -165,7 +174,10 @@ def test_a_schema_of_the_same_name_inherits_nothing(cluster: Cluster, database: 
         for schema in ("homeserver", "old"):
             ready = connection.execute("SELECT * FROM sliding_sync.ready(%s)", (schema,)).fetchone()
             assert ready == (False, ["not_attached"])
-        assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (False, ["not_attached"])
+        assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (
+            False,
+            ["not_attached"],
+        )
         assert connection.execute("SELECT FROM sliding_sync.schemas").fetchall() == []
         assert connection.execute("SELECT sliding_sync.attach('homeserver')").fetchone() == ("homeserver",)
         ready = connection.execute("SELECT reasons FROM sliding_sync.ready('homeserver')").fetchone()
@@ -182,7 +194,9 @@ def test_attach_refuses_base_tables_of_two_owners(cluster: Cluster) -> None:
     name = create_homeserver(cluster, "two owners", extension=False)
     arm(cluster, name)
     cluster.execute("ALTER TABLE homeserver.event_json OWNER TO attacker", name)
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="event_json.*does not belong to the owner"):
+    with pytest.raises(
+        psycopg.errors.InsufficientPrivilege, match="event_json.*does not belong to the owner"
+    ):
         cluster.execute("CREATE EXTENSION sliding_sync", name)
     cluster.drop_database(name)
 
@@ -192,7 +206,8 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
     cluster.create_role("fresh")
     readable = cluster.execute(
         "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'sliding_sync'::regnamespace"
-        " AND c.relkind NOT IN ('i', 'c') AND (c.relkind <> 'S' AND has_table_privilege('fresh', c.oid, 'SELECT')"
+        " AND c.relkind NOT IN ('i', 'c')"
+        " AND (c.relkind <> 'S' AND has_table_privilege('fresh', c.oid, 'SELECT')"
         " OR c.relkind = 'S' AND has_sequence_privilege('fresh', c.oid, 'SELECT, USAGE')) ORDER BY 1",
         database,
     )
@@ -211,7 +226,14 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
         " AND has_table_privilege('fresh', c.oid, 'SELECT')",
         database,
     )
-    assert not {name for (name,) in columns} & {"room_id", "user_id", "event_id", "detail", "message", "last_room"}
+    assert not {name for (name,) in columns} & {
+        "room_id",
+        "user_id",
+        "event_id",
+        "detail",
+        "message",
+        "last_room",
+    }
     callable_ = cluster.execute(
         "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'sliding_sync'::regnamespace"
         " AND p.prorettype <> 'trigger'::regtype AND has_function_privilege('fresh', p.oid, 'EXECUTE')",
@@ -236,7 +258,7 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
 
 
 def test_a_table_planted_beside_the_homeservers_is_none_of_its_own(cluster: Cluster) -> None:
-    """Tables that an older homeserver does not have: attach() passes by, ready() does not miss triggers on them."""
+    """Of a name that an older homeserver does not have: attach() passes by, ready() misses no trigger."""
     name = create_homeserver(cluster, "planted beside", extension=False, old_schema=True)
     arm(cluster, name)
     with cluster.connect(name, ATTACKER) as connection:
@@ -274,7 +296,8 @@ def test_a_setting_that_a_pooler_would_keep_is_warned_of(cluster: Cluster, datab
         connection.execute("BEGIN; SET LOCAL sliding_sync.enabled = off; COMMIT")
         connection.execute("SET sliding_sync.enabled = on")
         connection.execute(
-            "CREATE FUNCTION attacker.quiet() RETURNS integer LANGUAGE sql SET sliding_sync.enabled = off AS 'SELECT 1'"
+            "CREATE FUNCTION attacker.quiet() RETURNS integer LANGUAGE sql"
+            " SET sliding_sync.enabled = off AS 'SELECT 1'"
         )
         connection.execute("SELECT attacker.quiet()")
         assert heard == []
@@ -290,13 +313,16 @@ def test_as_owner_is_for_whoever_may_become_the_owner(cluster: Cluster, database
     command = "SELECT sliding_sync.as_owner('homeserver', 'SELECT current_user::text')"
     for role in (OWNER, SUPERUSER):
         assert cluster.execute(command, database, role) == [(OWNER,)]
-    for schema, error in (("homeserver", psycopg.errors.InsufficientPrivilege), ("attacker", psycopg.errors.UndefinedTable)):
+    for schema, error in (
+        ("homeserver", psycopg.errors.InsufficientPrivilege),
+        ("attacker", psycopg.errors.UndefinedTable),
+    ):
         with pytest.raises(error):
             cluster.execute(f"SELECT sliding_sync.as_owner('{schema}', 'SELECT 1')", database, ATTACKER)
     escapes = ("SET ROLE postgres", "RESET ROLE", "CREATE TEMP TABLE t ()", "PREPARE p AS SELECT 1", "COMMIT")
     for escape in escapes:
         with pytest.raises(psycopg.Error):
             cluster.execute(f"SELECT sliding_sync.as_owner('homeserver', '{escape}')", database)
-    assert cluster.execute("SELECT sliding_sync.as_owner(NULL, NULL), sliding_sync.as_owner('homeserver', '')", database) == [
-        (None, None)
-    ]
+    assert cluster.execute(
+        "SELECT sliding_sync.as_owner(NULL, NULL), sliding_sync.as_owner('homeserver', '')", database
+    ) == [(None, None)]

@@ -1,4 +1,4 @@
-"""What a database is like before the extension comes: its encoding, and every setting that it may have by default."""
+"""What a database is like before the extension comes: its encoding, and settings that it may have by default."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import pytest
 from psycopg import sql
 
 from harness.cluster import SUPERUSER, Cluster
-from synthetic.database import OPERATIONS, OWNER, SCHEMA, SEARCH_PATH, TESTS, connect, create_homeserver, run_psql
+from synthetic.database import (
+    OPERATIONS,
+    OWNER,
+    SCHEMA,
+    SEARCH_PATH,
+    TESTS,
+    connect,
+    create_homeserver,
+    run_psql,
+)
 
 ROOM, ANNA = "!r:hs.test", "@anna:hs.test"
 
@@ -18,8 +27,10 @@ ROOM, ANNA = "!r:hs.test", "@anna:hs.test"
 _CONTENTS = """
     SELECT o.classid::regclass::text, i.identity,
            CASE o.classid WHEN 'pg_proc'::regclass THEN pg_get_functiondef(o.objid)
-                          WHEN 'pg_class'::regclass THEN (SELECT format('%s %s %s %s', c.relkind, c.reloptions, c.relacl,
-                              CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) END) FROM pg_class c WHERE c.oid = o.objid)
+                          WHEN 'pg_class'::regclass THEN (
+                              SELECT format('%s %s %s %s', c.relkind, c.reloptions, c.relacl,
+                              CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) END)
+                              FROM pg_class c WHERE c.oid = o.objid)
            END,
            obj_description(o.objid, o.classid::regclass::name)
     FROM pg_depend o CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) i
@@ -27,15 +38,18 @@ _CONTENTS = """
         AND o.refobjid = (SELECT e.oid FROM pg_extension e WHERE e.extname = 'sliding_sync')
     UNION ALL
     SELECT 'column', format('%s.%s', a.attrelid::regclass, a.attname),
-           format('%s %s %s', format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid)), NULL
+           format('%s %s %s', format_type(a.atttypid, a.atttypmod), a.attnotnull,
+                  pg_get_expr(d.adbin, d.adrelid)), NULL
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid LEFT JOIN pg_attrdef d
         ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE c.relnamespace = 'sliding_sync'::regnamespace AND a.attnum > 0
     UNION ALL
     SELECT 'constraint', format('%s.%s', k.conrelid::regclass, k.conname), pg_get_constraintdef(k.oid), NULL
-    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid WHERE c.relnamespace = 'sliding_sync'::regnamespace
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+    WHERE c.relnamespace = 'sliding_sync'::regnamespace
     UNION ALL
-    SELECT 'trigger', format('%s.%s', t.tgrelid::regclass, t.tgname), pg_get_triggerdef(t.oid) || t.tgenabled::text, NULL
+    SELECT 'trigger', format('%s.%s', t.tgrelid::regclass, t.tgname),
+           pg_get_triggerdef(t.oid) || t.tgenabled::text, NULL
     FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE p.pronamespace = 'sliding_sync'::regnamespace
     ORDER BY 1, 2
 """
@@ -46,7 +60,7 @@ _SETTINGS = {
     "search_path": "homeserver, public",
     "quote_all_identifiers": "on",
     "check_function_bodies": "off",
-    "default_transaction_read_only": "off",
+    "default_transaction_read_only": "on",
     "default_transaction_isolation": "serializable",
     "default_transaction_deferrable": "on",
     "client_min_messages": "debug1",
@@ -113,34 +127,61 @@ def install(cluster: Cluster, database: str) -> list[Any]:
     notices: list[str] = []
     with cluster.connect(database) as connection:
         connection.add_notice_handler(
-            lambda notice: notices.append(notice.message_primary or "") if notice.severity_nonlocalized == "WARNING" else None
+            lambda notice: (
+                notices.append(notice.message_primary or "")
+                if notice.severity_nonlocalized == "WARNING"
+                else None
+            )
         )
+        connection.execute("SET default_transaction_read_only = off")  # as the server asks of whoever writes
         connection.execute("CREATE EXTENSION sliding_sync")
         connection.execute("CALL sliding_sync.backfill()")
         connection.execute("SELECT * FROM sliding_sync.catch_up()")
-        for call in ("verify()", "repair()", "ready()", "preflight('upgrade')", "preflight('downgrade')", "version()"):
+        for call in (
+            "verify()",
+            "repair()",
+            "ready()",
+            "preflight('upgrade')",
+            "preflight('downgrade')",
+            "version()",
+        ):
             connection.execute(f"SELECT * FROM sliding_sync.{call}")
-        assert connection.execute("SELECT sliding_sync.homeserver_table('homeserver', 'schema_compat_version',"
-                                  " '{compat_version integer}') IS NOT NULL").fetchone() == (True,)
+        assert connection.execute(
+            "SELECT sliding_sync.homeserver_table('homeserver', 'schema_compat_version',"
+            " '{compat_version integer}') IS NOT NULL"
+        ).fetchone() == (True,)
         for view in ("status", "health", "progress", "metrics"):
             connection.execute(f"TABLE sliding_sync.{view}")
         connection.execute("SELECT sliding_sync.detach()")
         connection.execute("SELECT sliding_sync.attach()")
     assert notices == []
-    with cluster.connect(database, options="-c search_path=pg_catalog -c quote_all_identifiers=off -c client_encoding=UTF8") as connection:
+    with cluster.connect(
+        database, options="-c search_path=pg_catalog -c quote_all_identifiers=off -c client_encoding=UTF8"
+    ) as connection:
         for name in ("standard_conforming_strings", "extra_float_digits", "DateStyle", "IntervalStyle"):
-            connection.execute(sql.SQL("SET {} TO {}").format(sql.Identifier(name), sql.Literal(_PLAIN[name])))
+            connection.execute(
+                sql.SQL("SET {} TO {}").format(sql.Identifier(name), sql.Literal(_PLAIN[name]))
+            )
         return connection.execute(_CONTENTS).fetchall()
 
 
-_PLAIN = {"standard_conforming_strings": "on", "extra_float_digits": "1", "DateStyle": "ISO", "IntervalStyle": "postgres"}
+_PLAIN = {
+    "standard_conforming_strings": "on",
+    "extra_float_digits": "1",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+}
 
 
 @pytest.mark.parametrize("name", _SETTINGS)
-def test_a_setting_of_the_database_changes_nothing(cluster: Cluster, database: str, usual: list[Any], name: str) -> None:
+def test_a_setting_of_the_database_changes_nothing(
+    cluster: Cluster, database: str, usual: list[Any], name: str
+) -> None:
     cluster.execute(
         sql.SQL("ALTER DATABASE {} SET {} TO {}").format(
-            sql.Identifier(database), sql.SQL(name), sql.SQL(_SETTINGS[name]) if name == "search_path" else sql.Literal(_SETTINGS[name])
+            sql.Identifier(database),
+            sql.SQL(name),
+            sql.SQL(_SETTINGS[name]) if name == "search_path" else sql.Literal(_SETTINGS[name]),
         )
     )
     assert install(cluster, database) == usual
@@ -154,7 +195,9 @@ def test_attach_refuses_an_encoding_that_no_homeserver_has(cluster: Cluster, enc
             sql.Identifier(name), sql.Literal(encoding)
         )
     )
-    cluster.execute(f"CREATE EXTENSION sliding_sync; CREATE SCHEMA {SCHEMA}; CREATE SCHEMA {OPERATIONS}", name)
+    cluster.execute(
+        f"CREATE EXTENSION sliding_sync; CREATE SCHEMA {SCHEMA}; CREATE SCHEMA {OPERATIONS}", name
+    )
     run_psql(cluster, name, (TESTS / "base_schema.sql").read_text(), search_path=SCHEMA)
     run_psql(cluster, name, (TESTS / "homeserver_ops.sql").read_text(), search_path=SEARCH_PATH)
     with connect(cluster, name, SUPERUSER, client_encoding="UTF8") as connection:
@@ -171,7 +214,10 @@ def test_attach_refuses_an_encoding_that_no_homeserver_has(cluster: Cluster, enc
         connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
         assert connection.execute("SELECT FROM sliding_sync_joined_rooms").fetchall() == []
         assert connection.execute("SELECT FROM sliding_sync.quarantine").fetchall() == []
-        assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (False, ["not_attached"])
+        assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (
+            False,
+            ["not_attached"],
+        )
     cluster.drop_database(name)
 
 
@@ -179,7 +225,9 @@ def test_an_encoding_without_conversions_will_do(cluster: Cluster) -> None:
     """SQL_ASCII holds whatever bytes a homeserver writes."""
     name = "in SQL_ASCII"
     cluster.execute(f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
-    cluster.execute(f"CREATE EXTENSION sliding_sync; CREATE SCHEMA {SCHEMA}; CREATE SCHEMA {OPERATIONS}", name)
+    cluster.execute(
+        f"CREATE EXTENSION sliding_sync; CREATE SCHEMA {SCHEMA}; CREATE SCHEMA {OPERATIONS}", name
+    )
     run_psql(cluster, name, (TESTS / "base_schema.sql").read_text(), search_path=SCHEMA)
     run_psql(cluster, name, (TESTS / "homeserver_ops.sql").read_text(), search_path=SEARCH_PATH)
     with connect(cluster, name, SUPERUSER, client_encoding="UTF8") as connection:

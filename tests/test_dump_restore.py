@@ -135,15 +135,21 @@ def test_dump_and_restore(
 
 
 def assert_attach_only_records(cluster: Cluster, copy: str) -> None:
-    """A restore brings triggers, which act; nobody has attached anything here yet, and nobody has looked at the rows."""
+    """A restore brings triggers, which act; nobody has attached anything here, or looked at the rows."""
     triggers = "SELECT oid, xmin, tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1"
     with connect(cluster, copy, SUPERUSER) as connection:
         before = connection.execute(triggers).fetchall()
-        assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (False, ["not_attached"])
+        assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (
+            False,
+            ["not_attached"],
+        )
         cures = connection.execute("SELECT code, cure FROM sliding_sync.health").fetchall()
         assert cures == [("not_attached", f"SELECT sliding_sync.attach('{SCHEMA}')")]
         connection.execute("SELECT sliding_sync.attach()")
-        assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (False, ["never_completed"])
+        assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (
+            False,
+            ["never_completed"],
+        )
         connection.execute("CALL sliding_sync.backfill()")
         assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (True, [])
         assert connection.execute(triggers).fetchall() == before
@@ -152,7 +158,7 @@ def assert_attach_only_records(cluster: Cluster, copy: str) -> None:
 def test_a_backup_of_the_homeservers_role_with_the_flags_of_most_scripts(
     cluster: Cluster, source: str, copy: str, folder: Path
 ) -> None:
-    """As docs/operations.md tells: a superuser creates the extension first; one error, about its comment, is left."""
+    """A superuser creates the extension first; one error, about its comment, is left."""
     file = folder / "dump"
     run(cluster, folder, "pg_dump", *flags(cluster, OWNER), "-Fc", "-f", file, source)
     cluster.create_database(copy, OWNER)

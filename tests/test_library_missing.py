@@ -1,5 +1,6 @@
-"""The server finds no library of ours: a container made anew from the stock image, an upgrade of the system, another host. What
-an administrator needs then is written in SQL."""
+"""The server finds no library of ours: a container made anew from the stock image, an upgrade of the system,
+another host. What an administrator needs then is written in SQL.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ Connection = psycopg.Connection[Any]
 
 ROOM, ANNA = "!r:hs.test", "@anna:hs.test"
 DAMAGES = ("missing", "unreadable", "without a library of its own")
-TRIGGERS = "SELECT count(*) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE p.proname LIKE 'collect%'"
+TRIGGERS = (
+    "SELECT count(*) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE p.proname LIKE 'collect%'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +72,18 @@ def depend_on_nothing_there(source: Path, target: Path) -> None:
 def test_what_is_said_and_the_way_out(own_cluster: Cluster, database: str, damage: str) -> None:
     with library_gone(own_cluster, damage):
         with connect(own_cluster, database) as homeserver:
-            with pytest.raises(psycopg.Error, match="could not (access file|load library)|file too short") as failure:
+            with pytest.raises(
+                psycopg.Error, match="could not (access file|load library)|file too short"
+            ) as failure:
                 homeserver.execute("SELECT send_message(%s, %s)", (ROOM, ANNA))
             assert failure.value.sqlstate in ("58P01", "XX000", "58000")
             # readers are served
             rows = homeserver.execute("SELECT room_name FROM sliding_sync_joined_rooms").fetchall()
             assert rows == [("Tea",)]
         with own_cluster.connect(database) as connection:
-            health = connection.execute("SELECT severity, detail, cure FROM sliding_sync.health WHERE code = 'library_missing'")
+            health = connection.execute(
+                "SELECT severity, detail, cure FROM sliding_sync.health WHERE code = 'library_missing'"
+            )
             severity, detail, cure = health.fetchall()[0]
             assert severity == "error" and "cannot be loaded" in detail and "sliding_sync.detach()" in cure
             for statement in (
@@ -88,7 +95,9 @@ def test_what_is_said_and_the_way_out(own_cluster: Cluster, database: str, damag
                 "TABLE sliding_sync.metrics",
             ):
                 connection.execute(statement)
-            version = connection.execute("SELECT library_version, attached_schemas FROM sliding_sync.version()")
+            version = connection.execute(
+                "SELECT library_version, attached_schemas FROM sliding_sync.version()"
+            )
             assert version.fetchone() == (None, [SCHEMA])
             ready = connection.execute("SELECT * FROM sliding_sync.ready()").fetchone()
             assert ready == (True, []), "nothing can be written without the library: what is there is right"
@@ -126,7 +135,9 @@ def test_drop_extension(own_cluster: Cluster, database: str) -> None:
 
 def test_detach_waits_in_short_attempts(own_cluster: Cluster, database: str) -> None:
     """And leaves the session's lock_timeout alone."""
-    with connect(own_cluster, database, autocommit=False) as holder, own_cluster.connect(database) as connection:
+    with connect(own_cluster, database, autocommit=False) as holder, own_cluster.connect(
+        database
+    ) as connection:
         holder.execute("SELECT FROM events")
         connection.execute("SET lock_timeout = '3s'; SET statement_timeout = '2s'")
         with pytest.raises(psycopg.errors.QueryCanceled):
@@ -161,7 +172,18 @@ def test_pg_upgrade(mode: list[str]) -> None:
         old.execute("CALL sliding_sync.backfill()", "upgraded")
         old.stop()
         new.stop()
-        upgrade = [new.bin / "pg_upgrade", *mode, "-U", SUPERUSER, "-b", old.bin, "-B", new.bin, "-d", old.data]
+        upgrade = [
+            new.bin / "pg_upgrade",
+            *mode,
+            "-U",
+            SUPERUSER,
+            "-b",
+            old.bin,
+            "-B",
+            new.bin,
+            "-d",
+            old.data,
+        ]
         upgrade += ["-D", new.data, "-s", new.socket_directory]
         with library_gone(new), pytest.raises(RuntimeError, match="library|librar"):
             processes.run([*upgrade, "--check"], cwd=new.socket_directory)

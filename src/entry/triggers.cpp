@@ -19,12 +19,13 @@ Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
                                      "Use sliding_sync.attach() to create the triggers.");
     }
     const auto& trigger = *reinterpret_cast<const TriggerData*>(fcinfo->context);
-    if (!sliding_sync::is_base_table(trigger.tg_relation, table)) {
-        // anybody may put our trigger on a table of theirs
-    } else if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA) {
-        sliding_sync::note_unwatched(trigger.tg_relation, sliding_sync::UnwatchedReason::replica);
-    } else if (!sliding_sync::enabled) {
-        sliding_sync::note_unwatched(trigger.tg_relation, sliding_sync::UnwatchedReason::disabled);
+    const bool is_replica = SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
+    if (is_replica || !sliding_sync::enabled) {
+        if (sliding_sync::is_base_table(trigger.tg_relation, table)) {  // and no table of whoever made a trigger
+            sliding_sync::note_unwatched(trigger.tg_relation,
+                                         is_replica ? sliding_sync::UnwatchedReason::replica
+                                                    : sliding_sync::UnwatchedReason::disabled);
+        }
     } else {
         sliding_sync::collect(trigger, table);
         if (TRIGGER_FIRED_BY_DELETE(trigger.tg_event) &&
