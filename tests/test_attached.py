@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from harness.cluster import SUPERUSER, Cluster
 from synthetic.attacker import ATTACKER, arm, victims, witnessed
@@ -323,6 +324,15 @@ def test_as_owner_is_for_whoever_may_become_the_owner(cluster: Cluster, database
     for escape in escapes:
         with pytest.raises(psycopg.Error):
             cluster.execute(f"SELECT sliding_sync.as_owner('homeserver', '{escape}')", database)
-    assert cluster.execute(
-        "SELECT sliding_sync.as_owner(NULL, NULL), sliding_sync.as_owner('homeserver', '')", database
-    ) == [(None, None)]
+    for command, value in (
+        ("", None),
+        ("SELECT", None),
+        ("SELECT NULL::text", None),
+        ("SELECT 7", "7"),
+        ("SELECT true", "1"),
+    ):
+        got = cluster.execute(
+            sql.SQL("SELECT sliding_sync.as_owner('homeserver', {})").format(sql.Literal(command)), database
+        )
+        assert got == [(value,)], command
+    assert cluster.execute("SELECT sliding_sync.as_owner(NULL, NULL)", database) == [(None,)]

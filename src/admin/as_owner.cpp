@@ -33,7 +33,11 @@ std::optional<std::string> as_owner(const std::string& schema, const std::string
     const WriteAs writer(owner);
     const SpiConnection connection;
     const Rows rows = query_once(command);
-    return rows.count == 0 ? std::nullopt : rows[0][0].optional_text();
+    if (rows.count == 0 || rows.columns == 0) {
+        return std::nullopt;
+    }
+    const Cell& value = rows[0][0];
+    return value.is_null || value.data != nullptr ? value.optional_text() : std::to_string(value.number);
 }
 
 }  // namespace sliding_sync
