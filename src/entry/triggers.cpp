@@ -21,10 +21,11 @@ Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
     const auto& trigger = *reinterpret_cast<const TriggerData*>(fcinfo->context);
     const bool is_replica = SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
     if (is_replica || !sliding_sync::enabled) {
-        if (sliding_sync::is_base_table(trigger.tg_relation, table)) {  // and no table of whoever made a trigger
-            sliding_sync::note_unwatched(trigger.tg_relation,
-                                         is_replica ? sliding_sync::UnwatchedReason::replica
-                                                    : sliding_sync::UnwatchedReason::disabled);
+        if (sliding_sync::is_base_table(trigger.tg_relation,
+                                        table)) {  // and no table of whoever made a trigger
+            sliding_sync::note_unwatched(trigger.tg_relation, is_replica
+                                                                  ? sliding_sync::UnwatchedReason::replica
+                                                                  : sliding_sync::UnwatchedReason::disabled);
         }
     } else {
         sliding_sync::collect(trigger, table);
