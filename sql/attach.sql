@@ -1,5 +1,6 @@
 -- Installing, attaching, detaching and removing, in a database of its own.
 \getenv abs_srcdir PG_ABS_SRCDIR
+\set SHOW_CONTEXT never
 SET client_min_messages = warning;
 
 --

@@ -129,8 +129,51 @@ def test_dump_and_restore(
         run(cluster, folder, "pg_restore", *jobs, *restore_flags, file)
     assert_same(cluster, source, copy)
     assert_writes_are_right(cluster, copy)
+    assert_attach_only_records(cluster, copy)
     cluster.execute("DROP EXTENSION sliding_sync", copy)
     assert not cluster.execute(_TRIGGERS, copy)
+
+
+def assert_attach_only_records(cluster: Cluster, copy: str) -> None:
+    """A restore brings triggers, which act; nobody has attached anything here, or looked at the rows."""
+    triggers = "SELECT oid, xmin, tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1"
+    with connect(cluster, copy, SUPERUSER) as connection:
+        before = connection.execute(triggers).fetchall()
+        assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (
+            False,
+            ["not_attached"],
+        )
+        cures = connection.execute("SELECT code, cure FROM sliding_sync.health").fetchall()
+        assert cures == [("not_attached", f"SELECT sliding_sync.attach('{SCHEMA}')")]
+        connection.execute("SELECT sliding_sync.attach()")
+        assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (
+            False,
+            ["never_completed"],
+        )
+        connection.execute("CALL sliding_sync.backfill()")
+        assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (True, [])
+        assert connection.execute(triggers).fetchall() == before
+
+
+def test_a_backup_of_the_homeservers_role_with_the_flags_of_most_scripts(
+    cluster: Cluster, source: str, copy: str, folder: Path
+) -> None:
+    """A superuser creates the extension first; one error, about its comment, is left."""
+    file = folder / "dump"
+    run(cluster, folder, "pg_dump", *flags(cluster, OWNER), "-Fc", "-f", file, source)
+    cluster.create_database(copy, OWNER)
+    restore = [cluster.bin / "pg_restore", *flags(cluster, OWNER), "-d", copy, file]
+    # without the extension the data comes back, and nobody keeps the rows
+    with pytest.raises(RuntimeError, match="errors ignored on restore: 20"):
+        processes.run(restore, cwd=folder)
+    cluster.drop_database(copy)
+    cluster.create_database(copy, OWNER)
+    cluster.execute("CREATE EXTENSION sliding_sync", copy)
+    with pytest.raises(RuntimeError, match="must be owner of extension sliding_sync") as failure:
+        processes.run(restore, cwd=folder)
+    assert "errors ignored on restore: 1" in str(failure.value)
+    assert_same(cluster, source, copy)
+    assert_attach_only_records(cluster, copy)
 
 
 # -- data alone, into tables that have the triggers already

@@ -2,7 +2,7 @@
 
 CREATE FUNCTION sliding_sync.preflight(what text, target_schema text DEFAULT NULL)
     RETURNS TABLE (severity text, finding text, detail text, cure text)
-    LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     tasks constant text[] :=
@@ -97,28 +97,30 @@ BEGIN
     -- what the homeserver's own tables tell
     updates := sliding_sync.homeserver_table(homeserver, 'background_updates', '{update_name text}');
     IF updates IS NOT NULL THEN
-        EXECUTE format('SELECT coalesce(array_agg(u.update_name ORDER BY u.update_name), ''{}'') FROM %s u', updates)
-            INTO pending;
+        pending := sliding_sync.as_owner(homeserver, format(
+            'SELECT coalesce(array_agg(u.update_name ORDER BY u.update_name), ''{}'')::text FROM %s u', updates));
     END IF;
     own_pending := ARRAY(SELECT x FROM unnest(pending) x WHERE x = ANY (sliding_sync.own_background_updates()));
     other_pending := ARRAY(SELECT x FROM unnest(pending) x WHERE x <> ALL (sliding_sync.own_background_updates()));
     queue := sliding_sync.homeserver_table(homeserver, 'sliding_sync_joined_rooms_to_recalculate', '{room_id text}');
     IF queue IS NOT NULL THEN
-        EXECUTE format('SELECT count(*) FROM %s', queue) INTO queued;
+        queued := sliding_sync.as_owner(homeserver, format('SELECT count(*)::text FROM %s', queue));
     END IF;
     deltas := sliding_sync.homeserver_table(homeserver, 'applied_schema_deltas', '{file text}');
     IF deltas IS NOT NULL THEN
-        EXECUTE format('SELECT count(*) > 0 FROM %s d WHERE d.file = $1', deltas)
-            INTO knows_tables USING '87/01_sliding_sync_memberships.sql';
+        knows_tables := sliding_sync.as_owner(homeserver, format(
+            'SELECT (count(*) > 0)::text FROM %s d WHERE d.file = %L', deltas, '87/01_sliding_sync_memberships.sql'));
     END IF;
     compat := sliding_sync.homeserver_table(homeserver, 'schema_compat_version', '{compat_version integer}');
     IF compat IS NOT NULL THEN
-        EXECUTE format('SELECT c.compat_version FROM %s c LIMIT 1', compat) INTO oldest_schema;
+        oldest_schema := sliding_sync.as_owner(homeserver, format(
+            'SELECT c.compat_version::text FROM %s c LIMIT 1', compat));
     END IF;
     scheduled := sliding_sync.homeserver_table(homeserver, 'scheduled_tasks', '{action text,status text}');
     IF scheduled IS NOT NULL THEN
-        EXECUTE format('SELECT coalesce(array_agg(DISTINCT t.action ORDER BY t.action), ''{}'') FROM %s t'
-                       ' WHERE t.status IN (''scheduled'', ''active'')', scheduled) INTO left_tasks;
+        left_tasks := sliding_sync.as_owner(homeserver, format(
+            'SELECT coalesce(array_agg(DISTINCT t.action ORDER BY t.action), ''{}'')::text FROM %s t'
+            ' WHERE t.status IN (''scheduled'', ''active'')', scheduled));
     END IF;
 
     RETURN QUERY SELECT f.severity, f.finding, f.detail, f.cure

@@ -3,24 +3,25 @@
 
 CREATE VIEW sliding_sync.triggers AS
     WITH tables AS (
-        SELECT c.oid, c.relnamespace, c.relname
-        FROM pg_class c
+        SELECT h.schema_name, c.oid, c.relname
+        FROM sliding_sync.homeservers h JOIN pg_class c ON c.relnamespace = h.namespace_oid
+            -- whoever may create tables in the schema can make one that an older homeserver does not have
+            AND (c.relowner = h.owner_oid OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner))
         WHERE c.relkind = 'r' AND c.relname IN ('events', 'event_json', 'rejections', 'redactions',
             'room_ban_redactions', 'rooms', 'room_memberships', 'current_state_events', 'local_current_membership')
     ), ours AS (
-        SELECT t.tgrelid, t.tgname, t.tgenabled, c.relnamespace
+        SELECT t.tgrelid, t.tgname, t.tgenabled
         FROM tables c
             JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname IN ('A_sliding_sync', 'A_sliding_sync_truncate')
             JOIN pg_proc p ON p.oid = t.tgfoid
         WHERE p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'sliding_sync')
     )
-    SELECT n.nspname::text AS schema_name, c.relname::text AS table_name, expected.trigger_name,
+    SELECT c.schema_name, c.relname::text AS table_name, expected.trigger_name,
            CASE o.tgenabled WHEN 'A' THEN 'always' WHEN 'O' THEN 'origin' WHEN 'R' THEN 'replica'
                             WHEN 'D' THEN 'disabled' ELSE 'missing' END AS state
-    FROM tables c JOIN pg_namespace n ON n.oid = c.relnamespace
+    FROM tables c
         CROSS JOIN (VALUES ('A_sliding_sync'), ('A_sliding_sync_truncate')) expected (trigger_name)
-        LEFT JOIN ours o ON o.tgrelid = c.oid AND o.tgname = expected.trigger_name
-    WHERE EXISTS (SELECT FROM ours x WHERE x.relnamespace = c.relnamespace);
+        LEFT JOIN ours o ON o.tgrelid = c.oid AND o.tgname = expected.trigger_name;
 COMMENT ON VIEW sliding_sync.triggers IS
     'the triggers that the tables of every attached schema should have, and the state of each';
 COMMENT ON COLUMN sliding_sync.triggers.state IS
@@ -28,8 +29,8 @@ COMMENT ON COLUMN sliding_sync.triggers.state IS
 
 CREATE VIEW sliding_sync.schemas AS
     SELECT t.schema_name,
-           (SELECT count(*) = 2 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE n.nspname = t.schema_name AND c.relkind = 'r'
+           (SELECT count(*) = 2 FROM pg_class c JOIN sliding_sync.homeservers h ON h.namespace_oid = c.relnamespace
+            WHERE h.schema_name = t.schema_name AND c.relkind = 'r' AND c.relowner = h.owner_oid
                 AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')
            ) AS has_derived_tables,
            t.triggers_missing, t.triggers_disabled, w.complete_at, w.caught_up_at,
@@ -53,12 +54,15 @@ GRANT SELECT ON sliding_sync.triggers, sliding_sync.schemas TO PUBLIC;
 CREATE FUNCTION sliding_sync.ready(target_schema text DEFAULT NULL, OUT is_ready boolean, OUT reasons text[])
     LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    homeserver text := coalesce(target_schema, sliding_sync.attached_schema());
+    homeserver text := target_schema;
     facts sliding_sync.schemas;
 BEGIN
+    IF homeserver IS NULL AND EXISTS (SELECT FROM sliding_sync.homeservers) THEN
+        homeserver := sliding_sync.attached_schema();
+    END IF;
     SELECT s.* INTO facts FROM sliding_sync.schemas s WHERE s.schema_name = homeserver;
     IF NOT FOUND THEN
-        IF NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = homeserver) THEN
+        IF homeserver IS NOT NULL AND NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = homeserver) THEN
             PERFORM sliding_sync.attached_schema(homeserver);  -- says that it does not exist
         END IF;
         is_ready := false;
@@ -88,10 +92,15 @@ CREATE FUNCTION sliding_sync.homeserver_table(target_schema text, table_name tex
         AND (c.relowner = events.relowner OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner))
         AND NOT EXISTS (SELECT FROM unnest($3) x (wanted) WHERE NOT EXISTS (
             SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
-                AND x.wanted = a.attname || ' ' || format_type(a.atttypid, NULL)))
+                AND a.attname = split_part(x.wanted, ' ', 1) AND a.atttypid = split_part(x.wanted, ' ', 2)::regtype))
 $$;
 COMMENT ON FUNCTION sliding_sync.homeserver_table(text, text, text[]) IS
     'qualified name of a table if it belongs to the homeserver and has these columns ("name type"), NULL otherwise: somebody else may have made one of that name';
+
+CREATE FUNCTION sliding_sync.as_owner(target_schema text, command text) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'sliding_sync_as_owner';
+COMMENT ON FUNCTION sliding_sync.as_owner(text, text) IS
+    'runs a command as the owner of an attached homeserver''s tables, kept from the session as in VACUUM, for whoever has that role''s privileges; returns its first value';
 
 CREATE FUNCTION sliding_sync.own_background_updates() RETURNS text[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -127,23 +136,8 @@ DECLARE
     updates text := sliding_sync.homeserver_table(homeserver, 'background_updates', '{update_name text}');
     queue text := sliding_sync.homeserver_table(homeserver, 'sliding_sync_joined_rooms_to_recalculate',
                                                 '{room_id text}');
-    obstacle text;
     drift record;
 BEGIN
-    -- a trigger, a rule or a policy would run with the rights of whoever calls this
-    SELECT format('%I.%I', n.nspname, c.relname) INTO obstacle
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE format('%I.%I', n.nspname, c.relname) IN (updates, queue)
-        AND (c.relrowsecurity
-             OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid)
-             OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal));
-    IF FOUND THEN
-        RAISE object_not_in_prerequisite_state USING
-            MESSAGE = format('table %s has triggers, rules or policies', obstacle),
-            DETAIL = 'A homeserver''s table of this name has none.',
-            HINT = 'Remove them, or let the homeserver end its background updates itself.';
-    END IF;
-
     PERFORM sliding_sync.assert_ready(homeserver);
     SELECT count(*) AS findings,
            string_agg(format('%s: room %s%s, %s is %s instead of %s (%s)', v.table_name, v.room_id,
@@ -164,26 +158,29 @@ BEGIN
     updates_ended := '{}';
     rooms_dequeued := 0;
     IF updates IS NOT NULL THEN
-        EXECUTE format('SELECT coalesce(array_agg(u.update_name ORDER BY u.update_name), ''{}'') FROM %s u'
-                       ' WHERE u.update_name = ANY ($1)', updates)
-            INTO updates_ended USING sliding_sync.own_background_updates();
+        updates_ended := sliding_sync.as_owner(homeserver, format(
+            'SELECT coalesce(array_agg(u.update_name ORDER BY u.update_name), ''{}'')::text FROM %s u'
+            ' WHERE u.update_name = ANY (%L)', updates, sliding_sync.own_background_updates()));
     END IF;
     IF queue IS NOT NULL THEN
-        EXECUTE format('SELECT count(*) FROM %s', queue) INTO rooms_dequeued;
+        rooms_dequeued := sliding_sync.as_owner(homeserver, format('SELECT count(*)::text FROM %s', queue));
     END IF;
     IF dry_run THEN
         RETURN;
     END IF;
     IF updates_ended <> '{}' THEN
-        EXECUTE format('DELETE FROM %s u WHERE u.update_name = ANY ($1)', updates) USING updates_ended;
+        updates_ended := sliding_sync.as_owner(homeserver, format(
+            'WITH gone AS (DELETE FROM %s u WHERE u.update_name = ANY (%L) RETURNING u.update_name)'
+            ' SELECT coalesce(array_agg(update_name ORDER BY update_name), ''{}'')::text FROM gone',
+            updates, updates_ended));
         RAISE NOTICE USING
             MESSAGE = 'the homeserver''s background updates were ended',
             HINT = 'Restart the homeserver: it reads from the tables from its next start on, '
                    'and a running one may still look for what was ended.';
     END IF;
     IF rooms_dequeued > 0 THEN
-        EXECUTE format('DELETE FROM %s', queue);
-        GET DIAGNOSTICS rooms_dequeued = ROW_COUNT;
+        rooms_dequeued := sliding_sync.as_owner(homeserver, format(
+            'WITH gone AS (DELETE FROM %s RETURNING 1) SELECT count(*)::text FROM gone', queue));
     END IF;
 END
 $$;

@@ -25,7 +25,7 @@ CREATE VIEW sliding_sync.role_settings AS
                  substr(y.setting, strpos(y.setting, '=') + 1) AS value
           FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) y (setting)
               LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
-          WHERE y.setting LIKE 'sliding\_sync.%' AND (s.setdatabase = 0 OR d.datname = current_database())) x;
+          WHERE starts_with(y.setting, 'sliding_sync.') AND (s.setdatabase = 0 OR d.datname = current_database())) x;
 COMMENT ON VIEW sliding_sync.role_settings IS
     'settings of sliding_sync that ALTER ROLE or ALTER DATABASE made and that concern this database';
 COMMENT ON COLUMN sliding_sync.role_settings.role_name IS 'NULL: every role';
@@ -171,7 +171,7 @@ CREATE VIEW sliding_sync.health AS
     FROM (
         -- what makes ready() say no
         SELECT 'error' AS severity, s.schema_name, 'derived_table_missing' AS code,
-               'A derived table does not exist.' AS detail,
+               'A derived table does not exist, or does not belong to the owner of the homeserver''s tables.' AS detail,
                format('SELECT sliding_sync.attach(%L)', s.schema_name) AS cure
         FROM sliding_sync.schemas s WHERE NOT s.has_derived_tables
         UNION ALL
@@ -220,7 +220,7 @@ CREATE VIEW sliding_sync.health AS
         WHERE d.owner_name <> pg_get_userbyid(e.relowner)
         UNION ALL
         SELECT 'warning', n.nspname, 'not_attached',
-               'The schema holds a homeserver''s tables, and none of them has a trigger of sliding_sync.',
+               'The schema holds a homeserver''s tables, and attach() was not called for them.',
                format('SELECT sliding_sync.attach(%L)', n.nspname)
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind = 'r' AND c.relname IN ('events', 'event_json', 'redactions', 'rooms', 'room_memberships',
@@ -273,6 +273,12 @@ CREATE VIEW sliding_sync.health AS
                       coalesce(r.role_name, '(any)'), coalesce(r.database_name, '(any)')),
                r.cure
         FROM sliding_sync.role_settings r WHERE r.name = 'sliding_sync.on_failure' AND lower(r.value) = 'error'
+        UNION ALL
+        SELECT 'error', NULL, 'library_missing',
+               format('The library cannot be loaded, and every write to the tables with triggers fails: %s.', l.failure),
+               'Install the package of the extension on this host; or let the homeserver go on without it: SELECT '
+               'sliding_sync.detach()'
+        FROM sliding_sync.library() l WHERE l.failure IS NOT NULL
         UNION ALL
         SELECT 'warning', NULL, 'version_differs',
                format('The library is %s and the SQL is %s. A session keeps the library that it has loaded.',

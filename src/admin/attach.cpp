@@ -1,10 +1,12 @@
 #include "admin/attach.hpp"
 
 #include "admin/derived_tables.hpp"
+#include "admin/homeserver_tables.hpp"
 #include "admin/table_locks.hpp"
+#include "admin/watched.hpp"
 #include "derive/sql_text.hpp"
-#include "server/catalog.hpp"
 #include "server/spi.hpp"
+#include "server/transaction.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -23,179 +25,7 @@ namespace sliding_sync {
 
 namespace {
 
-// Without these there is no homeserver; the others may be missing in older schemas.
-constexpr std::array<BaseTable, 7> required_tables{BaseTable::events,
-                                                   BaseTable::event_json,
-                                                   BaseTable::redactions,
-                                                   BaseTable::rooms,
-                                                   BaseTable::room_memberships,
-                                                   BaseTable::current_state_events,
-                                                   BaseTable::local_current_membership};
-
-struct RequiredColumn {
-    BaseTable table;
-    const char* name;
-    const char* type;
-};
-
-// The columns that name keys or decide rows; a table without them is of another shape.
-constexpr std::array<RequiredColumn, 25> required_columns{{
-    {BaseTable::events, "event_id", "text"},
-    {BaseTable::events, "room_id", "text"},
-    {BaseTable::events, "type", "text"},
-    {BaseTable::events, "sender", "text"},
-    {BaseTable::events, "state_key", "text"},
-    {BaseTable::events, "outlier", "boolean"},
-    {BaseTable::events, "instance_name", "text"},
-    {BaseTable::events, "stream_ordering", "bigint"},
-    {BaseTable::events, "rejection_reason", "text"},
-    {BaseTable::event_json, "event_id", "text"},
-    {BaseTable::event_json, "room_id", "text"},
-    {BaseTable::event_json, "json", "text"},
-    {BaseTable::event_json, "internal_metadata", "text"},
-    {BaseTable::redactions, "event_id", "text"},
-    {BaseTable::redactions, "redacts", "text"},
-    {BaseTable::rooms, "room_id", "text"},
-    {BaseTable::room_memberships, "event_id", "text"},
-    {BaseTable::room_memberships, "forgotten", "integer"},
-    {BaseTable::current_state_events, "event_id", "text"},
-    {BaseTable::current_state_events, "room_id", "text"},
-    {BaseTable::current_state_events, "type", "text"},
-    {BaseTable::current_state_events, "state_key", "text"},
-    {BaseTable::local_current_membership, "room_id", "text"},
-    {BaseTable::local_current_membership, "user_id", "text"},
-    {BaseTable::local_current_membership, "event_id", "text"},
-}};
-
-struct TableEntry {
-    Oid oid = InvalidOid;
-    std::string owner;
-};
-
-std::optional<TableEntry> find_relation(const std::string& schema, const char* name) {
-    const Rows rows =
-        query_once("SELECT c.oid, r.rolname FROM pg_catalog.pg_class c "
-                   "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
-                   "JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) c.relowner "
-                   "WHERE n.nspname OPERATOR(pg_catalog.=) " +
-                   quoted_literal(schema) + " AND c.relname OPERATOR(pg_catalog.=) " + quoted_literal(name) +
-                   " AND c.relkind OPERATOR(pg_catalog.=) 'r'");
-    if (rows.count == 0) {
-        return std::nullopt;
-    }
-    return TableEntry{static_cast<Oid>(rows[0][0].number), std::string(rows[0][1].text())};
-}
-
-// In the order in which a homeserver's transaction writes them: locks taken in another order would end in deadlocks.
-constexpr std::array<BaseTable, base_table_count> write_order{BaseTable::event_json,
-                                                              BaseTable::events,
-                                                              BaseTable::redactions,
-                                                              BaseTable::rejections,
-                                                              BaseTable::room_memberships,
-                                                              BaseTable::current_state_events,
-                                                              BaseTable::local_current_membership,
-                                                              BaseTable::room_ban_redactions,
-                                                              BaseTable::rooms};
-
-std::vector<BaseTable> present_tables(const std::string& schema) {
-    std::vector<BaseTable> tables;
-    for (const BaseTable table : write_order) {
-        if (find_relation(schema, table_name(table))) {
-            tables.push_back(table);
-        }
-    }
-    return tables;
-}
-
-// The strongest lock waits for readers too, and a homeserver's transaction begins by locking its room (H23). Asked for
-// there first, it keeps new writers waiting before they hold anything that it has to wait for in turn.
-std::vector<BaseTable> rooms_first(std::vector<BaseTable> tables) {
-    std::stable_partition(tables.begin(), tables.end(),
-                          [](BaseTable table) { return table == BaseTable::rooms; });
-    return tables;
-}
-
-std::string missing_tables(const std::vector<BaseTable>& present) {
-    std::string missing;
-    for (const BaseTable table : required_tables) {
-        if (std::find(present.begin(), present.end(), table) == present.end()) {
-            missing += (missing.empty() ? "" : ", ") + std::string(table_name(table));
-        }
-    }
-    return missing;
-}
-
-// Schemas with all required tables.
-std::vector<std::string> homeserver_schemas() {
-    std::string names;
-    for (const BaseTable table : required_tables) {
-        names += (names.empty() ? "'" : ",'") + std::string(table_name(table)) + "'";
-    }
-    const Rows rows = query_once(
-        "SELECT n.nspname FROM pg_catalog.pg_class c "
-        "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
-        "WHERE c.relkind OPERATOR(pg_catalog.=) 'r' AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY[" +
-        names +
-        "]::pg_catalog.name[]) AND c.relpersistence OPERATOR(pg_catalog.=) 'p' GROUP BY n.nspname "
-        "HAVING pg_catalog.count(*) OPERATOR(pg_catalog.=) " +
-        std::to_string(required_tables.size()) + " ORDER BY n.nspname");
-    std::vector<std::string> schemas;
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        schemas.emplace_back(rows[i][0].text());
-    }
-    return schemas;
-}
-
-std::string column_type(Oid relation, const char* column) {
-    const Rows rows =
-        query_once("SELECT pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a "
-                   "WHERE a.attrelid OPERATOR(pg_catalog.=) " +
-                   std::to_string(relation) +
-                   " AND NOT a.attisdropped AND a.attname OPERATOR(pg_catalog.=) " + quoted_literal(column));
-    return rows.count == 0 ? std::string() : std::string(rows[0][0].text());
-}
-
-void check_column(const std::string& schema, Oid relation, const char* table, const char* column,
-                  const char* type) {
-    const std::string found = column_type(relation, column);
-    if (found == type) {
-        return;
-    }
-    throw Error(ERRCODE_INVALID_OBJECT_DEFINITION,
-                "table \"" + schema + "." + table + "\" does not have the shape of a homeserver's",
-                found.empty() ? std::string("Column \"") + column + "\" of type " + type + " is missing."
-                              : std::string("Column \"") + column + "\" has type " + found + " instead of " +
-                                    type + ".",
-                "sliding_sync knows the tables of Synapse's database schemas 86 to 94.");
-}
-
-void check_base_tables(const std::string& schema) {
-    for (const RequiredColumn& column : required_columns) {
-        const auto relation = find_relation(schema, table_name(column.table));
-        check_column(schema, relation->oid, table_name(column.table), column.name, column.type);
-    }
-}
-
 enum class Mode { check, make };
-
-// Our writes name the key columns in ON CONFLICT, which needs a unique index on just these.
-void check_key(const std::string& schema, Oid relation, const char* table, const std::string& key) {
-    const Rows rows = query_once(
-        "SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) " +
-        std::to_string(relation) +
-        " AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND "
-        "(SELECT pg_catalog.string_agg(a.attname, ',' ORDER BY a.attname) FROM pg_catalog.pg_attribute a "
-        "WHERE a.attrelid OPERATOR(pg_catalog.=) i.indrelid AND a.attnum OPERATOR(pg_catalog.=) ANY "
-        "(i.indkey)) "
-        "OPERATOR(pg_catalog.=) " +
-        quoted_literal(key));
-    if (rows.count == 0) {
-        throw Error(ERRCODE_INVALID_OBJECT_DEFINITION,
-                    "table \"" + schema + "." + table + "\" does not have the shape of a homeserver's",
-                    "There is no unique index on (" + key + ").",
-                    "Synapse makes it as the table's primary key.");
-    }
-}
 
 template <std::size_t count>
 void check_or_make(const std::string& schema, const std::string& owner, const char* table,
@@ -212,12 +42,7 @@ void check_or_make(const std::string& schema, const std::string& owner, const ch
         return;
     }
     if (relation->owner != owner) {
-        throw Error(
-            ERRCODE_INSUFFICIENT_PRIVILEGE,
-            "table \"" + schema + "." + table + "\" does not belong to the owner of the homeserver's tables",
-            "It belongs to \"" + relation->owner + "\", and \"" + schema + ".events\" to \"" + owner + "\".",
-            "If the table is right, give it to the homeserver: ALTER TABLE ... OWNER TO " +
-                quoted_identifier(owner) + ".");
+        refuse_owner(schema, table, *relation, owner);
     }
     for (const ColumnDefinition& column : columns) {
         check_column(schema, relation->oid, table, column.name, column.type);
@@ -265,7 +90,7 @@ TriggerState trigger_state(Oid relation, const char* name) {
     return rows[0][0].boolean() ? TriggerState::always : TriggerState::not_always;
 }
 
-bool is_attached(const std::string& schema, const std::vector<BaseTable>& tables) {
+bool has_triggers(const std::string& schema, const std::vector<BaseTable>& tables) {
     return find_relation(schema, joined_rooms_table) && find_relation(schema, membership_snapshots_table) &&
            std::all_of(tables.begin(), tables.end(), [&](BaseTable table) {
                const Oid relation = find_relation(schema, table_name(table))->oid;
@@ -313,6 +138,28 @@ std::vector<std::string> qualified(const std::string& schema, const std::vector<
     return names;
 }
 
+// What is known of another homeserver that had the name, or of this one under another name, is not known of this one.
+void record(const std::string& schema) {
+    const std::string events =
+        std::to_string(find_relation(schema, table_name(BaseTable::events))->oid) + "::pg_catalog.oid";
+    const std::string name = quoted_literal(schema);
+    const WriteAs writer(bookkeeper());
+    const SpiConnection connection;
+    const Rows others =
+        query_once("DELETE FROM sliding_sync.attached a WHERE (a.schema_name OPERATOR(pg_catalog.=) " + name +
+                   ") OPERATOR(pg_catalog.<>) (a.events_oid OPERATOR(pg_catalog.=) " + events +
+                   ") RETURNING a.schema_name");
+    for (std::size_t i = 0; i < others.count; ++i) {
+        const std::string other = quoted_literal(others[i][0].text());
+        for (const char* const table : {"quarantine", "runs", "watched", "unwatched_writes"}) {
+            run_once(std::string("DELETE FROM sliding_sync.") + table +
+                     " x WHERE x.schema_name OPERATOR(pg_catalog.=) " + other);
+        }
+    }
+    run_once("INSERT INTO sliding_sync.attached (schema_name, events_oid) VALUES (" + name + ", " + events +
+             ") ON CONFLICT (schema_name) DO NOTHING");
+}
+
 void attach_to(const std::string& schema) {
     const std::vector<BaseTable> tables = present_tables(schema);
     if (const std::string missing = missing_tables(tables); !missing.empty()) {
@@ -320,17 +167,18 @@ void attach_to(const std::string& schema) {
                     "Missing tables: " + missing + ".",
                     "Name the schema that holds the homeserver's tables: SELECT sliding_sync.attach('...').");
     }
-    check_base_tables(schema);
+    check_encoding();
+    check_base_tables(schema, tables);
     make_derived_tables(schema, Mode::check);
-    if (is_attached(schema, tables)) {
-        return;
+    if (!has_triggers(schema, tables)) {
+        lock_tables(qualified(schema, tables));
+        make_derived_tables(schema, Mode::make);
+        for (const BaseTable table : tables) {
+            make_trigger(schema, table, trigger_name, "INSERT OR UPDATE OR DELETE");
+            make_trigger(schema, table, truncate_trigger_name, "TRUNCATE");
+        }
     }
-    lock_tables(qualified(schema, tables), TableLock::share_row_exclusive);
-    make_derived_tables(schema, Mode::make);
-    for (const BaseTable table : tables) {
-        make_trigger(schema, table, trigger_name, "INSERT OR UPDATE OR DELETE");
-        make_trigger(schema, table, truncate_trigger_name, "TRUNCATE");
-    }
+    record(schema);
 }
 
 void check_schema(const std::string& schema) {
@@ -350,13 +198,19 @@ std::string quoted_list(const std::vector<std::string>& names) {
 }  // namespace
 
 std::string attach(const std::optional<std::string>& schema) {
+    const OwnSettings settings;
+    set_local("search_path", safe_search_path);
     const SpiConnection connection;
     if (schema) {
         check_schema(*schema);
         attach_to(*schema);
         return *schema;
     }
-    const std::vector<std::string> found = homeserver_schemas();
+    // whoever may create a schema can put tables of these names into it
+    std::vector<std::string> found = schemas_of("SELECT h.schema_name FROM sliding_sync.homeservers h");
+    if (found.empty()) {
+        found = homeserver_schemas();
+    }
     if (found.empty()) {
         throw Error(
             ERRCODE_UNDEFINED_TABLE, "no homeserver was found in this database",
@@ -386,32 +240,6 @@ void attach_at_creation() {
                       : "Call sliding_sync.attach(schema) with one of: " + quoted_list(found) + ".";
     // CREATE EXTENSION hides everything below WARNING.
     call_pg([&] { ereport(WARNING, errmsg("%s", reason.c_str()), errhint("%s", hint.c_str())); });
-}
-
-std::int64_t detach(const std::optional<std::string>& schema) {
-    const SpiConnection connection;
-    if (schema) {
-        check_schema(*schema);
-    }
-    const Rows rows = query_once(
-        "SELECT n.nspname, c.relname, t.tgname FROM pg_catalog.pg_trigger t "
-        "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid "
-        "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
-        "WHERE t.tgname OPERATOR(pg_catalog.=) ANY (ARRAY[" +
-        quoted_literal(trigger_name) + "," + quoted_literal(truncate_trigger_name) + "]::pg_catalog.name[])" +
-        (schema ? " AND n.nspname OPERATOR(pg_catalog.=) " + quoted_literal(*schema) : std::string()) +
-        " ORDER BY n.nspname, c.relname, t.tgname");
-    std::vector<std::string> schemas;
-    for (std::size_t i = 0; i < rows.count; ++i) {
-        const std::string name(rows[i][0].text());
-        if (schemas.empty() || schemas.back() != name) {
-            lock_tables(qualified(name, rooms_first(present_tables(name))), TableLock::access_exclusive);
-            schemas.push_back(name);
-        }
-        run_once("DROP TRIGGER " + quoted_identifier(rows[i][2].text()) + " ON " + quoted_identifier(name) +
-                 "." + quoted_identifier(rows[i][1].text()));
-    }
-    return static_cast<std::int64_t>(schemas.size());
 }
 
 }  // namespace sliding_sync

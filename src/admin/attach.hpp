@@ -1,4 +1,4 @@
-// Puts the triggers on a homeserver's tables, and takes them off again.
+// Puts the triggers on a homeserver's tables. They are taken off by sliding_sync.detach(), in SQL.
 #pragma once
 
 #include "guard/boundary.hpp"
@@ -10,16 +10,14 @@ namespace sliding_sync {
 inline constexpr const char* trigger_name = "A_sliding_sync";
 inline constexpr const char* truncate_trigger_name = "A_sliding_sync_truncate";
 
-/// Attaches to the homeserver in `schema`, or in the only schema that holds one when `schema` is nothing. Makes the
-/// derived tables when they are missing. Does nothing where it was done before. Answers the schema's name.
-/// Raises: 3F000 no such schema, 42P01 no homeserver there, 42P17 tables of another shape, 42501 derived tables of
-/// another owner, 55P03 the tables were in use all the time.
+/// Attaches to the homeserver in `schema`, or in the only schema that is attached or else holds one when `schema` is
+/// nothing. Makes the derived tables when they are missing, and leaves a record in sliding_sync.attached. Does nothing
+/// where it was done before. Answers the schema's name.
+/// Raises: 3F000 no such schema, 42P01 no homeserver there, 42P17 tables of another shape, 42501 tables of another owner,
+/// 0A000 an encoding that no homeserver has, 55P03 the tables were in use all the time.
 std::string attach(const std::optional<std::string>& schema);
 
 /// The same for CREATE EXTENSION: nothing to attach to is a WARNING that says what to call.
 void attach_at_creation();
-
-/// Removes the triggers from one schema, or from all. Tables and rows stay. Answers how many schemas had them.
-std::int64_t detach(const std::optional<std::string>& schema);
 
 }  // namespace sliding_sync

@@ -10,7 +10,8 @@ struct AttachedHomeserver {
     Oid namespace_oid = InvalidOid;
 };
 
-/// The one in this schema, or the only attached one. Raises 42P01 when there is none, 42P09 when several are meant.
+/// The one in this schema, or the only attached one. Raises 42P01 when there is none or when it lacks a
+/// derived table of its own, 42P09 when several are meant.
 [[nodiscard]] AttachedHomeserver attached_homeserver(const std::optional<std::string>& schema);
 
 }  // namespace sliding_sync

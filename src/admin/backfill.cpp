@@ -104,7 +104,7 @@ private:
         // of them before would not do.
         const Watched watched = read_watched(options_.scope.schema);
         const bool has_gap = options_.scope.is_everything() && (!watched.is_known || watched.has_gap);
-        const Run run = open_run(options_.scope, homeserver()->schema.name, options_.restart || has_gap);
+        const Run run = open_run(options_.scope, homeserver()->schema, options_.restart || has_gap);
         if (has_gap) {
             begin_watching(options_.scope.schema);
         }

@@ -5,16 +5,13 @@
 #include "derive/refresh.hpp"
 #include "server/transaction.hpp"
 
-extern "C" {
-#include "catalog/namespace.h"
-}
-
 namespace sliding_sync {
 
 namespace {
 
 struct Key {
     std::string schema;
+    Oid namespace_oid;
     std::string room_id;
     std::optional<std::string> user_id;
 };
@@ -23,12 +20,14 @@ std::vector<Key> keys_in_quarantine() {
     const WriteAs reader(bookkeeper());
     const SpiConnection connection;
     const Rows rows = query_once(
-        "SELECT DISTINCT q.schema_name, q.room_id, q.user_id FROM sliding_sync.quarantine q "
+        "SELECT DISTINCT q.schema_name, h.namespace_oid, q.room_id, q.user_id "
+        "FROM sliding_sync.quarantine q JOIN sliding_sync.homeservers h "
+        "ON h.schema_name OPERATOR(pg_catalog.=) q.schema_name "
         "WHERE q.table_name OPERATOR(pg_catalog.<>) '' ORDER BY q.schema_name, q.room_id, q.user_id");
     std::vector<Key> keys;
     for (std::size_t i = 0; i < rows.count; ++i) {
-        keys.push_back(
-            {std::string(rows[i][0].text()), std::string(rows[i][1].text()), rows[i][2].optional_text()});
+        keys.push_back({std::string(rows[i][0].text()), static_cast<Oid>(rows[i][1].number),
+                        std::string(rows[i][2].text()), rows[i][3].optional_text()});
     }
     return keys;
 }
@@ -36,7 +35,10 @@ std::vector<Key> keys_in_quarantine() {
 std::int64_t count_in_quarantine() {
     const WriteAs reader(bookkeeper());
     const SpiConnection connection;
-    return query_once("SELECT pg_catalog.count(*) FROM sliding_sync.quarantine")[0][0].number;
+    return query_once("SELECT pg_catalog.count(*) FROM sliding_sync.quarantine q "
+                      "JOIN sliding_sync.homeservers h "
+                      "ON h.schema_name OPERATOR(pg_catalog.=) q.schema_name")[0][0]
+        .number;
 }
 
 void take_out(const Key& key) {
@@ -49,21 +51,21 @@ void take_out(const Key& key) {
                           : std::string("q.user_id IS NULL")));
 }
 
+// One that cannot even be removed stays noted: it stands in no other's way.
 bool refresh_key(const Key& key) {
-    const Oid namespace_oid = call_pg([&] { return get_namespace_oid(key.schema.c_str(), true); });
-    if (!OidIsValid(namespace_oid)) {
-        return true;  // the homeserver is gone, and its rows with it
-    }
-    const auto held = homeserver_in(namespace_oid);
-    const Homeserver& homeserver = *held;
-    forget_failures(homeserver.schema, key.room_id);
-    Changes changes;
-    if (key.user_id) {
-        changes.memberships.push_back({key.room_id, *key.user_id});
-    } else {
-        changes.rooms.push_back(whole_room(key.room_id));
-    }
-    return refresh(homeserver, std::move(changes), rules::Occasion::recall).failed == 0;
+    bool is_done = false;
+    const auto failure = run_in_subtransaction([&] {
+        const auto homeserver = homeserver_in(key.namespace_oid);
+        forget_failures(homeserver->schema, key.room_id);
+        Changes changes;
+        if (key.user_id) {
+            changes.memberships.push_back({key.room_id, *key.user_id});
+        } else {
+            changes.rooms.push_back(whole_room(key.room_id));
+        }
+        is_done = refresh(*homeserver, std::move(changes), rules::Occasion::recall).failed == 0;
+    });
+    return !failure && is_done;
 }
 
 }  // namespace

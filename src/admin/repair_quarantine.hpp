@@ -10,7 +10,7 @@ struct Repaired {
     std::int64_t left_over = 0;
 };
 
-/// Refreshes every key in sliding_sync.quarantine as if all of its facts had changed, and takes out those that went
+/// Refreshes every key in sliding_sync.quarantine, of every attached homeserver, as if all of its facts had changed, and takes out those that went
 /// through. A look-up that failed names no key: its note stays until a backfill has looked at all rows. Reads and writes
 /// as the owners of the tables concerned; the caller needs no rights on them.
 Repaired repair_quarantine();

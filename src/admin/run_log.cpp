@@ -18,13 +18,18 @@ namespace {
 constexpr int ranges_per_table = 32;
 constexpr int memberships_ranges_from = 1000;  // rooms are done first: clients see them first
 
-// Splits the rooms of the scope evenly; a range of memberships holds those of its rooms. The first position is that of
+// Splits the rooms of the scope evenly, read as the owner of the homeserver's tables; a range of memberships holds those of its rooms. The first position is that of
 // the room before, since positions are exclusive.
-void make_ranges(std::int64_t run, const RunScope& scope, const std::string& quoted_schema,
-                 bool is_of_rooms) {
+struct PlannedRange {
+    std::string after_room;
+    std::optional<std::string> up_to_room;
+    std::int64_t items = 0;
+};
+
+std::vector<PlannedRange> plan_ranges(const RunScope& scope, const HomeserverSchema& schema,
+                                      bool is_of_rooms) {
     const std::string sql = sql_text(
-        "INSERT INTO sliding_sync.run_ranges (run_id, range_number, table_name, after_room, up_to_room, "
-        "position_room, items_total) WITH numbered AS (SELECT r.room_id, "
+        "WITH numbered AS (SELECT r.room_id, "
         "pg_catalog.row_number() OVER (ORDER BY r.room_id) AS n, pg_catalog.count(*) OVER () AS total "
         "FROM %S.rooms r WHERE ($1 IS NULL OR r.room_id %>= $1) AND ($2 IS NULL OR r.room_id %<= $2)), "
         "last_rooms AS (SELECT room_id, total FROM numbered "
@@ -34,23 +39,82 @@ void make_ranges(std::int64_t run, const RunScope& scope, const std::string& quo
         "pg_catalog.row_number() OVER (ORDER BY room_id NULLS LAST) AS n, COALESCE(pg_catalog.lag(room_id) "
         "OVER (ORDER BY room_id NULLS LAST), (SELECT p.room_id FROM %S.rooms p WHERE p.room_id %< $1 "
         "ORDER BY p.room_id DESC LIMIT 1), '') AS before, pg_catalog.count(*) OVER () AS ranges "
-        "FROM last_rooms) SELECT $4, $5 %+ n, $6, before, COALESCE(room_id, $2), before, "
+        "FROM last_rooms) SELECT before, COALESCE(room_id, $2), "
         // memberships of a room on average, by the statistics
-        "(total %* CASE WHEN $7 THEN 1 ELSE (SELECT GREATEST(l.reltuples, 0) %/ GREATEST(r.reltuples, 1) "
-        "FROM pg_catalog.pg_class l, pg_catalog.pg_class r WHERE l.oid %= pg_catalog.to_regclass($8) "
-        "AND r.oid %= pg_catalog.to_regclass($9)) END %/ ranges)::bigint FROM ranges",
-        quoted_schema);
-    query_once(sql, {TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, BOOLOID, TEXTOID, TEXTOID},
-               Arguments()
-                   .optional_text(scope.first_room)
-                   .optional_text(scope.last_room)
-                   .number(ranges_per_table)
-                   .number(run)
-                   .number(is_of_rooms ? 0 : memberships_ranges_from)
-                   .text(is_of_rooms ? joined_rooms_table : membership_snapshots_table)
-                   .boolean(is_of_rooms)
-                   .text(quoted_schema + ".local_current_membership")
-                   .text(quoted_schema + ".rooms"));
+        "(total %* CASE WHEN $4 THEN 1 ELSE (SELECT GREATEST(l.reltuples, 0) %/ GREATEST(r.reltuples, 1) "
+        "FROM pg_catalog.pg_class l, pg_catalog.pg_class r WHERE l.oid %= pg_catalog.to_regclass($5) "
+        "AND r.oid %= pg_catalog.to_regclass($6)) END %/ ranges)::bigint FROM ranges ORDER BY n",
+        schema.name);
+    const WriteAs reader(schema.derived_owner);
+    const SpiConnection connection;
+    const Rows rows = query_once(sql, {TEXTOID, TEXTOID, INT8OID, BOOLOID, TEXTOID, TEXTOID},
+                                 Arguments()
+                                     .optional_text(scope.first_room)
+                                     .optional_text(scope.last_room)
+                                     .number(ranges_per_table)
+                                     .boolean(is_of_rooms)
+                                     .text(schema.name + ".local_current_membership")
+                                     .text(schema.name + ".rooms"));
+    std::vector<PlannedRange> ranges;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        ranges.push_back({std::string(rows[i][0].text()), rows[i][1].optional_text(), rows[i][2].number});
+    }
+    return ranges;
+}
+
+void make_ranges(std::int64_t run, const RunScope& scope, const HomeserverSchema& schema, bool is_of_rooms) {
+    const std::vector<PlannedRange> ranges = plan_ranges(scope, schema, is_of_rooms);
+    const WriteAs writer(bookkeeper());
+    const SpiConnection connection;
+    std::int64_t number = is_of_rooms ? 0 : memberships_ranges_from;
+    for (const PlannedRange& range : ranges) {
+        query_once("INSERT INTO sliding_sync.run_ranges (run_id, range_number, table_name, after_room, "
+                   "up_to_room, position_room, items_total) VALUES ($1, $2, $3, $4, $5, $4, $6)",
+                   {INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID},
+                   Arguments()
+                       .number(run)
+                       .number(++number)
+                       .text(is_of_rooms ? joined_rooms_table : membership_snapshots_table)
+                       .text(range.after_room)
+                       .optional_text(range.up_to_room)
+                       .number(range.items));
+    }
+}
+
+// A run that goes on, or a new one without ranges.
+Run find_or_insert_run(const RunScope& scope, bool restart) {
+    const WriteAs writer(bookkeeper());
+    const SpiConnection connection;
+    const std::vector<Oid> types(4, TEXTOID);
+    const auto arguments = [&] {
+        return Arguments()
+            .text(scope.schema)
+            .text(word(scope.what))
+            .optional_text(scope.first_room)
+            .optional_text(scope.last_room);
+    };
+    const std::string same = sql_text("r.schema_name %= $1 AND r.what %= $2 AND r.first_room IS NOT DISTINCT "
+                                      "FROM $3 AND r.last_room IS NOT DISTINCT FROM $4 "
+                                      "AND r.finished_at IS NULL",
+                                      "");
+    if (restart) {
+        query_once("DELETE FROM sliding_sync.runs r WHERE " + same, types, arguments());
+    } else {
+        const Rows open = query_once("SELECT r.run_id FROM sliding_sync.runs r WHERE " + same +
+                                         " ORDER BY r.run_id LIMIT 1",
+                                     types, arguments());
+        if (open.count > 0) {
+            return {open[0][0].number, false};
+        }
+    }
+    run_once(sql_text("DELETE FROM sliding_sync.runs r WHERE r.finished_at %< (pg_catalog.now() %- "
+                      "'90 days'::pg_catalog.interval)",
+                      ""));
+    const std::int64_t run = query_once("INSERT INTO sliding_sync.runs (schema_name, what, first_room, "
+                                        "last_room) VALUES ($1, $2, $3, $4) RETURNING run_id",
+                                        types, arguments())[0][0]
+                                 .number;
+    return {run, true};
 }
 
 }  // namespace
@@ -83,45 +147,15 @@ void lock_runs() {
     run_once("LOCK TABLE sliding_sync.runs IN SHARE ROW EXCLUSIVE MODE");
 }
 
-Run open_run(const RunScope& scope, const std::string& quoted_schema, bool restart) {
-    const WriteAs writer(bookkeeper());
-    const SpiConnection connection;
-    const std::vector<Oid> types(4, TEXTOID);
-    const auto arguments = [&] {
-        return Arguments()
-            .text(scope.schema)
-            .text(word(scope.what))
-            .optional_text(scope.first_room)
-            .optional_text(scope.last_room);
-    };
-    const std::string same = sql_text("r.schema_name %= $1 AND r.what %= $2 AND r.first_room IS NOT DISTINCT "
-                                      "FROM $3 AND r.last_room IS NOT DISTINCT FROM $4 "
-                                      "AND r.finished_at IS NULL",
-                                      "");
-    if (restart) {
-        query_once("DELETE FROM sliding_sync.runs r WHERE " + same, types, arguments());
-    } else {
-        const Rows open = query_once("SELECT r.run_id FROM sliding_sync.runs r WHERE " + same +
-                                         " ORDER BY r.run_id LIMIT 1",
-                                     types, arguments());
-        if (open.count > 0) {
-            return {open[0][0].number, false};
-        }
+Run open_run(const RunScope& scope, const HomeserverSchema& schema, bool restart) {
+    const Run run = find_or_insert_run(scope, restart);
+    if (run.is_new && scope.what != What::memberships) {
+        make_ranges(run.id, scope, schema, true);
     }
-    run_once(sql_text("DELETE FROM sliding_sync.runs r WHERE r.finished_at %< (pg_catalog.now() %- "
-                      "'90 days'::pg_catalog.interval)",
-                      ""));
-    const std::int64_t run = query_once("INSERT INTO sliding_sync.runs (schema_name, what, first_room, "
-                                        "last_room) VALUES ($1, $2, $3, $4) RETURNING run_id",
-                                        types, arguments())[0][0]
-                                 .number;
-    if (scope.what != What::memberships) {
-        make_ranges(run, scope, quoted_schema, true);
+    if (run.is_new && scope.what != What::joined_rooms) {
+        make_ranges(run.id, scope, schema, false);
     }
-    if (scope.what != What::joined_rooms) {
-        make_ranges(run, scope, quoted_schema, false);
-    }
-    return {run, true};
+    return run;
 }
 
 std::optional<Range> claim_range(std::int64_t run, std::int64_t preferred,

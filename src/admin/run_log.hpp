@@ -1,8 +1,8 @@
 // Runs of the backfill: which ranges of rooms are left, and how far each is (sliding_sync.runs, run_ranges). All
-// functions run as the owner of these tables, in the caller's transaction.
+// functions write as the owner of these tables, in the caller's transaction.
 #pragma once
 
-#include "guard/boundary.hpp"
+#include "server/catalog.hpp"
 
 namespace sliding_sync {
 
@@ -33,7 +33,7 @@ struct Run {
 void lock_runs();
 
 /// The unfinished run of this scope, or a new one, split into ranges of about as many rooms each.
-[[nodiscard]] Run open_run(const RunScope& scope, const std::string& quoted_schema, bool restart);
+[[nodiscard]] Run open_run(const RunScope& scope, const HomeserverSchema& schema, bool restart);
 
 struct Range {
     std::int64_t number = 0;

@@ -22,39 +22,22 @@ void pause(long milliseconds) {
     run_once("SELECT pg_catalog.pg_sleep(" + std::to_string(milliseconds) + " / 1000.0)");
 }
 
-// The session's own lock_timeout comes back when the work is done; after an error the transaction brings it back.
-class LockTimeout {
-public:
-    LockTimeout() : before_(query_once("SELECT pg_catalog.current_setting('lock_timeout')")[0][0].text()) {}
-    void set(long milliseconds) {
-        run_once("SET LOCAL lock_timeout = " + std::to_string(milliseconds));
-    }
-    void restore() {
-        run_once("SET LOCAL lock_timeout = " + quoted_literal(before_));
-    }
-
-private:
-    std::string before_;
-};
-
 }  // namespace
 
-void lock_tables(const std::vector<std::string>& tables, TableLock lock) {
-    const std::string mode =
-        lock == TableLock::access_exclusive ? " IN ACCESS EXCLUSIVE MODE" : " IN SHARE ROW EXCLUSIVE MODE";
-    LockTimeout lock_timeout;
+void lock_tables(const std::vector<std::string>& tables) {
+    const OwnSettings settings;
     const TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), most_milliseconds);
     for (long wait = first_wait_milliseconds;; wait = std::min(2 * wait, longest_wait_milliseconds)) {
         const auto failure = run_in_subtransaction([&] {
             const TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait);
             for (const std::string& table : tables) {
-                lock_timeout.set(
-                    std::max(1L, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)));
-                run_once("LOCK TABLE " + table + mode);
+                set_local("lock_timeout", std::to_string(std::max(1L, TimestampDifferenceMilliseconds(
+                                                                          GetCurrentTimestamp(), deadline)))
+                                              .c_str());
+                run_once("LOCK TABLE " + table + " IN SHARE ROW EXCLUSIVE MODE");
             }
         });
         if (!failure) {
-            lock_timeout.restore();
             return;
         }
         if (failure->sqlstate() != ERRCODE_LOCK_NOT_AVAILABLE) {

@@ -1,5 +1,6 @@
 #include "derive/quarantine.hpp"
 
+#include "derive/attachment.hpp"
 #include "server/transaction.hpp"
 
 extern "C" {
@@ -80,7 +81,7 @@ const char* reason_code(QuarantineReason reason) noexcept {
 void quarantine(const HomeserverSchema& schema, const char* derived_table,
                 std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure) {
     const Oid owner = owner_of(own_relation("quarantine"));
-    if (!OidIsValid(owner)) {
+    if (!OidIsValid(owner) || !is_attached(schema.namespace_oid)) {
         return;
     }
     if (run_in_subtransaction([&] { insert_notes(owner, schema, derived_table, keys, reason, failure); },

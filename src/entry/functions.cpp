@@ -1,4 +1,5 @@
 // The doors of the SQL-callable functions.
+#include "admin/as_owner.hpp"
 #include "admin/attach.hpp"
 #include "admin/attached.hpp"
 #include "admin/backfill.hpp"
@@ -83,11 +84,6 @@ SLIDING_SYNC_FUNCTION(sliding_sync_attach_at_creation) {
         attach_at_creation();
         return Datum{0};
     });
-}
-
-SLIDING_SYNC_FUNCTION(sliding_sync_detach) {
-    using namespace sliding_sync;
-    return enter_cpp([&] { return Int64GetDatum(detach(text_argument(fcinfo, 0))); });
 }
 
 SLIDING_SYNC_FUNCTION(sliding_sync_repair_quarantine) {
@@ -182,6 +178,17 @@ SLIDING_SYNC_FUNCTION(sliding_sync_last_flush) {
                                              number_column(last.refreshed.memberships, is_null),
                                              number_column(last.refreshed.rows_written, is_null),
                                              real_column(last.microseconds, is_null)});
+    });
+}
+
+SLIDING_SYNC_FUNCTION(sliding_sync_as_owner) {
+    using namespace sliding_sync;
+    return enter_cpp([&]() -> Datum {
+        const auto schema = text_argument(fcinfo, 0);
+        const auto command = text_argument(fcinfo, 1);
+        const auto value = schema && command ? as_owner(*schema, *command) : std::nullopt;
+        fcinfo->isnull = !value;
+        return value ? text_result(fcinfo, *value) : Datum{0};
     });
 }
 

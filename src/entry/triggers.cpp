@@ -40,10 +40,14 @@ const TriggerData& trigger_of_call(FunctionCallInfo fcinfo) {
 
 Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
     const TriggerData& trigger = trigger_of_call(fcinfo);
-    if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA) {
-        sliding_sync::note_unwatched(trigger.tg_relation, sliding_sync::UnwatchedReason::replica);
-    } else if (!sliding_sync::enabled) {
-        sliding_sync::note_unwatched(trigger.tg_relation, sliding_sync::UnwatchedReason::disabled);
+    const bool is_replica = SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
+    if (is_replica || !sliding_sync::enabled) {
+        if (sliding_sync::is_base_table(trigger.tg_relation,
+                                        table)) {  // and no table of whoever made a trigger
+            sliding_sync::note_unwatched(trigger.tg_relation, is_replica
+                                                                  ? sliding_sync::UnwatchedReason::replica
+                                                                  : sliding_sync::UnwatchedReason::disabled);
+        }
     } else {
         sliding_sync::collect(trigger, table);
         if (sliding_sync::must_be_released(trigger, table)) {

@@ -1,6 +1,7 @@
 #include "live/changed_keys.hpp"
 
 #include "server/catalog.hpp"
+#include "server/transaction.hpp"
 
 extern "C" {
 #include "common/hashfn.h"
@@ -78,7 +79,7 @@ HTAB* make_table(const char* name, Size key_size, Size entry_size, HashValueFunc
 }  // namespace
 
 NotedKeys& noted_keys(Oid namespace_oid) {
-    if (InSecurityRestrictedOperation()) {
+    if (InSecurityRestrictedOperation() && !WriteAs::is_restricting()) {
         raise_pg_error(ERRCODE_INSUFFICIENT_PRIVILEGE,
                        "sliding_sync cannot note changes within a security-restricted operation");
     }

@@ -1,5 +1,6 @@
 #include "live/unwatched.hpp"
 
+#include "derive/attachment.hpp"
 #include "derive/sql_text.hpp"
 #include "server/catalog.hpp"
 #include "server/spi.hpp"
@@ -52,11 +53,11 @@ void write(const Unwatched& change, Oid owner) {
         statement.run(Arguments().text(schema).text(word(change.reason)));
         return statement.processed() > 0;
     };
-    bool is_held = false;
+    bool is_done = false;
     // at REPEATABLE READ the row may be gone by now
-    std::optional<PgError> failure =
-        run_in_subtransaction([&] { is_held = run(hold); }, Swallow::all_but_cancel);
-    if (!failure && is_held) {
+    std::optional<PgError> failure = run_in_subtransaction(
+        [&] { is_done = !is_attached(change.namespace_oid) || run(hold); }, Swallow::all_but_cancel);
+    if (!failure && is_done) {
         return;
     }
     failure = run_in_subtransaction([&] { run(insert); });

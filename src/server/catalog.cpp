@@ -8,6 +8,7 @@ extern "C" {
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -173,6 +174,10 @@ bool is_plain(Oid relation) {
 
 }  // namespace
 
+bool has_encoding_of_homeservers() noexcept {
+    return GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII;
+}
+
 bool is_base_table(Relation relation, BaseTable table) {
     struct Checked {
         Oid relation;
@@ -186,7 +191,7 @@ bool is_base_table(Relation relation, BaseTable table) {
             relation_owner(find_table(table_name(BaseTable::events), RelationGetNamespace(relation)));
         const Oid its_owner = relation->rd_rel->relowner;
         last.is_one = strcmp(RelationGetRelationName(relation), table_name(table)) == 0 &&
-                      (its_owner == owner || superuser_arg(its_owner));
+                      (its_owner == owner || superuser_arg(its_owner)) && has_encoding_of_homeservers();
         last.relation = RelationGetRelid(relation);
         last.generation = generation;
     }
@@ -209,8 +214,17 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         look.unquoted_name = name != nullptr ? name : "";
         const Oid joined_rooms = find_table(joined_rooms_table, namespace_oid);
         const Oid snapshots = find_table(membership_snapshots_table, namespace_oid);
-        look.owner = relation_owner(OidIsValid(joined_rooms) ? joined_rooms : snapshots);
-        look.joined_rooms = shape_of(joined_rooms, joined_rooms_columns);
+        const Oid events_owner = relation_owner(find_table(table_name(BaseTable::events), namespace_oid));
+        // Nobody writes, and reads the homeserver's tables for it, with the rights of somebody else.
+        const auto is_its_own = [&](Oid table) {
+            return OidIsValid(table) && (!OidIsValid(events_owner) || relation_owner(table) == events_owner);
+        };
+        look.owner = relation_owner(is_its_own(joined_rooms) ? joined_rooms
+                                    : is_its_own(snapshots)  ? snapshots
+                                                             : InvalidOid);
+        if (is_its_own(joined_rooms)) {
+            look.joined_rooms = shape_of(joined_rooms, joined_rooms_columns);
+        }
         if (relation_owner(snapshots) == look.owner) {
             look.membership_snapshots = shape_of(snapshots, membership_snapshots_columns);
         }

@@ -90,7 +90,11 @@ struct HomeserverSchema {
 /// Registers the invalidation callbacks; once a backend.
 void watch_catalog();
 
-/// True when the relation is a homeserver's table of that name, and not one that somebody else put our trigger on.
+/// False where JSON, which is UTF-8, cannot be compared with what else the tables hold.
+[[nodiscard]] bool has_encoding_of_homeservers() noexcept;
+
+/// True when the relation is a homeserver's table of that name, and not one that somebody else put our trigger on. Never in
+/// a database whose encoding is none of a homeserver's.
 [[nodiscard]] bool is_base_table(Relation relation, BaseTable table);
 
 /// What a column must hold to be read as such; anything else reads as if the column were not there.

@@ -3,7 +3,10 @@
 #include "guard/postgres.hpp"
 
 extern "C" {
+#include "access/xact.h"
+#include "tcop/pquery.h"
 #include "utils/guc.h"
+#include "utils/portal.h"
 }
 
 namespace sliding_sync {
@@ -20,13 +23,25 @@ const config_enum_entry on_failure_options[] = {
     {nullptr, 0, false},
 };
 
+// A pooler gives the session, and the setting with it, to the homeserver. Within a transaction block it may be SET LOCAL,
+// and what comes with the connection, a role or a function is meant to last as long as that.
+bool warn_of_poolers(bool* value, void**, GucSource source) {
+    if (!*value && source == PGC_S_SESSION && !IsTransactionBlock() && PortalIsValid(ActivePortal) &&
+        ActivePortal->commandTag == CMDTAG_SET) {
+        ereport(WARNING, errmsg("sliding_sync.enabled is off until this session ends"),
+                errdetail("A connection pooler may hand the session to the homeserver."),
+                errhint("Behind a pooler use BEGIN; SET LOCAL sliding_sync.enabled = off; ... COMMIT."));
+    }
+    return true;
+}
+
 }  // namespace
 
 void define_settings() {
     DefineCustomBoolVariable(
         "sliding_sync.enabled", "Lets the triggers of sliding_sync keep the derived tables.",
         "Turn it off in sessions that copy whole tables, and call catch_up() or backfill() afterwards.",
-        &enabled, true, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+        &enabled, true, PGC_USERSET, 0, warn_of_poolers, nullptr, nullptr);
     DefineCustomEnumVariable(
         "sliding_sync.on_failure", "What a failing refresh does to the transaction it belongs to.",
         "quarantine: the derived rows concerned are removed and the transaction commits. "

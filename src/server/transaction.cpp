@@ -1,5 +1,7 @@
 #include "server/transaction.hpp"
 
+#include "server/deferred_triggers.hpp"
+
 extern "C" {
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -78,15 +80,16 @@ void set_local(const char* name, const char* value) {
     call_pg([&] { set(name, value, GUC_ACTION_LOCAL); });
 }
 
-MaintenanceMemory::MaintenanceMemory() : exceptions_(std::uncaught_exceptions()), level_(NewGUCNestLevel()) {
-    const std::string kilobytes = std::to_string(std::max(work_mem, maintenance_work_mem));
-    call_pg([&] { set("work_mem", kilobytes.c_str(), GUC_ACTION_SAVE); });
+OwnSettings::OwnSettings() noexcept : exceptions_(std::uncaught_exceptions()), level_(NewGUCNestLevel()) {}
+
+OwnSettings::~OwnSettings() {
+    if (std::uncaught_exceptions() == exceptions_) {
+        AtEOXact_GUC(false, level_);
+    }
 }
 
-MaintenanceMemory::~MaintenanceMemory() {
-    if (std::uncaught_exceptions() == exceptions_) {
-        AtEOXact_GUC(true, level_);
-    }
+MaintenanceMemory::MaintenanceMemory() {
+    set_local("work_mem", std::to_string(std::max(work_mem, maintenance_work_mem)).c_str());
 }
 
 bool is_read_committed() noexcept {
@@ -101,15 +104,45 @@ bool written_by_this_transaction(std::uint32_t xmin) {
     return call_pg([&] { return TransactionIdIsCurrentTransactionId(xmin); });
 }
 
-WriteAs::WriteAs(Oid owner) noexcept : read_only_(XactReadOnly) {
+namespace {
+
+int restricting = 0;  // how many restrictions are open
+
+}  // namespace
+
+WriteAs::Restriction::Restriction() noexcept {
+    ++restricting;
+}
+
+WriteAs::Restriction::~Restriction() {
+    --restricting;
+}
+
+WriteAs::WriteAs(Oid owner) : read_only_(XactReadOnly) {
+    if (!OidIsValid(owner)) {
+        throw Error(ERRCODE_UNDEFINED_TABLE, "the homeserver has no derived tables of its own", "",
+                    "Call SELECT sliding_sync.attach().");
+    }
     GetUserIdAndSecContext(&user_, &security_context_);
-    SetUserIdAndSecContext(owner, security_context_ | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+    const bool is_own_session = owner == user_ && owner == GetSessionUserId();
+    const bool is_within_another = owner == user_ && restricting > 0;
+    SetUserIdAndSecContext(owner, security_context_ | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS |
+                                      (is_own_session ? 0 : SECURITY_RESTRICTED_OPERATION));
     XactReadOnly = XactReadOnly && RecoveryInProgress();
+    if (!is_own_session && !is_within_another) {
+        restriction_.emplace();
+        set_local("search_path", safe_search_path);
+        fire_deferred_triggers_at_once(owner);
+    }
 }
 
 WriteAs::~WriteAs() {
     SetUserIdAndSecContext(user_, security_context_);
     XactReadOnly = read_only_;
+}
+
+bool WriteAs::is_restricting() noexcept {
+    return restricting > 0;
 }
 
 }  // namespace sliding_sync

@@ -29,18 +29,31 @@ inline constexpr Swallow Swallow::contention{false, true, true, true};
 /// Sets a setting until the transaction ends.
 void set_local(const char* name, const char* value);
 
-/// Lets sorts and hashes have maintenance_work_mem for its lifetime, as the server does where it checks a new foreign
-/// key: for a pass over whole tables. Where an exception ends it, the (sub)transaction that is aborted sets it back.
-class MaintenanceMemory {
+/// Under this, no name means anything of somebody else's.
+inline constexpr const char* safe_search_path = "pg_catalog, pg_temp";
+
+/// Settings that are made while one is open end with it. Where an exception ends it, the (sub)transaction that is aborted
+/// sets them back.
+class OwnSettings {
 public:
-    MaintenanceMemory();
-    ~MaintenanceMemory();
-    MaintenanceMemory(const MaintenanceMemory&) = delete;
-    MaintenanceMemory& operator=(const MaintenanceMemory&) = delete;
+    OwnSettings() noexcept;
+    ~OwnSettings();
+    OwnSettings(const OwnSettings&) = delete;
+    OwnSettings& operator=(const OwnSettings&) = delete;
 
 private:
     int exceptions_;
     int level_;
+};
+
+/// Lets sorts and hashes have maintenance_work_mem for its lifetime, as the server does where it checks a new foreign
+/// key: for a pass over whole tables.
+class MaintenanceMemory {
+public:
+    MaintenanceMemory();
+
+private:
+    OwnSettings settings_;
 };
 
 /// True when each statement of the transaction has a snapshot of its own, foreign key checks too.
@@ -52,20 +65,40 @@ private:
 /// True when the row version with this xmin was written by the running transaction.
 [[nodiscard]] bool written_by_this_transaction(std::uint32_t xmin);
 
-/// Writes as the owner of the derived tables for its lifetime, as foreign key checks do: whoever changed the base
-/// tables needs no rights on the derived ones, and no code of theirs runs with more rights than they have. A
-/// transaction that became read only after its changes may still be completed.
+/// Reads and writes as the owner of the tables for its lifetime, as foreign key checks do: whoever changed the base tables
+/// needs no rights on the derived ones, and no code of theirs runs with more rights than they have. A transaction that
+/// became read only after its changes may still be completed.
+///
+/// Where the session is not the owner's own, the owner's code (triggers, rules, views, policies, index expressions) is kept
+/// from the session as in VACUUM and REINDEX: a security-restricted operation under a search_path of its own. It makes no
+/// temporary tables, prepared statements or cursors, what it sets is set back, and deferred triggers fire at once.
+/// Where an exception ends it, the (sub)transaction that is aborted sets everything back.
 class WriteAs {
 public:
-    explicit WriteAs(Oid owner) noexcept;
+    explicit WriteAs(Oid owner);
     ~WriteAs();
     WriteAs(const WriteAs&) = delete;
     WriteAs& operator=(const WriteAs&) = delete;
 
+    /// True inside one that is restricted: what is changed there is refreshed at commit, restricted as well.
+    [[nodiscard]] static bool is_restricting() noexcept;
+
 private:
-    Oid user_;
-    int security_context_;
+    Oid user_ = InvalidOid;
+    int security_context_ = 0;
+    class Restriction {
+    public:
+        Restriction() noexcept;
+        ~Restriction();
+        Restriction(const Restriction&) = delete;
+        Restriction& operator=(const Restriction&) = delete;
+
+    private:
+        OwnSettings settings_;
+    };
+
     bool read_only_;
+    std::optional<Restriction> restriction_;
 };
 
 }  // namespace sliding_sync
