@@ -186,6 +186,28 @@ CREATE VIEW sliding_sync.health AS
                       t.schema_name, t.table_name, t.trigger_name)
         FROM sliding_sync.triggers t WHERE t.state IN ('replica', 'disabled')
         UNION ALL
+        SELECT 'error', t.schema_name, 'trigger_not_always',
+               format('Where session_replication_role is replica, writes go unnoticed. Tables: %s.',
+                      string_agg(DISTINCT t.table_name, ', ')),
+               format('SELECT sliding_sync.attach(%L); SELECT sliding_sync.catch_up(%1$L)', t.schema_name)
+        FROM sliding_sync.triggers t WHERE t.state = 'origin' GROUP BY t.schema_name
+        UNION ALL
+        SELECT 'error', u.schema_name, u.reason, format(x.detail, u.table_name),
+               format(x.cure, u.schema_name, u.table_name, pg_get_userbyid(e.relowner))
+        FROM sliding_sync.uncovered u
+            LEFT JOIN (pg_namespace n JOIN pg_class e ON e.relnamespace = n.oid AND e.relname = 'events')
+                ON n.nspname = u.schema_name
+            JOIN (VALUES
+            ('table_missing', 'There is no ordinary table %s.', 'Bring it back, or SELECT sliding_sync.detach(%1$L)'),
+            ('table_unlogged', 'A crash empties table %s.', 'ALTER TABLE %1$I.%2$I SET LOGGED; SELECT sliding_sync.catch_up(%1$L)'),
+            ('table_has_children', 'Rows of tables that inherit from %s are read with it, and nobody notes their changes.',
+             '\d+ %1$I.%2$I names them: ALTER TABLE ... NO INHERIT %1$I.%2$I; ANALYZE %1$I.%2$I; '
+             'SELECT sliding_sync.catch_up(%1$L)'),
+            ('owner_differs', 'Table %s belongs neither to the owner of events nor to a superuser: its triggers do not act.',
+             'ALTER TABLE %1$I.%2$I OWNER TO %3$I; SELECT sliding_sync.catch_up(%1$L)'),
+            ('row_security', 'Row security may hide rows of table %s from the owner of the derived tables.',
+             'ALTER TABLE %1$I.%2$I DISABLE ROW LEVEL SECURITY; SELECT sliding_sync.catch_up(%1$L)')) x (reason, detail, cure) ON x.reason = u.reason
+        UNION ALL
         SELECT 'error', s.schema_name, 'never_completed',
                'Rows from before the triggers are missing or not known to be right.',
                format('CALL sliding_sync.backfill(target_schema => %L)', s.schema_name)
@@ -193,15 +215,16 @@ CREATE VIEW sliding_sync.health AS
         UNION ALL
         SELECT 'error', s.schema_name, 'unwatched_writes',
                CASE WHEN s.has_unwatched_writes
-                    THEN (SELECT format('Transactions that changed tables while the triggers were switched off: %s. '
+                    THEN (SELECT format('Transactions that changed tables while the triggers could not act: %s. '
                                         'The last one at %s, role %s (%s).',
                                         count(*), max(u.noted_at), (array_agg(u.role_name ORDER BY u.noted_at DESC))[1],
                                         (array_agg(u.reason ORDER BY u.noted_at DESC))[1])
                           FROM sliding_sync.unwatched_writes u WHERE u.schema_name = s.schema_name)
-                    ELSE 'Triggers were made, dropped, disabled or enabled since the tables were last known to be right.'
+                    ELSE 'Tables or triggers were made, dropped, altered, rewritten or truncated since every row was last '
+                         'known to be right.'
                     END,
                format('SELECT sliding_sync.catch_up(%L)', s.schema_name)
-        FROM sliding_sync.schemas s WHERE s.has_unwatched_writes OR s.triggers_changed
+        FROM sliding_sync.schemas s WHERE s.has_unwatched_writes OR s.tables_changed
         UNION ALL
         SELECT 'error', q.schema_name, 'quarantine',
                format('Keys without a derived row: %s (%s). The last one: %s', count(*),
@@ -227,13 +250,6 @@ CREATE VIEW sliding_sync.health AS
                 'current_state_events', 'local_current_membership')
             AND NOT EXISTS (SELECT FROM sliding_sync.schemas s WHERE s.schema_name = n.nspname)
         GROUP BY n.nspname HAVING count(*) = 7
-        UNION ALL
-        SELECT 'warning', t.schema_name, 'trigger_not_always',
-               format('Where session_replication_role is replica, writes go unnoticed. Tables: %s.',
-                      string_agg(DISTINCT t.table_name, ', ')),
-               string_agg(format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER "%s"', t.schema_name, t.table_name,
-                                 t.trigger_name), '; ' ORDER BY t.table_name, t.trigger_name)
-        FROM sliding_sync.triggers t WHERE t.state = 'origin' GROUP BY t.schema_name
         UNION ALL
         SELECT 'warning', n.nspname, 'trigger_not_dependent',
                format('DROP EXTENSION would be refused because of trigger %s of table %s.', t.tgname, c.relname),

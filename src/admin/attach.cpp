@@ -254,11 +254,15 @@ void make_derived_tables(const std::string& schema, Mode mode) {
 
 enum class TriggerState { missing, not_always, always };
 
+// One that does not fire for every change is as good as none.
 TriggerState trigger_state(Oid relation, const char* name) {
     const Rows rows = query_once(
         "SELECT t.tgenabled OPERATOR(pg_catalog.=) 'A' FROM pg_catalog.pg_trigger t WHERE t.tgrelid "
         "OPERATOR(pg_catalog.=) " +
-        std::to_string(relation) + " AND t.tgname OPERATOR(pg_catalog.=) " + quoted_literal(name));
+        std::to_string(relation) + " AND t.tgname OPERATOR(pg_catalog.=) " + quoted_literal(name) +
+        " AND t.tgqual IS NULL AND t.tgattr::pg_catalog.text OPERATOR(pg_catalog.=) '' AND t.tgtype "
+        "OPERATOR(pg_catalog.=) " +
+        (std::string_view(name) == trigger_name ? "29" : "32"));
     if (rows.count == 0) {
         return TriggerState::missing;
     }
@@ -294,7 +298,7 @@ void make_trigger(const std::string& schema, BaseTable table, const char* name, 
     if (state == TriggerState::missing) {
         // No WHEN and no column list: both would make columns a dependency, and a homeserver's migration that alters
         // one of them would fail.
-        run_once("CREATE TRIGGER " + quoted_identifier(name) + " AFTER " + events + " ON " + relation +
+        run_once("CREATE OR REPLACE TRIGGER " + quoted_identifier(name) + " AFTER " + events + " ON " + relation +
                  " FOR EACH " + (events == "TRUNCATE" ? "STATEMENT" : "ROW") +
                  " EXECUTE FUNCTION sliding_sync.collect_" + table_name(table) + "()");
         depend_on_extension(oid, name);

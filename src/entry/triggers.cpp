@@ -19,7 +19,9 @@ Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
                                      "Use sliding_sync.attach() to create the triggers.");
     }
     const auto& trigger = *reinterpret_cast<const TriggerData*>(fcinfo->context);
-    if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA) {
+    if (!sliding_sync::is_base_table(trigger.tg_relation, table)) {
+        sliding_sync::note_unwatched(trigger.tg_relation, sliding_sync::UnwatchedReason::moved);
+    } else if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA) {
         sliding_sync::note_unwatched(trigger.tg_relation, sliding_sync::UnwatchedReason::replica);
     } else if (!sliding_sync::enabled) {
         sliding_sync::note_unwatched(trigger.tg_relation, sliding_sync::UnwatchedReason::disabled);

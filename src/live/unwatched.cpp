@@ -9,27 +9,77 @@ extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 }
 
 namespace sliding_sync {
 
 namespace {
 
-// A transaction that changes two homeservers without triggers is noted for both; for more, for the first ones.
-constexpr std::size_t most_schemas = 4;
-
+// In the memory of the transaction: one for each schema that was changed, or for each table that was moved.
 struct Unwatched {
-    Oid namespace_oid;
+    Oid object;
     UnwatchedReason reason;
+    Unwatched* next;
 };
-std::array<Unwatched, most_schemas> unwatched;
-std::size_t count = 0;
+Unwatched* unwatched = nullptr;
 
 const char* word(UnwatchedReason reason) noexcept {
-    return reason == UnwatchedReason::disabled ? "disabled" : "replica";
+    switch (reason) {
+    case UnwatchedReason::disabled:
+        return "disabled";
+    case UnwatchedReason::replica:
+        return "replica";
+    case UnwatchedReason::moved:
+        break;
+    }
+    return "moved";
 }
 
-void write(const Unwatched& change, Oid owner) {
+// A text that every client can be sent, whatever its encoding: a WARNING that cannot be converted is an error.
+std::string ascii(std::string text) {
+    std::replace_if(
+        text.begin(), text.end(), [](char byte) { return static_cast<unsigned char>(byte) > 127; }, '?');
+    return text;
+}
+
+// What can be noted neither here nor anywhere is told: nobody would look for what changed.
+void warn(const PgError& failure) {
+    const std::string message = ascii(failure.message());
+    call_pg([&] {
+        ereport(WARNING, errcode(failure.sqlstate()),
+                errmsg("sliding_sync could not note that tables were changed without its triggers: %s",
+                       message.c_str()),
+                errhint("Run CALL sliding_sync.backfill() afterwards."));
+    });
+}
+
+std::vector<std::string> schemas_of(const Unwatched& change) {
+    static Statement find("find_moved",
+                          sql_text("SELECT w.schema_name FROM sliding_sync.watched w "
+                                   "WHERE $1::pg_catalog.oid %= ANY (w.tables)",
+                                   ""),
+                          {INT8OID});
+    std::vector<std::string> schemas;
+    if (change.reason == UnwatchedReason::moved) {
+        const SpiConnection connection;
+        const Rows rows = find.run(Arguments().number(change.object));
+        for (std::size_t i = 0; i < rows.count; ++i) {
+            schemas.emplace_back(rows[i][0].text());
+        }
+    } else if (const char* const name = call_pg([&] { return get_namespace_name(change.object); })) {
+        schemas.emplace_back(name);
+    }
+    return schemas;
+}
+
+bool run(Statement& statement, const std::string& schema, UnwatchedReason reason) {
+    const SpiConnection connection;
+    statement.run(Arguments().text(schema).text(word(reason)));
+    return statement.processed() > 0;
+}
+
+void write(const std::string& schema, UnwatchedReason reason) {
     static Statement hold(
         "hold_unwatched",
         // a lock would be gone after the commit, and catch_up(), looking at an earlier moment, would take the row away
@@ -42,66 +92,62 @@ void write(const Unwatched& change, Oid owner) {
     static Statement insert("insert_unwatched",
                             "INSERT INTO sliding_sync.unwatched_writes (schema_name, reason) VALUES ($1, $2)",
                             {TEXTOID, TEXTOID});
-    const WriteAs writer(owner);
-    const std::string schema = call_pg([&]() -> const char* {
-        const char* const name = get_namespace_name(change.namespace_oid);
-        return name != nullptr ? name : "";
-    });
-    const auto run = [&](Statement& statement) {
-        const SpiConnection connection;
-        statement.run(Arguments().text(schema).text(word(change.reason)));
-        return statement.processed() > 0;
-    };
     bool is_held = false;
     // at REPEATABLE READ the row may be gone by now
-    std::optional<PgError> failure =
-        run_in_subtransaction([&] { is_held = run(hold); }, Swallow::all_but_cancel);
-    if (!failure && is_held) {
-        return;
+    const auto failure =
+        run_in_subtransaction([&] { is_held = run(hold, schema, reason); }, Swallow::all_but_cancel);
+    if (failure || !is_held) {
+        run(insert, schema, reason);
     }
-    failure = run_in_subtransaction([&] { run(insert); });
-    if (failure) {
-        call_pg([&] {
-            ereport(WARNING, errcode(failure->sqlstate()),
-                    errmsg("sliding_sync could not note that tables were changed without its triggers: %s",
-                           failure->message()),
-                    errhint("Run CALL sliding_sync.backfill() afterwards."));
-        });
-    }
+}
+
+Oid notes_owner() {
+    return call_pg([]() -> Oid {
+        const Oid schema = get_namespace_oid("sliding_sync", true);
+        return OidIsValid(schema) ? relation_owner(get_relname_relid("unwatched_writes", schema))
+                                  : InvalidOid;
+    });
 }
 
 }  // namespace
 
 void note_unwatched(Relation table, UnwatchedReason reason) {
-    const Oid namespace_oid = RelationGetNamespace(table);
-    for (std::size_t i = 0; i < count; ++i) {
-        if (unwatched[i].namespace_oid == namespace_oid && unwatched[i].reason == reason) {
+    const Oid object =
+        reason == UnwatchedReason::moved ? RelationGetRelid(table) : RelationGetNamespace(table);
+    for (const Unwatched* noted = unwatched; noted != nullptr; noted = noted->next) {
+        if (noted->object == object && noted->reason == reason) {
             return;
         }
     }
-    if (count < most_schemas) {
-        unwatched[count++] = {namespace_oid, reason};
-    }
+    auto* const noted =
+        static_cast<Unwatched*>(MemoryContextAlloc(TopTransactionContext, sizeof(Unwatched)));
+    *noted = {object, reason, unwatched};
+    unwatched = noted;
 }
 
 bool has_unwatched() noexcept {
-    return count > 0;
+    return unwatched != nullptr;
 }
 
 void write_unwatched() {
-    const Oid owner = call_pg([]() -> Oid {
-        const Oid schema = get_namespace_oid("sliding_sync", true);
-        return OidIsValid(schema) ? relation_owner(get_relname_relid("unwatched_writes", schema))
-                                  : InvalidOid;
-    });
-    for (std::size_t i = 0; OidIsValid(owner) && i < count; ++i) {
-        write(unwatched[i], owner);
+    if (const Oid owner = notes_owner(); OidIsValid(owner)) {
+        const WriteAs writer(owner);
+        for (const Unwatched* noted = unwatched; noted != nullptr; noted = noted->next) {
+            const auto failure = run_in_subtransaction([&] {
+                for (const std::string& schema : schemas_of(*noted)) {
+                    write(schema, noted->reason);
+                }
+            });
+            if (failure) {
+                warn(*failure);
+            }
+        }
     }
     forget_unwatched();
 }
 
 void forget_unwatched() noexcept {
-    count = 0;
+    unwatched = nullptr;
 }
 
 }  // namespace sliding_sync
