@@ -7,12 +7,15 @@ CREATE TABLE sliding_sync.runs (
     what text NOT NULL CHECK (what IN ('joined_rooms', 'memberships', 'both')),
     first_room text,
     last_room text,
+    doubts_history boolean NOT NULL DEFAULT false,
     started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     finished_at timestamptz
 );
 COMMENT ON TABLE sliding_sync.runs IS 'one row a backfill; a call of backfill() goes on with the one that is not finished';
 COMMENT ON COLUMN sliding_sync.runs.first_room IS 'NULL: from the first room';
 COMMENT ON COLUMN sliding_sync.runs.last_room IS 'NULL: to the last room';
+COMMENT ON COLUMN sliding_sync.runs.doubts_history IS
+    'tables had been altered or rewritten: at its end the run judges what snapshots say of the past, too';
 
 CREATE TABLE sliding_sync.run_ranges (
     run_id bigint NOT NULL REFERENCES sliding_sync.runs ON DELETE CASCADE,

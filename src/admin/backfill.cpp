@@ -1,5 +1,6 @@
 #include "admin/backfill.hpp"
 
+#include "admin/catch_up.hpp"
 #include "admin/watched.hpp"
 #include "derive/refresh.hpp"
 #include "server/transaction.hpp"
@@ -104,7 +105,9 @@ private:
         // of them before would not do.
         const Watched watched = read_watched(options_.scope.schema);
         const bool has_gap = options_.scope.is_everything() && (!watched.is_known || watched.has_gap);
-        const Run run = open_run(options_.scope, homeserver().schema.name, options_.restart || has_gap);
+        const bool doubts_history = has_gap && watched.is_known && watched.has_changed_tables;
+        const Run run = open_run(options_.scope, homeserver().schema.name, options_.restart || has_gap,
+                                 doubts_history);
         if (has_gap) {
             begin_watching(options_.scope.schema);
         }
@@ -259,6 +262,9 @@ private:
 
     void finish() {
         if (finish_run(run_) && options_.scope.is_everything()) {
+            if (doubts_history(run_)) {
+                done_.rows_written += rewrite_history({options_.scope.schema, options_.namespace_oid});
+            }
             note_complete(options_.scope.schema);
         }
         done_.is_finished = exists(run_);

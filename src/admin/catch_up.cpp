@@ -58,6 +58,13 @@ Refreshed remove(Homeserver& homeserver, const VerifiedSlice& found) {
     return removed;
 }
 
+VerifyOptions everything(const AttachedHomeserver& attached) {
+    VerifyOptions options;
+    options.homeserver = attached;
+    options.scope.schema = attached.schema;
+    return options;
+}
+
 }  // namespace
 
 CatchUpMode parse_catch_up_mode(const std::string& text) {
@@ -71,6 +78,19 @@ CatchUpMode parse_catch_up_mode(const std::string& text) {
                 "Use repair or remove.");
 }
 
+std::int64_t rewrite_history(const AttachedHomeserver& attached) {
+    Homeserver& homeserver = homeserver_in(attached.namespace_oid);
+    VerifyOptions options = everything(attached);
+    options.scope.what = What::memberships;
+    std::int64_t written = 0;
+    verify(options, [&](const VerifiedSlice& found) {
+        const Refreshed done =
+            refresh(homeserver, changes_of({}, found.impossible), rules::Occasion::rewrite);
+        written += static_cast<std::int64_t>(done.rows_written);
+    });
+    return written;
+}
+
 CaughtUp catch_up(const AttachedHomeserver& attached, CatchUpMode mode) {
     CaughtUp result;
     const Watched watched = read_watched(attached.schema);
@@ -80,9 +100,7 @@ CaughtUp catch_up(const AttachedHomeserver& attached, CatchUpMode mode) {
     }
     watch_again(attached.schema);
     Homeserver& homeserver = homeserver_in(attached.namespace_oid);
-    VerifyOptions options;
-    options.homeserver = attached;
-    options.scope.schema = attached.schema;
+    VerifyOptions options = everything(attached);
     // what a snapshot says of the past depends on no base table: only its own can have been spoiled
     options.history = watched.has_changed_tables;
     verify(options, [&](const VerifiedSlice& found) {

@@ -26,4 +26,7 @@ struct CaughtUp {
 /// new as its room, and still has the name that they did not see.
 CaughtUp catch_up(const AttachedHomeserver& attached, CatchUpMode mode);
 
+/// Makes the snapshots anew whose history cannot be true; a look at every membership. Answers how many it wrote.
+std::int64_t rewrite_history(const AttachedHomeserver& attached);
+
 }  // namespace sliding_sync

@@ -83,7 +83,7 @@ void lock_runs() {
     run_once("LOCK TABLE sliding_sync.runs IN SHARE ROW EXCLUSIVE MODE");
 }
 
-Run open_run(const RunScope& scope, const std::string& quoted_schema, bool restart) {
+Run open_run(const RunScope& scope, const std::string& quoted_schema, bool restart, bool doubts_history) {
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
     const std::vector<Oid> types(4, TEXTOID);
@@ -99,7 +99,12 @@ Run open_run(const RunScope& scope, const std::string& quoted_schema, bool resta
                                       "AND r.finished_at IS NULL",
                                       "");
     if (restart) {
-        query_once("DELETE FROM sliding_sync.runs r WHERE " + same, types, arguments());
+        const Rows doubts = query_once("DELETE FROM sliding_sync.runs r WHERE " + same +
+                                           " RETURNING r.doubts_history",
+                                       types, arguments());
+        for (std::size_t i = 0; i < doubts.count; ++i) {
+            doubts_history = doubts_history || doubts[i][0].boolean();
+        }
     } else {
         const Rows open = query_once("SELECT r.run_id FROM sliding_sync.runs r WHERE " + same +
                                          " ORDER BY r.run_id LIMIT 1",
@@ -111,10 +116,11 @@ Run open_run(const RunScope& scope, const std::string& quoted_schema, bool resta
     run_once(sql_text("DELETE FROM sliding_sync.runs r WHERE r.finished_at %< (pg_catalog.now() %- "
                       "'90 days'::pg_catalog.interval)",
                       ""));
-    const std::int64_t run = query_once("INSERT INTO sliding_sync.runs (schema_name, what, first_room, "
-                                        "last_room) VALUES ($1, $2, $3, $4) RETURNING run_id",
-                                        types, arguments())[0][0]
-                                 .number;
+    const std::int64_t run =
+        query_once("INSERT INTO sliding_sync.runs (schema_name, what, first_room, last_room, "
+                   "doubts_history) VALUES ($1, $2, $3, $4, $5) RETURNING run_id",
+                   {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID}, arguments().boolean(doubts_history))[0][0]
+            .number;
     if (scope.what != What::memberships) {
         make_ranges(run, scope, quoted_schema, true);
     }
@@ -191,6 +197,15 @@ bool exists(std::int64_t run) {
     const WriteAs reader(bookkeeper());
     const SpiConnection connection;
     return exists.run(Arguments().number(run))[0][0].boolean();
+}
+
+bool doubts_history(std::int64_t run) {
+    const WriteAs reader(bookkeeper());
+    const SpiConnection connection;
+    const Rows rows =
+        query_once(sql_text("SELECT r.doubts_history FROM sliding_sync.runs r WHERE r.run_id %= $1", ""),
+                   {INT8OID}, Arguments().number(run));
+    return rows.count > 0 && rows[0][0].boolean();
 }
 
 bool finish_run(std::int64_t run) {

@@ -5,6 +5,8 @@
 #include "server/spi.hpp"
 #include "server/transaction.hpp"
 
+#include <set>
+
 extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -16,13 +18,15 @@ namespace sliding_sync {
 
 namespace {
 
-// In the memory of the transaction: one for each schema that was changed, or for each table that was moved.
+// In the memory of the transaction: one for each table and reason.
 struct Unwatched {
-    Oid object;
+    Oid table;
     UnwatchedReason reason;
     Unwatched* next;
 };
 Unwatched* unwatched = nullptr;
+
+using Notes = std::set<std::pair<std::string, UnwatchedReason>>;
 
 const char* word(UnwatchedReason reason) noexcept {
     switch (reason) {
@@ -43,34 +47,49 @@ std::string ascii(std::string text) {
     return text;
 }
 
-// What can be noted neither here nor anywhere is told: nobody would look for what changed.
-void warn(const PgError& failure) {
-    const std::string message = ascii(failure.message());
+// What cannot be noted is told: nobody would look for what changed.
+void warn(const std::optional<PgError>& failure) {
+    if (!failure) {
+        return;
+    }
+    const std::string message = ascii(failure->message());
     call_pg([&] {
-        ereport(WARNING, errcode(failure.sqlstate()),
+        ereport(WARNING, errcode(failure->sqlstate()),
                 errmsg("sliding_sync could not note that tables were changed without its triggers: %s",
                        message.c_str()),
                 errhint("Run CALL sliding_sync.backfill() afterwards."));
     });
 }
 
+// The schemas whose derived rows may be wrong by the change. A table is known by its number: it may have been moved, or its
+// schema renamed, and both come back.
 std::vector<std::string> schemas_of(const Unwatched& change) {
-    static Statement find("find_moved",
+    static Statement find("find_watched",
                           sql_text("SELECT w.schema_name FROM sliding_sync.watched w "
                                    "WHERE $1::pg_catalog.oid %= ANY (w.tables)",
                                    ""),
                           {INT8OID});
     std::vector<std::string> schemas;
-    if (change.reason == UnwatchedReason::moved) {
-        const SpiConnection connection;
-        const Rows rows = find.run(Arguments().number(change.object));
-        for (std::size_t i = 0; i < rows.count; ++i) {
-            schemas.emplace_back(rows[i][0].text());
-        }
-    } else if (const char* const name = call_pg([&] { return get_namespace_name(change.object); })) {
-        schemas.emplace_back(name);
+    const Oid schema = call_pg([&] { return get_rel_namespace(change.table); });
+    if (change.reason != UnwatchedReason::moved && OidIsValid(schema)) {
+        schemas.emplace_back(call_pg([&] { return get_namespace_name(schema); }));
+    }
+    const SpiConnection connection;
+    const Rows rows = find.run(Arguments().number(change.table));
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        schemas.emplace_back(rows[i][0].text());
     }
     return schemas;
+}
+
+Notes gather() {
+    Notes notes;
+    for (const Unwatched* noted = unwatched; noted != nullptr; noted = noted->next) {
+        for (std::string& schema : schemas_of(*noted)) {
+            notes.emplace(std::move(schema), noted->reason);
+        }
+    }
+    return notes;
 }
 
 bool run(Statement& statement, const std::string& schema, UnwatchedReason reason) {
@@ -112,16 +131,15 @@ Oid notes_owner() {
 }  // namespace
 
 void note_unwatched(Relation table, UnwatchedReason reason) {
-    const Oid object =
-        reason == UnwatchedReason::moved ? RelationGetRelid(table) : RelationGetNamespace(table);
+    const Oid oid = RelationGetRelid(table);
     for (const Unwatched* noted = unwatched; noted != nullptr; noted = noted->next) {
-        if (noted->object == object && noted->reason == reason) {
+        if (noted->table == oid && noted->reason == reason) {
             return;
         }
     }
     auto* const noted =
         static_cast<Unwatched*>(MemoryContextAlloc(TopTransactionContext, sizeof(Unwatched)));
-    *noted = {object, reason, unwatched};
+    *noted = {oid, reason, unwatched};
     unwatched = noted;
 }
 
@@ -132,15 +150,10 @@ bool has_unwatched() noexcept {
 void write_unwatched() {
     if (const Oid owner = notes_owner(); OidIsValid(owner)) {
         const WriteAs writer(owner);
-        for (const Unwatched* noted = unwatched; noted != nullptr; noted = noted->next) {
-            const auto failure = run_in_subtransaction([&] {
-                for (const std::string& schema : schemas_of(*noted)) {
-                    write(schema, noted->reason);
-                }
-            });
-            if (failure) {
-                warn(*failure);
-            }
+        Notes notes;
+        warn(run_in_subtransaction([&] { notes = gather(); }));
+        for (const auto& [schema, reason] : notes) {
+            warn(run_in_subtransaction([&] { write(schema, reason); }));
         }
     }
     forget_unwatched();

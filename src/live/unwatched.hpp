@@ -24,7 +24,7 @@ void note_unwatched(Relation table, UnwatchedReason reason);
 /// Before commit: leaves a row in sliding_sync.unwatched_writes, or a new version of one that is there already, for
 /// catch_up() must not take that one away before it can see this transaction's changes. A table that was moved counts
 /// if it was a homeserver's when rows were last known to be right, and not because somebody put our trigger on it. What
-/// fails costs a WARNING.
+/// fails costs a WARNING, and not the transaction.
 void write_unwatched();
 
 void forget_unwatched() noexcept;
