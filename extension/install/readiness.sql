@@ -3,10 +3,8 @@
 
 CREATE VIEW sliding_sync.triggers AS
     WITH tables AS (
-        SELECT c.oid, c.relnamespace, c.relname
-        FROM pg_class c
-        WHERE c.relkind = 'r' AND c.relname IN ('events', 'event_json', 'rejections', 'redactions',
-            'room_ban_redactions', 'rooms', 'room_memberships', 'current_state_events', 'local_current_membership')
+        SELECT c.oid, c.relnamespace, c.relname, t.is_derived
+        FROM sliding_sync.homeserver_tables t JOIN pg_class c ON c.oid = t.table_oid
     ), ours AS (
         SELECT t.tgrelid, t.tgname, t.tgenabled, c.relnamespace
         FROM tables c
@@ -14,14 +12,15 @@ CREATE VIEW sliding_sync.triggers AS
             JOIN pg_proc p ON p.oid = t.tgfoid
         WHERE p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'sliding_sync')
             AND p.proname = 'collect_' || c.relname AND t.tgqual IS NULL AND t.tgattr::text = ''
-            -- AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; AFTER TRUNCATE
-            AND t.tgtype = CASE t.tgname WHEN 'A_sliding_sync' THEN 29 ELSE 32 END
+            -- AFTER DELETE FOR EACH ROW; AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; AFTER TRUNCATE
+            AND t.tgtype = CASE WHEN c.is_derived THEN 9 WHEN t.tgname = 'A_sliding_sync' THEN 29 ELSE 32 END
     )
     SELECT n.nspname::text AS schema_name, c.relname::text AS table_name, expected.trigger_name,
            CASE o.tgenabled WHEN 'A' THEN 'always' WHEN 'O' THEN 'origin' WHEN 'R' THEN 'replica'
                             WHEN 'D' THEN 'disabled' ELSE 'missing' END AS state
     FROM tables c JOIN pg_namespace n ON n.oid = c.relnamespace
-        CROSS JOIN (VALUES ('A_sliding_sync'), ('A_sliding_sync_truncate')) expected (trigger_name)
+        JOIN (VALUES ('A_sliding_sync', true), ('A_sliding_sync', false), ('A_sliding_sync_truncate', false)
+             ) expected (trigger_name, is_derived) ON expected.is_derived = c.is_derived
         LEFT JOIN ours o ON o.tgrelid = c.oid AND o.tgname = expected.trigger_name
     WHERE EXISTS (SELECT FROM ours x WHERE x.relnamespace = c.relnamespace);
 COMMENT ON VIEW sliding_sync.triggers IS

@@ -64,14 +64,14 @@ CREATE TABLE sliding_sync.unwatched_writes (
     write_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     schema_name text NOT NULL,
     noted_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    reason text NOT NULL CHECK (reason IN ('disabled', 'replica', 'moved')),
+    reason text NOT NULL CHECK (reason IN ('disabled', 'replica', 'moved', 'deleted')),
     role_name text NOT NULL DEFAULT session_user,
     application_name text NOT NULL DEFAULT pg_catalog.current_setting('application_name', true)
 );
 COMMENT ON TABLE sliding_sync.unwatched_writes IS
-    'transactions that changed a homeserver''s tables while the triggers could not act on it; catch_up() deals with them';
+    'transactions that changed a homeserver''s tables while the triggers could not act, or took rows of the derived tables away; catch_up() deals with them';
 COMMENT ON COLUMN sliding_sync.unwatched_writes.reason IS
-    'disabled: sliding_sync.enabled was off; replica: session_replication_role was replica; moved: the table had another name, schema or owner';
+    'disabled: sliding_sync.enabled was off; replica: session_replication_role was replica; moved: the table had another name, schema or owner; deleted: rows of a derived table are missing';
 
 CREATE VIEW sliding_sync.homeserver_tables AS
     SELECT n.nspname::text AS schema_name, c.oid AS table_oid, c.relname::text AS table_name,

@@ -215,7 +215,7 @@ CREATE VIEW sliding_sync.health AS
         UNION ALL
         SELECT 'error', s.schema_name, 'unwatched_writes',
                CASE WHEN s.has_unwatched_writes
-                    THEN (SELECT format('Transactions that changed tables while the triggers could not act: %s. '
+                    THEN (SELECT format('Transactions whose changes the triggers could not act on: %s. '
                                         'The last one at %s, role %s (%s).',
                                         count(*), max(u.noted_at), (array_agg(u.role_name ORDER BY u.noted_at DESC))[1],
                                         (array_agg(u.reason ORDER BY u.noted_at DESC))[1])
@@ -266,7 +266,8 @@ CREATE VIEW sliding_sync.health AS
         FROM sliding_sync.derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
             JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = d.table_name
             JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
-            JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace
+            JOIN pg_proc p ON p.oid = t.tgfoid
+            JOIN pg_namespace pn ON pn.oid = p.pronamespace AND pn.nspname <> 'sliding_sync'
         UNION ALL
         SELECT 'warning', i.schema_name, 'index_missing',
                format('Table %s has no %sindex on (%s).', i.table_name, CASE WHEN i.is_unique THEN 'unique ' END,

@@ -82,7 +82,7 @@ void watch_again(const std::string& schema) {
         "watch_again",
         sql_text("INSERT INTO sliding_sync.watched (schema_name, fingerprint, tables) "
                  "VALUES ($1, sliding_sync.coverage_fingerprint($1), ARRAY(SELECT t.table_oid "
-                 "FROM sliding_sync.homeserver_tables t WHERE t.schema_name %= $1 AND NOT t.is_derived)) "
+                 "FROM sliding_sync.homeserver_tables t WHERE t.schema_name %= $1)) "
                  "ON CONFLICT (schema_name) DO UPDATE SET fingerprint = excluded.fingerprint, "
                  "tables = excluded.tables",
                  ""),

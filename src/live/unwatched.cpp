@@ -35,9 +35,11 @@ const char* word(UnwatchedReason reason) noexcept {
     case UnwatchedReason::replica:
         return "replica";
     case UnwatchedReason::moved:
+        return "moved";
+    case UnwatchedReason::deleted:
         break;
     }
-    return "moved";
+    return "deleted";
 }
 
 // A text that every client can be sent, whatever its encoding: a WARNING that cannot be converted is an error.
@@ -130,16 +132,15 @@ Oid notes_owner() {
 
 }  // namespace
 
-void note_unwatched(Relation table, UnwatchedReason reason) {
-    const Oid oid = RelationGetRelid(table);
+void note_unwatched(Oid table, UnwatchedReason reason) {
     for (const Unwatched* noted = unwatched; noted != nullptr; noted = noted->next) {
-        if (noted->table == oid && noted->reason == reason) {
+        if (noted->table == table && noted->reason == reason) {
             return;
         }
     }
     auto* const noted =
         static_cast<Unwatched*>(MemoryContextAlloc(TopTransactionContext, sizeof(Unwatched)));
-    *noted = {oid, reason, unwatched};
+    *noted = {table, reason, unwatched};
     unwatched = noted;
 }
 

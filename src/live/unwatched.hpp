@@ -14,10 +14,11 @@ enum class UnwatchedReason : std::uint8_t {
     disabled,  ///< sliding_sync.enabled is off
     replica,   ///< session_replication_role is replica: rows arrive as they are elsewhere
     moved,     ///< the table has another name, schema or owner than a homeserver's, and may come back
+    deleted,   ///< rows of a derived table that should be there
 };
 
 /// Once a row: nothing but a comparison after the first of a table. Plain C in style; may be left by longjmp.
-void note_unwatched(Relation table, UnwatchedReason reason);
+void note_unwatched(Oid table, UnwatchedReason reason);
 
 [[nodiscard]] bool has_unwatched() noexcept;
 

@@ -3,6 +3,7 @@
 extern "C" {
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -94,7 +95,8 @@ bool is_of_kind(Oid type, ColumnKind kind) noexcept {
     return false;
 }
 
-// True when the table of rooms has nothing but columns, indexes and foreign keys, and its numbers are what they should be.
+// True when an UPDATE of the table of rooms finds nothing but columns, indexes and foreign keys, and its numbers are what
+// they should be.
 bool is_plain(Oid relation) {
     Relation const table = RelationIdGetRelation(relation);
     if (!RelationIsValid(table)) {
@@ -105,7 +107,8 @@ bool is_plain(Oid relation) {
                   (table->rd_att->constr->num_check == 0 && !table->rd_att->constr->has_generated_stored));
     if (plain && table->trigdesc != nullptr) {
         for (int i = 0; i < table->trigdesc->numtriggers; ++i) {
-            plain = plain && table->trigdesc->triggers[i].tgisinternal;
+            const Trigger& trigger = table->trigdesc->triggers[i];
+            plain = plain && (trigger.tgisinternal || !TRIGGER_FOR_UPDATE(trigger.tgtype));
         }
     }
     for (const char* const number : {"event_stream_ordering", "bump_stamp"}) {
