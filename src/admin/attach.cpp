@@ -266,15 +266,14 @@ struct OurTrigger {
 std::vector<OurTrigger> our_triggers(const std::vector<BaseTable>& tables) {
     std::vector<OurTrigger> triggers;
     for (const BaseTable table : tables) {
-        triggers.push_back({table_name(table), trigger_name, "INSERT OR UPDATE OR DELETE", "ROW",
-                            TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE |
-                                TRIGGER_TYPE_DELETE});
+        triggers.push_back(
+            {table_name(table), trigger_name, "INSERT OR UPDATE OR DELETE", "ROW",
+             TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE});
         triggers.push_back(
             {table_name(table), truncate_trigger_name, "TRUNCATE", "STATEMENT", TRIGGER_TYPE_TRUNCATE});
     }
     for (const char* const table : {joined_rooms_table, membership_snapshots_table}) {
-        triggers.push_back(
-            {table, trigger_name, "DELETE", "ROW", TRIGGER_TYPE_ROW | TRIGGER_TYPE_DELETE});
+        triggers.push_back({table, trigger_name, "DELETE", "ROW", TRIGGER_TYPE_ROW | TRIGGER_TYPE_DELETE});
     }
     return triggers;
 }
@@ -322,8 +321,8 @@ void make_trigger(const std::string& schema, const OurTrigger& trigger) {
         // No WHEN and no column list: both would make columns a dependency, and a homeserver's migration that alters
         // one of them would fail.
         run_once("CREATE OR REPLACE TRIGGER " + quoted_identifier(trigger.name) + " AFTER " + trigger.events +
-                 " ON " + relation + " FOR EACH " + trigger.level + " EXECUTE FUNCTION sliding_sync.collect_" +
-                 trigger.table + "()");
+                 " ON " + relation + " FOR EACH " + trigger.level +
+                 " EXECUTE FUNCTION sliding_sync.collect_" + trigger.table + "()");
         depend_on_extension(oid, trigger.name);
     }
     if (state != TriggerState::always) {

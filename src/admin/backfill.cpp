@@ -106,8 +106,8 @@ private:
         const Watched watched = read_watched(options_.scope.schema);
         const bool has_gap = options_.scope.is_everything() && (!watched.is_known || watched.has_gap);
         const bool doubts_history = has_gap && watched.is_known && watched.has_changed_tables;
-        const Run run = open_run(options_.scope, homeserver().schema.name, options_.restart || has_gap,
-                                 doubts_history);
+        const Run run =
+            open_run(options_.scope, homeserver().schema.name, options_.restart || has_gap, doubts_history);
         if (has_gap) {
             begin_watching(options_.scope.schema);
         }

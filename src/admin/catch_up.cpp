@@ -24,8 +24,7 @@ Changes changes_of(const std::vector<std::string>& rooms, const Pairs& membershi
 }
 
 Refreshed repair(Homeserver& homeserver, const VerifiedSlice& found) {
-    Refreshed done =
-        refresh(homeserver, changes_of(found.rooms, found.memberships), rules::Occasion::recall);
+    Refreshed done = refresh(homeserver, changes_of(found.rooms, found.memberships), rules::Occasion::recall);
     done += refresh(homeserver, changes_of({}, found.impossible), rules::Occasion::rewrite);
     return done;
 }

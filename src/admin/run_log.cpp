@@ -99,9 +99,9 @@ Run open_run(const RunScope& scope, const std::string& quoted_schema, bool resta
                                       "AND r.finished_at IS NULL",
                                       "");
     if (restart) {
-        const Rows doubts = query_once("DELETE FROM sliding_sync.runs r WHERE " + same +
-                                           " RETURNING r.doubts_history",
-                                       types, arguments());
+        const Rows doubts =
+            query_once("DELETE FROM sliding_sync.runs r WHERE " + same + " RETURNING r.doubts_history", types,
+                       arguments());
         for (std::size_t i = 0; i < doubts.count; ++i) {
             doubts_history = doubts_history || doubts[i][0].boolean();
         }

@@ -24,5 +24,5 @@ Datum sliding_sync_drop_replicated_row(PG_FUNCTION_ARGS) {
         return PointerGetDatum(nullptr);
     }
     return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple
-                                                                     : trigger->tg_trigtuple);
+                                                                      : trigger->tg_trigtuple);
 }

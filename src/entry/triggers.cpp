@@ -21,11 +21,14 @@ Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
     }
     const auto& trigger = *reinterpret_cast<const TriggerData*>(fcinfo->context);
     if (!sliding_sync::is_base_table(trigger.tg_relation, table)) {
-        sliding_sync::note_unwatched(RelationGetRelid(trigger.tg_relation), sliding_sync::UnwatchedReason::moved);
+        sliding_sync::note_unwatched(RelationGetRelid(trigger.tg_relation),
+                                     sliding_sync::UnwatchedReason::moved);
     } else if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA) {
-        sliding_sync::note_unwatched(RelationGetRelid(trigger.tg_relation), sliding_sync::UnwatchedReason::replica);
+        sliding_sync::note_unwatched(RelationGetRelid(trigger.tg_relation),
+                                     sliding_sync::UnwatchedReason::replica);
     } else if (!sliding_sync::enabled) {
-        sliding_sync::note_unwatched(RelationGetRelid(trigger.tg_relation), sliding_sync::UnwatchedReason::disabled);
+        sliding_sync::note_unwatched(RelationGetRelid(trigger.tg_relation),
+                                     sliding_sync::UnwatchedReason::disabled);
     } else {
         sliding_sync::collect(trigger, table);
         if (TRIGGER_FIRED_BY_DELETE(trigger.tg_event) &&
@@ -72,9 +75,10 @@ Datum sliding_sync_collect_derived(PG_FUNCTION_ARGS) {
     const Oid table = RelationGetRelid(trigger.tg_relation);
     if (!TRIGGER_FIRED_AFTER(trigger.tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger.tg_event) ||
         !TRIGGER_FIRED_BY_DELETE(trigger.tg_event)) {
-        sliding_sync::raise_pg_error(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
-                                     "this function can only be called as an AFTER DELETE trigger for each row",
-                                     "", "Use sliding_sync.attach() to create the triggers.");
+        sliding_sync::raise_pg_error(
+            ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+            "this function can only be called as an AFTER DELETE trigger for each row", "",
+            "Use sliding_sync.attach() to create the triggers.");
     }
     const char* const name = RelationGetRelationName(trigger.tg_relation);
     if (strcmp(name, sliding_sync::joined_rooms_table) != 0 &&

@@ -46,7 +46,8 @@ bool are_missing(const HomeserverSchema& schema, bool are_rooms, std::span<const
         "WHERE c.room_id %= k.room_id AND c.state_key %= '' AND c.type %= ANY (" +
         relevant_types_array() + ")) AND $2 IS NOT NULL)";
     const std::string memberships =
-        "SELECT EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) k (room_id, user_id) "
+        "SELECT EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) k (room_id, "
+        "user_id) "
         "JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= k.user_id "
         "WHERE NOT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m "
         "WHERE m.room_id %= k.room_id AND m.user_id %= k.user_id))";
@@ -98,7 +99,8 @@ void note_lost_rows() {
         bool is_missing = false;
         const auto failure = run_in_subtransaction([&] {
             const Homeserver& homeserver = homeserver_in(rows.front()->namespace_oid);
-            is_missing = are_missing(homeserver.schema, user_ids.front().data() == nullptr, room_ids, user_ids);
+            is_missing =
+                are_missing(homeserver.schema, user_ids.front().data() == nullptr, room_ids, user_ids);
         });
         if (is_missing || failure) {
             call_pg([&] { note_unwatched(table, UnwatchedReason::deleted); });

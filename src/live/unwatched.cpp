@@ -138,8 +138,7 @@ void note_unwatched(Oid table, UnwatchedReason reason) {
             return;
         }
     }
-    auto* const noted =
-        static_cast<Unwatched*>(MemoryContextAlloc(TopTransactionContext, sizeof(Unwatched)));
+    auto* const noted = static_cast<Unwatched*>(MemoryContextAlloc(TopTransactionContext, sizeof(Unwatched)));
     *noted = {table, reason, unwatched};
     unwatched = noted;
 }
