@@ -577,6 +577,22 @@ def test_a_strangers_table_feeds_no_note(cluster: Cluster, database: str) -> Non
     with connect(cluster, database, SUPERUSER) as connection:
         assert connection.execute("SELECT * FROM sliding_sync.unwatched_writes").fetchall() == []
         assert ready(connection) == (True, [])
+        # a table that this homeserver does not have, and another may
+        run(connection, "DROP TABLE rejections", "SELECT sliding_sync.catch_up()")
+        assert ready(connection) == (True, [])
+    with connect(cluster, database, "another_owner") as stranger:
+        run(
+            stranger,
+            "CREATE TABLE homeserver.rejections (event_id text)",
+            'CREATE TRIGGER "A_sliding_sync" AFTER INSERT ON homeserver.rejections FOR EACH ROW'
+            " EXECUTE FUNCTION sliding_sync.collect_rejections()",
+            "SET sliding_sync.enabled = off",
+            "INSERT INTO homeserver.rejections SELECT '$x'",
+            "TRUNCATE homeserver.rejections",
+        )
+    with connect(cluster, database, SUPERUSER) as connection:
+        assert ready(connection) == (True, [])
+        assert connection.execute("SELECT * FROM sliding_sync.unwatched_writes").fetchall() == []
 
 
 def test_a_savepoint_that_is_rolled_back(connection: Connection) -> None:

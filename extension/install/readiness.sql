@@ -45,13 +45,11 @@ CREATE VIEW sliding_sync.uncovered AS
     FROM (SELECT DISTINCT t.schema_name FROM sliding_sync.triggers t) s
         JOIN sliding_sync.homeserver_tables t ON t.schema_name = s.schema_name
         JOIN pg_class c ON c.oid = t.table_oid
-        LEFT JOIN pg_class events ON events.relnamespace = c.relnamespace AND events.relname = 'events'
+        JOIN pg_class events ON events.relnamespace = c.relnamespace AND events.relname = 'events'
         CROSS JOIN LATERAL (VALUES
             ('table_unlogged', c.relpersistence <> 'p'),
             -- set by the first child, taken back by ANALYZE when there is none any more
             ('table_has_children', c.relhassubclass),
-            ('owner_differs', NOT t.is_derived AND c.relowner <> events.relowner
-                AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner)),
             ('row_security', c.relrowsecurity AND c.relowner <> events.relowner)) r (reason, applies)
     WHERE r.applies;
 COMMENT ON VIEW sliding_sync.uncovered IS

@@ -77,11 +77,14 @@ CREATE VIEW sliding_sync.homeserver_tables AS
     SELECT n.nspname::text AS schema_name, c.oid AS table_oid, c.relname::text AS table_name,
            c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots') AS is_derived
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_class e ON e.relnamespace = c.relnamespace AND e.relname = 'events'
+            -- whoever may create tables in the schema can make one that an older homeserver does not have
+            AND (c.relowner = e.relowner OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner))
     WHERE c.relkind = 'r' AND c.relname IN ('events', 'event_json', 'rejections', 'redactions', 'room_ban_redactions',
         'rooms', 'room_memberships', 'current_state_events', 'local_current_membership', 'sliding_sync_joined_rooms',
         'sliding_sync_membership_snapshots');
 COMMENT ON VIEW sliding_sync.homeserver_tables IS
-    'the tables, of any schema, that derived rows are made from, and the derived tables; others may have the same names';
+    'of each schema with a table of events: the tables that derived rows are made from, and the derived tables, of the owner of events or a superuser';
 GRANT SELECT ON sliding_sync.homeserver_tables TO PUBLIC;
 
 -- The version of a catalog row (xmin, and ctid within a transaction) changes with every command that changes the row, also

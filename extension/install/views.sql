@@ -193,18 +193,14 @@ CREATE VIEW sliding_sync.health AS
         FROM sliding_sync.triggers t WHERE t.state = 'origin' GROUP BY t.schema_name
         UNION ALL
         SELECT 'error', u.schema_name, u.reason, format(x.detail, u.table_name),
-               format(x.cure, u.schema_name, u.table_name, pg_get_userbyid(e.relowner))
-        FROM sliding_sync.uncovered u
-            LEFT JOIN (pg_namespace n JOIN pg_class e ON e.relnamespace = n.oid AND e.relname = 'events')
-                ON n.nspname = u.schema_name
-            JOIN (VALUES
-            ('table_missing', 'There is no ordinary table %s.', 'Bring it back, or SELECT sliding_sync.detach(%1$L)'),
+               format(x.cure, u.schema_name, u.table_name)
+        FROM sliding_sync.uncovered u JOIN (VALUES
+            ('table_missing', 'There is no ordinary table %s that belongs to the owner of events or to a superuser.',
+             'Bring it back, or SELECT sliding_sync.detach(%1$L)'),
             ('table_unlogged', 'A crash empties table %s.', 'ALTER TABLE %1$I.%2$I SET LOGGED; SELECT sliding_sync.catch_up(%1$L)'),
             ('table_has_children', 'Rows of tables that inherit from %s are read with it, and nobody notes their changes.',
              '\d+ %1$I.%2$I names them: ALTER TABLE ... NO INHERIT %1$I.%2$I; ANALYZE %1$I.%2$I; '
              'SELECT sliding_sync.catch_up(%1$L)'),
-            ('owner_differs', 'Table %s belongs neither to the owner of events nor to a superuser: its triggers do not act.',
-             'ALTER TABLE %1$I.%2$I OWNER TO %3$I; SELECT sliding_sync.catch_up(%1$L)'),
             ('row_security', 'Row security may hide rows of table %s from the owner of the derived tables.',
              'ALTER TABLE %1$I.%2$I DISABLE ROW LEVEL SECURITY; SELECT sliding_sync.catch_up(%1$L)')) x (reason, detail, cure) ON x.reason = u.reason
         UNION ALL
