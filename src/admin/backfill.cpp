@@ -104,7 +104,7 @@ private:
         // Rows that were changed without the triggers until now are looked at by a new run; one that has looked at some
         // of them before would not do.
         const Watched watched = read_watched(options_.scope.schema);
-        const bool has_gap = options_.scope.is_everything() && (!watched.is_known || watched.has_gap);
+        const bool has_gap = options_.scope.is_everything() && watched.has_escapes();
         const bool doubts_history = has_gap && watched.is_known && watched.has_changed_tables;
         const Run run =
             open_run(options_.scope, homeserver().schema.name, options_.restart || has_gap, doubts_history);

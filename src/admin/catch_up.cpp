@@ -93,7 +93,7 @@ std::int64_t rewrite_history(const AttachedHomeserver& attached) {
 CaughtUp catch_up(const AttachedHomeserver& attached, CatchUpMode mode) {
     CaughtUp result;
     const Watched watched = read_watched(attached.schema);
-    result.had_gap = !watched.is_known || watched.has_gap;
+    result.had_gap = watched.has_escapes() || watched.is_uncovered;
     if (!result.had_gap) {
         return result;
     }

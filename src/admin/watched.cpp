@@ -50,9 +50,7 @@ Oid bookkeeper() {
 Watched read_watched(const std::string& schema) {
     static Statement read(
         "read_watched",
-        sql_text("SELECT w.complete_at IS NOT NULL, s.tables_changed, "
-                 // as long as a table is not covered, nobody knows what is going on
-                 "s.has_unwatched_writes OR pg_catalog.cardinality(s.uncovered) %> 0 "
+        sql_text("SELECT s.tables_changed, s.has_unwatched_writes, pg_catalog.cardinality(s.uncovered) %> 0 "
                  "FROM sliding_sync.watched w JOIN sliding_sync.schemas s ON s.schema_name %= w.schema_name "
                  "WHERE w.schema_name %= $1",
                  ""),
@@ -64,7 +62,7 @@ Watched read_watched(const std::string& schema) {
         return {};
     }
     const auto row = rows[0];
-    return {true, row[0].boolean(), row[1].boolean() || row[2].boolean(), row[1].boolean()};
+    return {true, row[0].boolean(), row[1].boolean(), row[2].boolean()};
 }
 
 void begin_watching(const std::string& schema) {

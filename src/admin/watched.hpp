@@ -7,12 +7,17 @@ namespace sliding_sync {
 
 /// What may have escaped the triggers since every row was last known to be right.
 struct Watched {
-    bool is_known = false;     ///< there is a mark at all
-    bool is_complete = false;  ///< a backfill of everything was finished
-    /// Writes were noted without the triggers, tables are not covered now (sliding_sync.uncovered), or have changed.
-    bool has_gap = true;
+    bool is_known = false;  ///< there is a mark at all
     /// Tables or triggers were made, dropped, altered, rewritten or truncated: derived rows may be anything.
     bool has_changed_tables = true;
+    bool has_unwatched_writes = true;  ///< the triggers have noted what they could not act on
+    bool is_uncovered =
+        true;  ///< something may escape at this moment; the end of it changes tables or triggers
+
+    /// What was right then may be wrong now.
+    [[nodiscard]] bool has_escapes() const noexcept {
+        return !is_known || has_changed_tables || has_unwatched_writes;
+    }
 };
 
 [[nodiscard]] Watched read_watched(const std::string& schema);

@@ -49,7 +49,7 @@ std::string ascii(std::string text) {
     return text;
 }
 
-// What cannot be noted is told: nobody would look for what changed.
+// What cannot be noted is told, for nobody would look for what changed. (Where lost notes are counted, it is to be counted.)
 void warn(const std::optional<PgError>& failure) {
     if (!failure) {
         return;
