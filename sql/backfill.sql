@@ -17,7 +17,7 @@ CREATE VIEW latest AS SELECT count(*) FILTER (WHERE NOT is_done) AS open_ranges,
         sum(rows_written) AS written, sum(set_aside) AS set_aside
     FROM sliding_sync.run_ranges
     WHERE run_id = (SELECT max(run_id) FROM sliding_sync.runs WHERE schema_name = 'backfill');
-CREATE VIEW watched AS SELECT triggers = sliding_sync.trigger_fingerprint(schema_name) AS same_triggers,
+CREATE VIEW watched AS SELECT fingerprint = sliding_sync.coverage_fingerprint(schema_name) AS same_tables,
         complete_at IS NOT NULL AS complete, caught_up_at IS NOT NULL AS caught_up
     FROM sliding_sync.watched WHERE schema_name = 'backfill';
 

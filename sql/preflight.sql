@@ -43,8 +43,8 @@ SELECT what, severity, finding, detail, cure FROM :findings;
 --
 DROP TRIGGER "A_sliding_sync" ON rooms;
 ALTER TABLE events DISABLE TRIGGER "A_sliding_sync";
-SELECT sliding_sync.trigger_fingerprint('homeserver') AS triggers \gset
-UPDATE sliding_sync.watched SET triggers = :'triggers';
+SELECT sliding_sync.coverage_fingerprint('homeserver') AS fingerprint \gset
+UPDATE sliding_sync.watched SET fingerprint = :'fingerprint';
 SELECT what, severity, finding, detail, cure FROM :findings;
 -- and rooms in the queue
 INSERT INTO rooms (room_id) VALUES ('!r'), ('!s');

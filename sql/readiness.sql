@@ -60,10 +60,10 @@ SELECT table_name, trigger_name, state FROM sliding_sync.triggers WHERE state <>
 ALTER TABLE events ENABLE ALWAYS TRIGGER "A_sliding_sync";
 SELECT * FROM sliding_sync.ready();
 SELECT pg_temp.mark_complete('public') \gset
--- as long as session_replication_role is not replica, this is as good
+-- one that does not see the writes of a replica leaves no trace of them
 ALTER TABLE events ENABLE TRIGGER "A_sliding_sync";
 SELECT table_name, trigger_name, state FROM sliding_sync.triggers WHERE state <> 'always';
-UPDATE sliding_sync.watched SET triggers = sliding_sync.trigger_fingerprint('public');
+UPDATE sliding_sync.watched SET fingerprint = sliding_sync.coverage_fingerprint('public');
 SELECT * FROM sliding_sync.ready();
 SELECT pg_temp.mark_complete('public') \gset
 
@@ -81,8 +81,9 @@ SELECT * FROM sliding_sync.ready();
 -- the homeserver's migration makes a table that has no triggers yet
 ALTER TABLE room_ban_redactions RENAME TO old_table;
 SELECT * FROM sliding_sync.ready();
-UPDATE sliding_sync.watched SET triggers = sliding_sync.trigger_fingerprint('public');
+UPDATE sliding_sync.watched SET fingerprint = sliding_sync.coverage_fingerprint('public');
 CREATE TABLE room_ban_redactions (LIKE old_table INCLUDING ALL);
+UPDATE sliding_sync.watched SET fingerprint = sliding_sync.coverage_fingerprint('public');
 SELECT * FROM sliding_sync.ready();
 DROP TABLE room_ban_redactions;
 ALTER TABLE old_table RENAME TO room_ban_redactions;
@@ -92,6 +93,53 @@ SELECT pg_temp.mark_complete('public') \gset
 ALTER TABLE sliding_sync_joined_rooms RENAME TO old_table;
 SELECT * FROM sliding_sync.ready();
 ALTER TABLE old_table RENAME TO sliding_sync_joined_rooms;
+SELECT * FROM sliding_sync.ready();
+SELECT pg_temp.mark_complete('public') \gset
+
+-- one that does not fire for every change is as good as none; attach() makes it anew
+DROP TRIGGER "A_sliding_sync" ON rooms;
+CREATE TRIGGER "A_sliding_sync" AFTER INSERT OR UPDATE OR DELETE ON rooms FOR EACH ROW WHEN (false)
+    EXECUTE FUNCTION sliding_sync.collect_rooms();
+ALTER TABLE rooms ENABLE ALWAYS TRIGGER "A_sliding_sync";
+SELECT pg_temp.mark_complete('public') \gset
+SELECT * FROM sliding_sync.ready();
+CREATE OR REPLACE TRIGGER "A_sliding_sync" AFTER INSERT OR UPDATE OF creator OR DELETE ON rooms FOR EACH ROW
+    EXECUTE FUNCTION sliding_sync.collect_rooms();
+SELECT * FROM sliding_sync.uncovered;
+SELECT sliding_sync.attach('public');
+TABLE sliding_sync.uncovered;
+SELECT pg_temp.mark_complete('public') \gset
+
+-- tables that are not covered as long as they are like this
+ALTER TABLE sliding_sync_joined_rooms SET UNLOGGED;
+ALTER TABLE sliding_sync_membership_snapshots SET UNLOGGED;
+CREATE TABLE child () INHERITS (redactions);
+CREATE ROLE regress_sliding_sync_other;
+ALTER TABLE event_json OWNER TO regress_sliding_sync_other;
+CREATE ROLE regress_sliding_sync_superuser SUPERUSER;
+ALTER TABLE rejections OWNER TO regress_sliding_sync_superuser;
+ALTER TABLE rejections ENABLE ROW LEVEL SECURITY;
+ALTER TABLE room_memberships RENAME TO old_table;
+CREATE VIEW room_memberships AS TABLE old_table;
+UPDATE sliding_sync.watched SET fingerprint = sliding_sync.coverage_fingerprint('public');
+SELECT * FROM sliding_sync.ready();
+TABLE sliding_sync.uncovered ORDER BY reason COLLATE "C", table_name COLLATE "C";
+SELECT severity, code, detail, replace(cure, current_user, 'CURRENT_USER') AS cure FROM sliding_sync.health;
+DROP VIEW room_memberships;
+ALTER TABLE old_table RENAME TO room_memberships;
+ALTER TABLE event_json OWNER TO CURRENT_USER;
+ALTER TABLE rejections OWNER TO CURRENT_USER;
+DROP ROLE regress_sliding_sync_other, regress_sliding_sync_superuser;
+ALTER TABLE rejections DISABLE ROW LEVEL SECURITY;
+ALTER TABLE sliding_sync_joined_rooms SET LOGGED;
+ALTER TABLE sliding_sync_membership_snapshots SET LOGGED;
+-- a child that is gone has left no row behind, but nobody knows since when
+DROP TABLE child;
+UPDATE sliding_sync.watched SET fingerprint = sliding_sync.coverage_fingerprint('public');
+SELECT * FROM sliding_sync.ready();
+ANALYZE redactions;
+SELECT * FROM sliding_sync.ready();
+SELECT pg_temp.mark_complete('public') \gset
 SELECT * FROM sliding_sync.ready();
 
 -- a transaction was not seen

@@ -60,6 +60,7 @@ SELECT pg_temp.mark_complete('public') \gset
 ALTER TABLE sliding_sync_joined_rooms RENAME TO old_table;
 TABLE findings;
 ALTER TABLE old_table RENAME TO sliding_sync_joined_rooms;
+SELECT pg_temp.mark_complete('public') \gset
 DROP TRIGGER "A_sliding_sync" ON rooms;
 DROP TRIGGER "A_sliding_sync" ON events;
 DROP TRIGGER "A_sliding_sync_truncate" ON events;
@@ -93,7 +94,7 @@ DELETE FROM sliding_sync.quarantine;
 -- triggers
 ALTER TABLE events ENABLE TRIGGER "A_sliding_sync";
 ALTER TABLE events ENABLE TRIGGER "A_sliding_sync_truncate";
-UPDATE sliding_sync.watched SET triggers = sliding_sync.trigger_fingerprint('public');
+UPDATE sliding_sync.watched SET fingerprint = sliding_sync.coverage_fingerprint('public');
 TABLE findings;
 SELECT cure FROM findings \gset
 :cure;

@@ -551,7 +551,7 @@ def test_the_triggers_are_replaced_meanwhile(
         cluster.execute("SELECT sliding_sync.attach()", database)
         assert running.result()["is_finished"]
     assert derived_rows(cluster, database) == filled
-    watched = "SELECT complete_at IS NULL, triggers <> sliding_sync.trigger_fingerprint(schema_name)"
+    watched = "SELECT complete_at IS NULL, fingerprint <> sliding_sync.coverage_fingerprint(schema_name)"
     assert one_row(cluster, database, watched + " FROM sliding_sync.watched") == (True, True)
 
 

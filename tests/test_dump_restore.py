@@ -103,7 +103,7 @@ def assert_writes_are_right(cluster: Cluster, database: str) -> None:
 
 def assert_same(cluster: Cluster, source: str, copy: str) -> None:
     there = cluster.execute(_TRIGGERS, source)
-    assert len(there) == 18 and all(extension == "sliding_sync" for *_, extension in there)
+    assert len(there) == 20 and all(extension == "sliding_sync" for *_, extension in there)
     assert cluster.execute(_TRIGGERS, copy) == there
     assert all_rows(cluster, copy) == all_rows(cluster, source)
 

@@ -28,5 +28,5 @@ CREATE FUNCTION sliding_sync.catch_up(target_schema text DEFAULT NULL, mode text
     OUT joined_rooms bigint, OUT memberships bigint, OUT rows_written bigint, OUT set_aside bigint)
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sliding_sync_catch_up';
 COMMENT ON FUNCTION sliding_sync.catch_up(text, text) IS
-    'for a homeserver''s start: returns when no stale row is left, at once when nothing changed without the triggers; mode remove takes stale rows away for repair_quarantine() to make them later';
+    'for a homeserver''s start: returns when no wrong row is left, at once when nothing changed without the triggers, otherwise after a look at every row; mode remove takes wrong rows away for repair_quarantine() to make them later';
 REVOKE ALL ON FUNCTION sliding_sync.catch_up(text, text) FROM PUBLIC;

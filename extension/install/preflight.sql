@@ -227,7 +227,7 @@ BEGIN
             ('never_completed', facts.complete_at IS NULL AND facts.unfinished_run IS NULL,
              'Rows from before the triggers are missing or not known to be right.',
              format('CALL sliding_sync.backfill(target_schema => %L)', homeserver)),
-            ('unwatched_writes', facts.has_unwatched_writes OR facts.triggers_changed,
+            ('unwatched_writes', facts.has_unwatched_writes OR facts.tables_changed,
              'Tables changed, or may have changed, without the triggers: rows may be stale.',
              format('SELECT sliding_sync.catch_up(%L)', homeserver)),
             ('quarantine', facts.has_quarantine,

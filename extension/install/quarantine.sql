@@ -1,6 +1,7 @@
 -- What could not be kept.
 
 CREATE TABLE sliding_sync.quarantine (
+    note_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     noted_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     schema_name text NOT NULL,
     table_name text NOT NULL,
@@ -13,6 +14,7 @@ CREATE TABLE sliding_sync.quarantine (
 CREATE INDEX quarantine_room_id_idx ON sliding_sync.quarantine (room_id, user_id);
 COMMENT ON TABLE sliding_sync.quarantine IS
     'keys whose derived row could not be made: the row was removed, the homeserver''s transaction went on; sliding_sync.repair_quarantine() tries them again';
+COMMENT ON SEQUENCE sliding_sync.quarantine_note_id_seq IS 'numbers of the notes';
 COMMENT ON COLUMN sliding_sync.quarantine.schema_name IS 'schema of the homeserver''s tables';
 COMMENT ON COLUMN sliding_sync.quarantine.table_name IS 'the derived table; empty when the rows concerned could not be found out';
 COMMENT ON COLUMN sliding_sync.quarantine.user_id IS 'NULL for a row of sliding_sync_joined_rooms';

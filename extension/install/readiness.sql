@@ -3,53 +3,86 @@
 
 CREATE VIEW sliding_sync.triggers AS
     WITH tables AS (
-        SELECT h.schema_name, c.oid, c.relname
-        FROM sliding_sync.homeservers h JOIN pg_class c ON c.relnamespace = h.namespace_oid
-            -- whoever may create tables in the schema can make one that an older homeserver does not have
-            AND (c.relowner = h.owner_oid OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner))
-        WHERE c.relkind = 'r' AND c.relname IN ('events', 'event_json', 'rejections', 'redactions',
-            'room_ban_redactions', 'rooms', 'room_memberships', 'current_state_events', 'local_current_membership')
+        SELECT t.schema_name, c.oid, c.relname, t.is_derived
+        FROM sliding_sync.homeserver_tables t
+            JOIN sliding_sync.homeservers h ON h.schema_name = t.schema_name
+            JOIN pg_class c ON c.oid = t.table_oid
     ), ours AS (
         SELECT t.tgrelid, t.tgname, t.tgenabled
         FROM tables c
             JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname IN ('A_sliding_sync', 'A_sliding_sync_truncate')
             JOIN pg_proc p ON p.oid = t.tgfoid
         WHERE p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'sliding_sync')
+            AND p.proname = 'collect_' || c.relname AND t.tgqual IS NULL AND t.tgattr::text = ''
+            -- AFTER DELETE FOR EACH ROW; AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; AFTER TRUNCATE
+            AND t.tgtype = CASE WHEN c.is_derived THEN 9 WHEN t.tgname = 'A_sliding_sync' THEN 29 ELSE 32 END
     )
     SELECT c.schema_name, c.relname::text AS table_name, expected.trigger_name,
            CASE o.tgenabled WHEN 'A' THEN 'always' WHEN 'O' THEN 'origin' WHEN 'R' THEN 'replica'
                             WHEN 'D' THEN 'disabled' ELSE 'missing' END AS state
     FROM tables c
-        CROSS JOIN (VALUES ('A_sliding_sync'), ('A_sliding_sync_truncate')) expected (trigger_name)
+        JOIN (VALUES ('A_sliding_sync', true), ('A_sliding_sync', false), ('A_sliding_sync_truncate', false)
+             ) expected (trigger_name, is_derived) ON expected.is_derived = c.is_derived
         LEFT JOIN ours o ON o.tgrelid = c.oid AND o.tgname = expected.trigger_name;
 COMMENT ON VIEW sliding_sync.triggers IS
     'the triggers that the tables of every attached schema should have, and the state of each';
 COMMENT ON COLUMN sliding_sync.triggers.state IS
     'always: as it should be; origin: does not fire where session_replication_role is replica; replica and disabled: does not fire for a homeserver; missing: attach() makes it';
 
+CREATE VIEW sliding_sync.uncovered AS
+    SELECT t.schema_name, t.table_name,
+           CASE t.state WHEN 'missing' THEN 'trigger_missing' WHEN 'origin' THEN 'trigger_not_always'
+                        ELSE 'trigger_disabled' END AS reason
+    FROM sliding_sync.triggers t WHERE t.state <> 'always'
+    UNION
+    SELECT s.schema_name, x.table_name, 'table_missing'
+    FROM (SELECT DISTINCT t.schema_name FROM sliding_sync.triggers t) s
+        CROSS JOIN (VALUES ('events'), ('event_json'), ('redactions'), ('rooms'), ('room_memberships'),
+                           ('current_state_events'), ('local_current_membership')) x (table_name)
+    WHERE NOT EXISTS (SELECT FROM sliding_sync.triggers y
+                      WHERE y.schema_name = s.schema_name AND y.table_name = x.table_name)
+    UNION ALL
+    SELECT s.schema_name, t.table_name, r.reason
+    FROM (SELECT DISTINCT t.schema_name FROM sliding_sync.triggers t) s
+        JOIN sliding_sync.homeserver_tables t ON t.schema_name = s.schema_name
+        JOIN pg_class c ON c.oid = t.table_oid
+        JOIN pg_class events ON events.relnamespace = c.relnamespace AND events.relname = 'events'
+        CROSS JOIN LATERAL (VALUES
+            ('table_unlogged', c.relpersistence <> 'p'),
+            -- set by the first child, taken back by ANALYZE when there is none any more
+            ('table_has_children', c.relhassubclass),
+            ('row_security', c.relrowsecurity AND c.relowner <> events.relowner)) r (reason, applies)
+    WHERE r.applies;
+COMMENT ON VIEW sliding_sync.uncovered IS
+    'tables of attached schemas that may be changing at this moment without the triggers, or be read in part only, and why';
+COMMENT ON COLUMN sliding_sync.uncovered.reason IS 'one of the reason codes of ready()';
+
 CREATE VIEW sliding_sync.schemas AS
     SELECT t.schema_name,
-           (SELECT count(*) = 2 FROM pg_class c JOIN sliding_sync.homeservers h ON h.namespace_oid = c.relnamespace
-            WHERE h.schema_name = t.schema_name AND c.relkind = 'r' AND c.relowner = h.owner_oid
-                AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')
-           ) AS has_derived_tables,
-           t.triggers_missing, t.triggers_disabled, w.complete_at, w.caught_up_at,
-           coalesce(w.triggers <> sliding_sync.trigger_fingerprint(t.schema_name), false) AS triggers_changed,
+           (SELECT count(*) = 2 FROM sliding_sync.homeserver_tables x
+                JOIN sliding_sync.homeservers h ON h.schema_name = x.schema_name
+                JOIN pg_class c ON c.oid = x.table_oid AND c.relowner = h.owner_oid
+            WHERE x.schema_name = t.schema_name AND x.is_derived)
+               AS has_derived_tables,
+           ARRAY(SELECT DISTINCT u.reason COLLATE "C" FROM sliding_sync.uncovered u WHERE u.schema_name = t.schema_name
+                 ORDER BY 1) AS uncovered,
+           w.complete_at, w.caught_up_at,
+           coalesce(w.fingerprint <> sliding_sync.coverage_fingerprint(t.schema_name), false) AS tables_changed,
            EXISTS (SELECT FROM sliding_sync.unwatched_writes u
                    WHERE u.schema_name = t.schema_name) AS has_unwatched_writes,
            EXISTS (SELECT FROM sliding_sync.quarantine q WHERE q.schema_name = t.schema_name) AS has_quarantine,
            (SELECT max(r.run_id) FROM sliding_sync.runs r
             WHERE r.schema_name = t.schema_name AND r.finished_at IS NULL) AS unfinished_run
-    FROM (SELECT x.schema_name, count(*) FILTER (WHERE x.state = 'missing') AS triggers_missing,
-                 count(*) FILTER (WHERE x.state IN ('replica', 'disabled')) AS triggers_disabled
-          FROM sliding_sync.triggers x GROUP BY x.schema_name) t
+    FROM (SELECT DISTINCT x.schema_name FROM sliding_sync.triggers x) t
         LEFT JOIN sliding_sync.watched w ON w.schema_name = t.schema_name;
 COMMENT ON VIEW sliding_sync.schemas IS 'one row an attached schema: what ready() looks at; names no room and no user';
-COMMENT ON COLUMN sliding_sync.schemas.triggers_changed IS
-    'triggers were made, dropped, disabled or enabled since the tables were last known to be complete';
+COMMENT ON COLUMN sliding_sync.schemas.uncovered IS
+    'why tables may be changing at this moment without the triggers; sliding_sync.uncovered names them';
+COMMENT ON COLUMN sliding_sync.schemas.tables_changed IS
+    'tables or triggers were made, dropped, altered, rewritten or truncated since every row was last known to be right';
 
 -- A homeserver's role, a reader and a monitor may all ask.
-GRANT SELECT ON sliding_sync.triggers, sliding_sync.schemas TO PUBLIC;
+GRANT SELECT ON sliding_sync.triggers, sliding_sync.uncovered, sliding_sync.schemas TO PUBLIC;
 
 CREATE FUNCTION sliding_sync.ready(target_schema text DEFAULT NULL, OUT is_ready boolean, OUT reasons text[])
     LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -69,12 +102,10 @@ BEGIN
         reasons := ARRAY['not_attached'];
         RETURN;
     END IF;
-    reasons := array_remove(ARRAY[
-        CASE WHEN NOT facts.has_derived_tables THEN 'derived_table_missing' END,
-        CASE WHEN facts.triggers_missing > 0 THEN 'trigger_missing' END,
-        CASE WHEN facts.triggers_disabled > 0 THEN 'trigger_disabled' END,
+    reasons := array_remove(CASE WHEN NOT facts.has_derived_tables THEN '{derived_table_missing}'::text[] ELSE '{}' END
+                            || facts.uncovered || ARRAY[
         CASE WHEN facts.complete_at IS NULL THEN 'never_completed' END,
-        CASE WHEN facts.has_unwatched_writes OR facts.triggers_changed THEN 'unwatched_writes' END,
+        CASE WHEN facts.has_unwatched_writes OR facts.tables_changed THEN 'unwatched_writes' END,
         CASE WHEN facts.has_quarantine THEN 'quarantine' END], NULL);
     is_ready := cardinality(reasons) = 0;
 END

@@ -186,6 +186,24 @@ CREATE VIEW sliding_sync.health AS
                       t.schema_name, t.table_name, t.trigger_name)
         FROM sliding_sync.triggers t WHERE t.state IN ('replica', 'disabled')
         UNION ALL
+        SELECT 'error', t.schema_name, 'trigger_not_always',
+               format('Where session_replication_role is replica, writes go unnoticed. Tables: %s.',
+                      string_agg(DISTINCT t.table_name, ', ')),
+               format('SELECT sliding_sync.attach(%L); SELECT sliding_sync.catch_up(%1$L)', t.schema_name)
+        FROM sliding_sync.triggers t WHERE t.state = 'origin' GROUP BY t.schema_name
+        UNION ALL
+        SELECT 'error', u.schema_name, u.reason, format(x.detail, u.table_name),
+               format(x.cure, u.schema_name, u.table_name)
+        FROM sliding_sync.uncovered u JOIN (VALUES
+            ('table_missing', 'There is no ordinary table %s that belongs to the owner of events or to a superuser.',
+             'Bring it back, or SELECT sliding_sync.detach(%1$L)'),
+            ('table_unlogged', 'A crash empties table %s.', 'ALTER TABLE %1$I.%2$I SET LOGGED; SELECT sliding_sync.catch_up(%1$L)'),
+            ('table_has_children', 'Rows of tables that inherit from %s are read with it, and nobody notes their changes.',
+             '\d+ %1$I.%2$I names them: ALTER TABLE ... NO INHERIT %1$I.%2$I; ANALYZE %1$I.%2$I; '
+             'SELECT sliding_sync.catch_up(%1$L)'),
+            ('row_security', 'Row security may hide rows of table %s from the owner of the derived tables.',
+             'ALTER TABLE %1$I.%2$I DISABLE ROW LEVEL SECURITY; SELECT sliding_sync.catch_up(%1$L)')) x (reason, detail, cure) ON x.reason = u.reason
+        UNION ALL
         SELECT 'error', s.schema_name, 'never_completed',
                'Rows from before the triggers are missing or not known to be right.',
                format('CALL sliding_sync.backfill(target_schema => %L)', s.schema_name)
@@ -193,15 +211,16 @@ CREATE VIEW sliding_sync.health AS
         UNION ALL
         SELECT 'error', s.schema_name, 'unwatched_writes',
                CASE WHEN s.has_unwatched_writes
-                    THEN (SELECT format('Transactions that changed tables while the triggers were switched off: %s. '
+                    THEN (SELECT format('Transactions whose changes the triggers could not act on: %s. '
                                         'The last one at %s, role %s (%s).',
                                         count(*), max(u.noted_at), (array_agg(u.role_name ORDER BY u.noted_at DESC))[1],
                                         (array_agg(u.reason ORDER BY u.noted_at DESC))[1])
                           FROM sliding_sync.unwatched_writes u WHERE u.schema_name = s.schema_name)
-                    ELSE 'Triggers were made, dropped, disabled or enabled since the tables were last known to be right.'
+                    ELSE 'Tables or triggers were made, dropped, altered, rewritten or truncated since every row was last '
+                         'known to be right.'
                     END,
                format('SELECT sliding_sync.catch_up(%L)', s.schema_name)
-        FROM sliding_sync.schemas s WHERE s.has_unwatched_writes OR s.triggers_changed
+        FROM sliding_sync.schemas s WHERE s.has_unwatched_writes OR s.tables_changed
         UNION ALL
         SELECT 'error', q.schema_name, 'quarantine',
                format('Keys without a derived row: %s (%s). The last one: %s', count(*),
@@ -228,13 +247,6 @@ CREATE VIEW sliding_sync.health AS
             AND NOT EXISTS (SELECT FROM sliding_sync.schemas s WHERE s.schema_name = n.nspname)
         GROUP BY n.nspname HAVING count(*) = 7
         UNION ALL
-        SELECT 'warning', t.schema_name, 'trigger_not_always',
-               format('Where session_replication_role is replica, writes go unnoticed. Tables: %s.',
-                      string_agg(DISTINCT t.table_name, ', ')),
-               string_agg(format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER "%s"', t.schema_name, t.table_name,
-                                 t.trigger_name), '; ' ORDER BY t.table_name, t.trigger_name)
-        FROM sliding_sync.triggers t WHERE t.state = 'origin' GROUP BY t.schema_name
-        UNION ALL
         SELECT 'warning', n.nspname, 'trigger_not_dependent',
                format('DROP EXTENSION would be refused because of trigger %s of table %s.', t.tgname, c.relname),
                format('ALTER TRIGGER %I ON %I.%I DEPENDS ON EXTENSION sliding_sync', t.tgname, n.nspname, c.relname)
@@ -250,7 +262,8 @@ CREATE VIEW sliding_sync.health AS
         FROM sliding_sync.derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
             JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = d.table_name
             JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
-            JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace
+            JOIN pg_proc p ON p.oid = t.tgfoid
+            JOIN pg_namespace pn ON pn.oid = p.pronamespace AND pn.nspname <> 'sliding_sync'
         UNION ALL
         SELECT 'warning', i.schema_name, 'index_missing',
                format('Table %s has no %sindex on (%s).', i.table_name, CASE WHEN i.is_unique THEN 'unique ' END,

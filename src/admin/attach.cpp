@@ -79,24 +79,50 @@ void make_derived_tables(const std::string& schema, Mode mode) {
 
 enum class TriggerState { missing, not_always, always };
 
-TriggerState trigger_state(Oid relation, const char* name) {
+// Of a base table every change, and TRUNCATE; of a derived table what somebody deletes.
+struct OurTrigger {
+    const char* table;
+    const char* name;
+    const char* events;
+    const char* level;
+    int type;  ///< as pg_trigger.tgtype has it
+};
+
+std::vector<OurTrigger> our_triggers(const std::vector<BaseTable>& tables) {
+    std::vector<OurTrigger> triggers;
+    for (const BaseTable table : tables) {
+        triggers.push_back(
+            {table_name(table), trigger_name, "INSERT OR UPDATE OR DELETE", "ROW",
+             TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE});
+        triggers.push_back(
+            {table_name(table), truncate_trigger_name, "TRUNCATE", "STATEMENT", TRIGGER_TYPE_TRUNCATE});
+    }
+    for (const char* const table : {joined_rooms_table, membership_snapshots_table}) {
+        triggers.push_back({table, trigger_name, "DELETE", "ROW", TRIGGER_TYPE_ROW | TRIGGER_TYPE_DELETE});
+    }
+    return triggers;
+}
+
+// One that does not fire for every change is as good as none.
+TriggerState trigger_state(Oid relation, const OurTrigger& trigger) {
     const Rows rows = query_once(
         "SELECT t.tgenabled OPERATOR(pg_catalog.=) 'A' FROM pg_catalog.pg_trigger t WHERE t.tgrelid "
         "OPERATOR(pg_catalog.=) " +
-        std::to_string(relation) + " AND t.tgname OPERATOR(pg_catalog.=) " + quoted_literal(name));
+        std::to_string(relation) + " AND t.tgname OPERATOR(pg_catalog.=) " + quoted_literal(trigger.name) +
+        " AND t.tgqual IS NULL AND t.tgattr::pg_catalog.text OPERATOR(pg_catalog.=) '' AND t.tgtype "
+        "OPERATOR(pg_catalog.=) " +
+        std::to_string(trigger.type));
     if (rows.count == 0) {
         return TriggerState::missing;
     }
     return rows[0][0].boolean() ? TriggerState::always : TriggerState::not_always;
 }
 
-bool has_triggers(const std::string& schema, const std::vector<BaseTable>& tables) {
-    return find_relation(schema, joined_rooms_table) && find_relation(schema, membership_snapshots_table) &&
-           std::all_of(tables.begin(), tables.end(), [&](BaseTable table) {
-               const Oid relation = find_relation(schema, table_name(table))->oid;
-               return trigger_state(relation, trigger_name) == TriggerState::always &&
-                      trigger_state(relation, truncate_trigger_name) == TriggerState::always;
-           });
+bool has_triggers(const std::string& schema, const std::vector<OurTrigger>& triggers) {
+    return std::all_of(triggers.begin(), triggers.end(), [&](const OurTrigger& trigger) {
+        const auto relation = find_relation(schema, trigger.table);
+        return relation && trigger_state(relation->oid, trigger) == TriggerState::always;
+    });
 }
 
 // As ALTER TRIGGER ... DEPENDS ON EXTENSION does, which would need the strongest lock: DROP EXTENSION then takes the
@@ -112,21 +138,21 @@ void depend_on_extension(Oid relation, const char* trigger) {
     });
 }
 
-void make_trigger(const std::string& schema, BaseTable table, const char* name, const std::string& events) {
-    const std::string relation = quoted_identifier(schema) + "." + table_name(table);
-    const Oid oid = find_relation(schema, table_name(table))->oid;
-    const TriggerState state = trigger_state(oid, name);
+void make_trigger(const std::string& schema, const OurTrigger& trigger) {
+    const std::string relation = quoted_identifier(schema) + "." + trigger.table;
+    const Oid oid = find_relation(schema, trigger.table)->oid;
+    const TriggerState state = trigger_state(oid, trigger);
     if (state == TriggerState::missing) {
         // No WHEN and no column list: both would make columns a dependency, and a homeserver's migration that alters
         // one of them would fail.
-        run_once("CREATE TRIGGER " + quoted_identifier(name) + " AFTER " + events + " ON " + relation +
-                 " FOR EACH " + (events == "TRUNCATE" ? "STATEMENT" : "ROW") +
-                 " EXECUTE FUNCTION sliding_sync.collect_" + table_name(table) + "()");
-        depend_on_extension(oid, name);
+        run_once("CREATE OR REPLACE TRIGGER " + quoted_identifier(trigger.name) + " AFTER " + trigger.events +
+                 " ON " + relation + " FOR EACH " + trigger.level +
+                 " EXECUTE FUNCTION sliding_sync.collect_" + trigger.table + "()");
+        depend_on_extension(oid, trigger.name);
     }
     if (state != TriggerState::always) {
         // Not to act in the sessions of a replica, but to know of them.
-        run_once("ALTER TABLE " + relation + " ENABLE ALWAYS TRIGGER " + quoted_identifier(name));
+        run_once("ALTER TABLE " + relation + " ENABLE ALWAYS TRIGGER " + quoted_identifier(trigger.name));
     }
 }
 
@@ -170,12 +196,18 @@ void attach_to(const std::string& schema) {
     check_encoding();
     check_base_tables(schema, tables);
     make_derived_tables(schema, Mode::check);
-    if (!has_triggers(schema, tables)) {
-        lock_tables(qualified(schema, tables));
+    const std::vector<OurTrigger> triggers = our_triggers(tables);
+    if (!has_triggers(schema, triggers)) {
+        std::vector<std::string> locked = qualified(schema, tables);
+        for (const char* const table : {joined_rooms_table, membership_snapshots_table}) {
+            if (find_relation(schema, table)) {
+                locked.push_back(quoted_identifier(schema) + "." + table);
+            }
+        }
+        lock_tables(locked);
         make_derived_tables(schema, Mode::make);
-        for (const BaseTable table : tables) {
-            make_trigger(schema, table, trigger_name, "INSERT OR UPDATE OR DELETE");
-            make_trigger(schema, table, truncate_trigger_name, "TRUNCATE");
+        for (const OurTrigger& trigger : triggers) {
+            make_trigger(schema, trigger);
         }
     }
     record(schema);

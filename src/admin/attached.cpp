@@ -1,6 +1,8 @@
 #include "admin/attached.hpp"
 
 #include "derive/homeserver.hpp"
+#include "derive/sql_text.hpp"
+#include "server/spi.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -25,6 +27,24 @@ AttachedHomeserver attached_homeserver(const std::optional<std::string>& schema)
                     "SELECT code, detail, cure FROM sliding_sync.health; tells more.");
     }
     return result;
+}
+
+void refuse_subscribed(const AttachedHomeserver& homeserver) {
+    const SpiConnection connection;
+    const Rows rows =
+        query_once(sql_text("SELECT pg_catalog.min(s.subname::text) FROM pg_catalog.pg_subscription_rel r "
+                            "JOIN pg_catalog.pg_subscription s ON s.oid %= r.srsubid "
+                            "JOIN sliding_sync.homeserver_tables t ON t.table_oid %= r.srrelid "
+                            "WHERE t.schema_name %= $1 AND t.is_derived",
+                            ""),
+                   {TEXTOID}, Arguments().text(homeserver.schema));
+    if (const auto subscription = rows[0][0].optional_text()) {
+        throw Error(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    "the derived tables of schema \"" + homeserver.schema +
+                        "\" are the target of subscription \"" + *subscription + "\"",
+                    "It would stop at the first row that it brings and finds here already.",
+                    "Call the function where the rows come from, or drop the subscription first.");
+    }
 }
 
 }  // namespace sliding_sync

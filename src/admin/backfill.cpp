@@ -1,5 +1,6 @@
 #include "admin/backfill.hpp"
 
+#include "admin/catch_up.hpp"
 #include "admin/watched.hpp"
 #include "derive/refresh.hpp"
 #include "server/transaction.hpp"
@@ -103,8 +104,10 @@ private:
         // Rows that were changed without the triggers until now are looked at by a new run; one that has looked at some
         // of them before would not do.
         const Watched watched = read_watched(options_.scope.schema);
-        const bool has_gap = options_.scope.is_everything() && (!watched.is_known || watched.has_gap);
-        const Run run = open_run(options_.scope, homeserver()->schema, options_.restart || has_gap);
+        const bool has_gap = options_.scope.is_everything() && watched.has_escapes();
+        const bool doubts_history = has_gap && watched.is_known && watched.has_changed_tables;
+        const Run run =
+            open_run(options_.scope, homeserver()->schema, options_.restart || has_gap, doubts_history);
         if (has_gap) {
             begin_watching(options_.scope.schema);
         }
@@ -260,6 +263,9 @@ private:
 
     void finish() {
         if (finish_run(run_) && options_.scope.is_everything()) {
+            if (doubts_history(run_)) {
+                done_.rows_written += rewrite_history({options_.scope.schema, options_.namespace_oid});
+            }
             note_complete(options_.scope.schema);
         }
         done_.is_finished = exists(run_);

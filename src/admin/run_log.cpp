@@ -82,7 +82,7 @@ void make_ranges(std::int64_t run, const RunScope& scope, const HomeserverSchema
 }
 
 // A run that goes on, or a new one without ranges.
-Run find_or_insert_run(const RunScope& scope, bool restart) {
+Run find_or_insert_run(const RunScope& scope, bool restart, bool doubts_history) {
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
     const std::vector<Oid> types(4, TEXTOID);
@@ -98,7 +98,12 @@ Run find_or_insert_run(const RunScope& scope, bool restart) {
                                       "AND r.finished_at IS NULL",
                                       "");
     if (restart) {
-        query_once("DELETE FROM sliding_sync.runs r WHERE " + same, types, arguments());
+        const Rows doubts =
+            query_once("DELETE FROM sliding_sync.runs r WHERE " + same + " RETURNING r.doubts_history", types,
+                       arguments());
+        for (std::size_t i = 0; i < doubts.count; ++i) {
+            doubts_history = doubts_history || doubts[i][0].boolean();
+        }
     } else {
         const Rows open = query_once("SELECT r.run_id FROM sliding_sync.runs r WHERE " + same +
                                          " ORDER BY r.run_id LIMIT 1",
@@ -110,10 +115,11 @@ Run find_or_insert_run(const RunScope& scope, bool restart) {
     run_once(sql_text("DELETE FROM sliding_sync.runs r WHERE r.finished_at %< (pg_catalog.now() %- "
                       "'90 days'::pg_catalog.interval)",
                       ""));
-    const std::int64_t run = query_once("INSERT INTO sliding_sync.runs (schema_name, what, first_room, "
-                                        "last_room) VALUES ($1, $2, $3, $4) RETURNING run_id",
-                                        types, arguments())[0][0]
-                                 .number;
+    const std::int64_t run =
+        query_once("INSERT INTO sliding_sync.runs (schema_name, what, first_room, last_room, "
+                   "doubts_history) VALUES ($1, $2, $3, $4, $5) RETURNING run_id",
+                   {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID}, arguments().boolean(doubts_history))[0][0]
+            .number;
     return {run, true};
 }
 
@@ -147,8 +153,8 @@ void lock_runs() {
     run_once("LOCK TABLE sliding_sync.runs IN SHARE ROW EXCLUSIVE MODE");
 }
 
-Run open_run(const RunScope& scope, const HomeserverSchema& schema, bool restart) {
-    const Run run = find_or_insert_run(scope, restart);
+Run open_run(const RunScope& scope, const HomeserverSchema& schema, bool restart, bool doubts_history) {
+    const Run run = find_or_insert_run(scope, restart, doubts_history);
     if (run.is_new && scope.what != What::memberships) {
         make_ranges(run.id, scope, schema, true);
     }
@@ -225,6 +231,15 @@ bool exists(std::int64_t run) {
     const WriteAs reader(bookkeeper());
     const SpiConnection connection;
     return exists.run(Arguments().number(run))[0][0].boolean();
+}
+
+bool doubts_history(std::int64_t run) {
+    const WriteAs reader(bookkeeper());
+    const SpiConnection connection;
+    const Rows rows =
+        query_once(sql_text("SELECT r.doubts_history FROM sliding_sync.runs r WHERE r.run_id %= $1", ""),
+                   {INT8OID}, Arguments().number(run));
+    return rows.count > 0 && rows[0][0].boolean();
 }
 
 bool finish_run(std::int64_t run) {

@@ -32,8 +32,10 @@ struct Run {
 /// Sessions that start together come in here one after the other, until the transaction ends, and share one run.
 void lock_runs();
 
-/// The unfinished run of this scope, or a new one, split into ranges of about as many rooms each.
-[[nodiscard]] Run open_run(const RunScope& scope, const HomeserverSchema& schema, bool restart);
+/// The unfinished run of this scope, or a new one, split into ranges of about as many rooms each. A doubt of what snapshots
+/// say of the past is inherited by the run that replaces another.
+[[nodiscard]] Run open_run(const RunScope& scope, const HomeserverSchema& schema, bool restart,
+                           bool doubts_history);
 
 struct Range {
     std::int64_t number = 0;
@@ -63,6 +65,8 @@ void note_batch(std::int64_t run, const Range& range, bool is_done, const BatchR
 
 /// False after somebody else has begun anew.
 [[nodiscard]] bool exists(std::int64_t run);
+
+[[nodiscard]] bool doubts_history(std::int64_t run);
 
 /// True when this call is the one that finished the run.
 bool finish_run(std::int64_t run);

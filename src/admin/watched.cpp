@@ -50,12 +50,9 @@ Oid bookkeeper() {
 Watched read_watched(const std::string& schema) {
     static Statement read(
         "read_watched",
-        sql_text("SELECT w.complete_at IS NOT NULL, w.triggers %<> sliding_sync.trigger_fingerprint($1) "
-                 "OR EXISTS (SELECT FROM sliding_sync.unwatched_writes u WHERE u.schema_name %= $1) "
-                 // as long as they are off, nobody knows what is going on
-                 "OR EXISTS (SELECT FROM sliding_sync.triggers t WHERE t.schema_name %= $1 "
-                 "AND t.state %<> ALL (ARRAY['always','origin'])) "
-                 "FROM sliding_sync.watched w WHERE w.schema_name %= $1",
+        sql_text("SELECT s.tables_changed, s.has_unwatched_writes, pg_catalog.cardinality(s.uncovered) %> 0 "
+                 "FROM sliding_sync.watched w JOIN sliding_sync.schemas s ON s.schema_name %= w.schema_name "
+                 "WHERE w.schema_name %= $1",
                  ""),
         {TEXTOID});
     const WriteAs reader(bookkeeper());
@@ -64,48 +61,52 @@ Watched read_watched(const std::string& schema) {
     if (rows.count == 0) {
         return {};
     }
-    return {true, rows[0][0].boolean(), rows[0][1].boolean()};
+    const auto row = rows[0];
+    return {true, row[0].boolean(), row[1].boolean(), row[2].boolean()};
 }
 
 void begin_watching(const std::string& schema) {
+    watch_again(schema);
+    static Statement forget("forget_complete",
+                            sql_text("UPDATE sliding_sync.watched w SET complete_at = NULL, "
+                                     "caught_up_at = NULL WHERE w.schema_name %= $1",
+                                     ""),
+                            {TEXTOID});
+    run(forget, schema);
+}
+
+void watch_again(const std::string& schema) {
     static Statement mark(
-        "begin_watching",
-        "INSERT INTO sliding_sync.watched (schema_name, triggers) "
-        "VALUES ($1, sliding_sync.trigger_fingerprint($1)) ON CONFLICT (schema_name) DO UPDATE SET "
-        "triggers = excluded.triggers, complete_at = NULL, caught_up_at = NULL",
+        "watch_again",
+        sql_text("INSERT INTO sliding_sync.watched (schema_name, fingerprint, tables) "
+                 "VALUES ($1, sliding_sync.coverage_fingerprint($1), ARRAY(SELECT t.table_oid "
+                 "FROM sliding_sync.homeserver_tables t WHERE t.schema_name %= $1)) "
+                 "ON CONFLICT (schema_name) DO UPDATE SET fingerprint = excluded.fingerprint, "
+                 "tables = excluded.tables",
+                 ""),
         {TEXTOID});
     forget_unwatched_writes(schema);
     run(mark, schema);
 }
 
-void watch_again(const std::string& schema) {
-    static Statement mark("watch_again",
-                          "INSERT INTO sliding_sync.watched (schema_name, triggers) "
-                          "VALUES ($1, sliding_sync.trigger_fingerprint($1)) ON CONFLICT (schema_name) "
-                          "DO UPDATE SET triggers = excluded.triggers",
-                          {TEXTOID});
-    forget_unwatched_writes(schema);
-    run(mark, schema);
-}
-
 bool note_complete(const std::string& schema) {
-    static Statement note("note_complete",
-                          sql_text("UPDATE sliding_sync.watched w SET "
-                                   "complete_at = pg_catalog.clock_timestamp(), "
-                                   "caught_up_at = pg_catalog.clock_timestamp() WHERE w.schema_name %= $1 "
-                                   "AND w.triggers %= sliding_sync.trigger_fingerprint($1)",
-                                   ""),
-                          {TEXTOID});
+    static Statement note(
+        "note_complete",
+        sql_text("UPDATE sliding_sync.watched w SET complete_at = pg_catalog.clock_timestamp(), "
+                 "caught_up_at = pg_catalog.clock_timestamp() WHERE w.schema_name %= $1 "
+                 "AND w.fingerprint %= sliding_sync.coverage_fingerprint($1)",
+                 ""),
+        {TEXTOID});
     return run(note, schema) > 0;
 }
 
 void note_caught_up(const std::string& schema) {
-    static Statement note("note_caught_up",
-                          sql_text("UPDATE sliding_sync.watched w SET "
-                                   "caught_up_at = pg_catalog.clock_timestamp() WHERE w.schema_name %= $1 "
-                                   "AND w.triggers %= sliding_sync.trigger_fingerprint($1)",
-                                   ""),
-                          {TEXTOID});
+    static Statement note(
+        "note_caught_up",
+        sql_text("UPDATE sliding_sync.watched w SET caught_up_at = pg_catalog.clock_timestamp() "
+                 "WHERE w.schema_name %= $1 AND w.fingerprint %= sliding_sync.coverage_fingerprint($1)",
+                 ""),
+        {TEXTOID});
     run(note, schema);
 }
 

@@ -5,21 +5,28 @@
 
 namespace sliding_sync {
 
-/// What may have escaped the triggers since both tables were known to be right.
+/// What may have escaped the triggers since every row was last known to be right.
 struct Watched {
-    bool is_known = false;     ///< there is a mark at all
-    bool is_complete = false;  ///< a backfill of everything was finished
-    /// Triggers were made, dropped, disabled or enabled, or are missing or disabled now, or writes noted without them.
-    bool has_gap = true;
+    bool is_known = false;  ///< there is a mark at all
+    /// Tables or triggers were made, dropped, altered, rewritten or truncated: derived rows may be anything.
+    bool has_changed_tables = true;
+    bool has_unwatched_writes = true;  ///< the triggers have noted what they could not act on
+    bool is_uncovered =
+        true;  ///< something may escape at this moment; the end of it changes tables or triggers
+
+    /// What was right then may be wrong now.
+    [[nodiscard]] bool has_escapes() const noexcept {
+        return !is_known || has_changed_tables || has_unwatched_writes;
+    }
 };
 
 [[nodiscard]] Watched read_watched(const std::string& schema);
 
-/// From now on everything is watched: forgets the unwatched writes that are visible now, and remembers the triggers as
+/// From now on everything is watched: forgets the unwatched writes that are visible now, and remembers the tables as
 /// they are. Whoever calls it looks at every row afterwards; until then the tables do not count as complete.
 void begin_watching(const std::string& schema);
 
-/// The same where rows that are not stale are trusted: tables that were complete stay so.
+/// The same where tables that were complete stay so.
 void watch_again(const std::string& schema);
 
 /// Every row has been looked at. Answers whether everything was watched meanwhile; otherwise nothing is noted.

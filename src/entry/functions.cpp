@@ -27,6 +27,7 @@ void require(bool condition, const char* message) {
 BackfillOptions backfill_options(FunctionCallInfo fcinfo) {
     BackfillOptions options;
     const AttachedHomeserver homeserver = attached_homeserver(text_argument(fcinfo, 0));
+    refuse_subscribed(homeserver);
     options.namespace_oid = homeserver.namespace_oid;
     options.scope.schema = homeserver.schema;
     options.scope.what = parse_what(text_argument(fcinfo, 1).value_or("both"));
@@ -115,8 +116,10 @@ SLIDING_SYNC_FUNCTION(sliding_sync_catch_up) {
     using namespace sliding_sync;
     return enter_cpp([&] {
         call_pg([] { PreventCommandIfReadOnly("sliding_sync.catch_up()"); });
-        const CaughtUp done = catch_up(attached_homeserver(text_argument(fcinfo, 0)),
-                                       parse_catch_up_mode(text_argument(fcinfo, 1).value_or("repair")));
+        const AttachedHomeserver homeserver = attached_homeserver(text_argument(fcinfo, 0));
+        refuse_subscribed(homeserver);
+        const CaughtUp done =
+            catch_up(homeserver, parse_catch_up_mode(text_argument(fcinfo, 1).value_or("repair")));
         return row_result(fcinfo,
                           std::array{boolean_column(done.had_gap), number_column(done.joined_rooms),
                                      number_column(done.memberships), number_column(done.rows_written),
@@ -149,6 +152,7 @@ SLIDING_SYNC_FUNCTION(sliding_sync_repair) {
         const bool dry_run = boolean_argument(fcinfo, 8).value_or(false);
         if (!dry_run) {
             call_pg([] { PreventCommandIfReadOnly("sliding_sync.repair()"); });
+            refuse_subscribed(options.homeserver);
         }
         ResultRows rows(fcinfo);
         repair(options, dry_run, [&](const RepairedRow& row) {

@@ -1,5 +1,6 @@
 // The doors of the triggers: one function a base table.
 #include "live/collect.hpp"
+#include "live/lost_rows.hpp"
 #include "live/release.hpp"
 #include "live/unwatched.hpp"
 #include "server/settings.hpp"
@@ -40,14 +41,15 @@ const TriggerData& trigger_of_call(FunctionCallInfo fcinfo) {
 
 Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
     const TriggerData& trigger = trigger_of_call(fcinfo);
-    const bool is_replica = SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
-    if (is_replica || !sliding_sync::enabled) {
-        if (sliding_sync::is_base_table(trigger.tg_relation,
-                                        table)) {  // and no table of whoever made a trigger
-            sliding_sync::note_unwatched(trigger.tg_relation, is_replica
-                                                                  ? sliding_sync::UnwatchedReason::replica
-                                                                  : sliding_sync::UnwatchedReason::disabled);
-        }
+    if (!sliding_sync::is_base_table(trigger.tg_relation, table)) {
+        sliding_sync::note_unwatched(RelationGetRelid(trigger.tg_relation),
+                                     sliding_sync::UnwatchedReason::moved);
+    } else if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA) {
+        sliding_sync::note_unwatched(RelationGetRelid(trigger.tg_relation),
+                                     sliding_sync::UnwatchedReason::replica);
+    } else if (!sliding_sync::enabled) {
+        sliding_sync::note_unwatched(RelationGetRelid(trigger.tg_relation),
+                                     sliding_sync::UnwatchedReason::disabled);
     } else {
         sliding_sync::collect(trigger, table);
         if (sliding_sync::must_be_released(trigger, table)) {
@@ -76,3 +78,37 @@ SLIDING_SYNC_TRIGGER(rooms)
 SLIDING_SYNC_TRIGGER(room_memberships)
 SLIDING_SYNC_TRIGGER(current_state_events)
 SLIDING_SYNC_TRIGGER(local_current_membership)
+
+extern "C" {
+PG_FUNCTION_INFO_V1(sliding_sync_collect_derived);
+PGDLLEXPORT Datum sliding_sync_collect_derived(PG_FUNCTION_ARGS);
+}
+
+Datum sliding_sync_collect_derived(PG_FUNCTION_ARGS) {
+    if (!CALLED_AS_TRIGGER(fcinfo)) {
+        sliding_sync::raise_pg_error(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                                     "this function can only be called as a trigger", "",
+                                     "Use sliding_sync.attach() to create the triggers.");
+    }
+    const auto& trigger = *reinterpret_cast<const TriggerData*>(fcinfo->context);
+    const Oid table = RelationGetRelid(trigger.tg_relation);
+    if (!TRIGGER_FIRED_AFTER(trigger.tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger.tg_event) ||
+        !TRIGGER_FIRED_BY_DELETE(trigger.tg_event)) {
+        sliding_sync::raise_pg_error(
+            ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+            "this function can only be called as an AFTER DELETE trigger for each row", "",
+            "Use sliding_sync.attach() to create the triggers.");
+    }
+    const char* const name = RelationGetRelationName(trigger.tg_relation);
+    if (strcmp(name, sliding_sync::joined_rooms_table) != 0 &&
+        strcmp(name, sliding_sync::membership_snapshots_table) != 0) {
+        sliding_sync::note_unwatched(table, sliding_sync::UnwatchedReason::moved);
+    } else if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA) {
+        sliding_sync::note_unwatched(table, sliding_sync::UnwatchedReason::replica);
+    } else if (!sliding_sync::enabled) {
+        sliding_sync::note_unwatched(table, sliding_sync::UnwatchedReason::disabled);
+    } else {
+        sliding_sync::keep_lost_row(trigger);
+    }
+    return PointerGetDatum(nullptr);
+}

@@ -343,9 +343,6 @@ void read_and_collect(const TriggerData& trigger, NotedKeys& keys, ColumnNumbers
 }  // namespace
 
 void collect(const TriggerData& trigger, BaseTable table) {
-    if (!is_base_table(trigger.tg_relation, table)) {
-        return;
-    }
     NotedKeys& keys = noted_keys(RelationGetNamespace(trigger.tg_relation));
     if (TRIGGER_FIRED_BY_TRUNCATE(trigger.tg_event)) {
         truncated(keys, table);

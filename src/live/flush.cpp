@@ -1,5 +1,6 @@
 #include "live/flush.hpp"
 
+#include "live/lost_rows.hpp"
 #include "live/noted.hpp"
 #include "live/resolve.hpp"
 #include "live/unwatched.hpp"
@@ -185,6 +186,7 @@ void forget_at_end(XactEvent event) {
     case XACT_EVENT_PARALLEL_COMMIT:
     case XACT_EVENT_PARALLEL_ABORT:
         forget_noted_keys();
+        forget_lost_rows();
         forget_unwatched();
         break;
     default:
@@ -196,6 +198,9 @@ void transaction_callback(XactEvent event, void*) {
     if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) {
         if (has_noted_keys()) {
             enter_cpp([] { flush_before_commit(); });
+        }
+        if (has_lost_rows()) {
+            enter_cpp([] { note_lost_rows(); });
         }
         if (has_unwatched()) {
             enter_cpp([] { write_unwatched(); });

@@ -1,36 +1,100 @@
 #include "live/unwatched.hpp"
 
 #include "derive/attachment.hpp"
+#include "derive/quarantine.hpp"
 #include "derive/sql_text.hpp"
 #include "server/catalog.hpp"
 #include "server/spi.hpp"
 #include "server/transaction.hpp"
+#include "server/warning.hpp"
+
+#include <set>
 
 extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 }
 
 namespace sliding_sync {
 
 namespace {
 
-// A transaction that changes two homeservers without triggers is noted for both; for more, for the first ones.
-constexpr std::size_t most_schemas = 4;
-
+// In the memory of the transaction: one for each table and reason.
 struct Unwatched {
-    Oid namespace_oid;
+    Oid table;
     UnwatchedReason reason;
+    Unwatched* next;
 };
-std::array<Unwatched, most_schemas> unwatched;
-std::size_t count = 0;
+Unwatched* unwatched = nullptr;
+
+using Notes = std::set<std::pair<std::string, UnwatchedReason>>;
 
 const char* word(UnwatchedReason reason) noexcept {
-    return reason == UnwatchedReason::disabled ? "disabled" : "replica";
+    switch (reason) {
+    case UnwatchedReason::disabled:
+        return "disabled";
+    case UnwatchedReason::replica:
+        return "replica";
+    case UnwatchedReason::moved:
+        return "moved";
+    case UnwatchedReason::deleted:
+        break;
+    }
+    return "deleted";
 }
 
-void write(const Unwatched& change, Oid owner) {
+// What cannot be noted is counted and told, for nobody would look for what changed.
+void warn(const std::optional<PgError>& failure) {
+    if (failure) {
+        count_lost_note();
+        warn_client(
+            {failure->sqlstate(),
+             std::string("sliding_sync could not note that tables were changed without its triggers: ") +
+                 failure->message(),
+             "", "Run CALL sliding_sync.backfill() afterwards."});
+    }
+}
+
+// The schemas whose derived rows may be wrong by the change. A table is known by its number: it may have been moved, or its
+// schema renamed, and both come back.
+std::vector<std::string> schemas_of(const Unwatched& change) {
+    static Statement find("find_watched",
+                          sql_text("SELECT w.schema_name FROM sliding_sync.watched w "
+                                   "WHERE $1::pg_catalog.oid %= ANY (w.tables)",
+                                   ""),
+                          {INT8OID});
+    std::vector<std::string> schemas;
+    const Oid schema = call_pg([&] { return get_rel_namespace(change.table); });
+    if (change.reason != UnwatchedReason::moved && OidIsValid(schema) && is_attached(schema)) {
+        schemas.emplace_back(call_pg([&] { return get_namespace_name(schema); }));
+    }
+    const SpiConnection connection;
+    const Rows rows = find.run(Arguments().number(change.table));
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        schemas.emplace_back(rows[i][0].text());
+    }
+    return schemas;
+}
+
+Notes gather() {
+    Notes notes;
+    for (const Unwatched* noted = unwatched; noted != nullptr; noted = noted->next) {
+        for (std::string& schema : schemas_of(*noted)) {
+            notes.emplace(std::move(schema), noted->reason);
+        }
+    }
+    return notes;
+}
+
+bool run(Statement& statement, const std::string& schema, UnwatchedReason reason) {
+    const SpiConnection connection;
+    statement.run(Arguments().text(schema).text(word(reason)));
+    return statement.processed() > 0;
+}
+
+void write(const std::string& schema, UnwatchedReason reason) {
     static Statement hold(
         "hold_unwatched",
         // a lock would be gone after the commit, and catch_up(), looking at an earlier moment, would take the row away
@@ -43,66 +107,54 @@ void write(const Unwatched& change, Oid owner) {
     static Statement insert("insert_unwatched",
                             "INSERT INTO sliding_sync.unwatched_writes (schema_name, reason) VALUES ($1, $2)",
                             {TEXTOID, TEXTOID});
-    const WriteAs writer(owner);
-    const std::string schema = call_pg([&]() -> const char* {
-        const char* const name = get_namespace_name(change.namespace_oid);
-        return name != nullptr ? name : "";
-    });
-    const auto run = [&](Statement& statement) {
-        const SpiConnection connection;
-        statement.run(Arguments().text(schema).text(word(change.reason)));
-        return statement.processed() > 0;
-    };
-    bool is_done = false;
+    bool is_held = false;
     // at REPEATABLE READ the row may be gone by now
-    std::optional<PgError> failure = run_in_subtransaction(
-        [&] { is_done = !is_attached(change.namespace_oid) || run(hold); }, Swallow::all_but_cancel);
-    if (!failure && is_done) {
-        return;
-    }
-    failure = run_in_subtransaction([&] { run(insert); });
-    if (failure) {
-        call_pg([&] {
-            ereport(WARNING, errcode(failure->sqlstate()),
-                    errmsg("sliding_sync could not note that tables were changed without its triggers: %s",
-                           failure->message()),
-                    errhint("Run CALL sliding_sync.backfill() afterwards."));
-        });
+    const auto failure =
+        run_in_subtransaction([&] { is_held = run(hold, schema, reason); }, Swallow::all_but_cancel);
+    if (failure || !is_held) {
+        run(insert, schema, reason);
     }
 }
 
-}  // namespace
-
-void note_unwatched(Relation table, UnwatchedReason reason) {
-    const Oid namespace_oid = RelationGetNamespace(table);
-    for (std::size_t i = 0; i < count; ++i) {
-        if (unwatched[i].namespace_oid == namespace_oid && unwatched[i].reason == reason) {
-            return;
-        }
-    }
-    if (count < most_schemas) {
-        unwatched[count++] = {namespace_oid, reason};
-    }
-}
-
-bool has_unwatched() noexcept {
-    return count > 0;
-}
-
-void write_unwatched() {
-    const Oid owner = call_pg([]() -> Oid {
+Oid notes_owner() {
+    return call_pg([]() -> Oid {
         const Oid schema = get_namespace_oid("sliding_sync", true);
         return OidIsValid(schema) ? relation_owner(get_relname_relid("unwatched_writes", schema))
                                   : InvalidOid;
     });
-    for (std::size_t i = 0; OidIsValid(owner) && i < count; ++i) {
-        write(unwatched[i], owner);
+}
+
+}  // namespace
+
+void note_unwatched(Oid table, UnwatchedReason reason) {
+    for (const Unwatched* noted = unwatched; noted != nullptr; noted = noted->next) {
+        if (noted->table == table && noted->reason == reason) {
+            return;
+        }
+    }
+    auto* const noted = static_cast<Unwatched*>(MemoryContextAlloc(TopTransactionContext, sizeof(Unwatched)));
+    *noted = {table, reason, unwatched};
+    unwatched = noted;
+}
+
+bool has_unwatched() noexcept {
+    return unwatched != nullptr;
+}
+
+void write_unwatched() {
+    if (const Oid owner = notes_owner(); OidIsValid(owner)) {
+        const WriteAs writer(owner);
+        Notes notes;
+        warn(run_in_subtransaction([&] { notes = gather(); }));
+        for (const auto& [schema, reason] : notes) {
+            warn(run_in_subtransaction([&] { write(schema, reason); }));
+        }
     }
     forget_unwatched();
 }
 
 void forget_unwatched() noexcept {
-    count = 0;
+    unwatched = nullptr;
 }
 
 }  // namespace sliding_sync

@@ -13,15 +13,19 @@ namespace sliding_sync {
 enum class UnwatchedReason : std::uint8_t {
     disabled,  ///< sliding_sync.enabled is off
     replica,   ///< session_replication_role is replica: rows arrive as they are elsewhere
+    moved,     ///< the table has another name, schema or owner than a homeserver's, and may come back
+    deleted,   ///< rows of a derived table that should be there
 };
 
-/// Once a row: nothing but a comparison after the first. Plain C in style; may be left by longjmp.
-void note_unwatched(Relation table, UnwatchedReason reason);
+/// Once a row: nothing but a comparison after the first of a table. Plain C in style; may be left by longjmp.
+void note_unwatched(Oid table, UnwatchedReason reason);
 
 [[nodiscard]] bool has_unwatched() noexcept;
 
 /// Before commit: leaves a row in sliding_sync.unwatched_writes, or a new version of one that is there already, for
-/// catch_up() must not take that one away before it can see this transaction's changes. What fails costs a WARNING.
+/// catch_up() must not take that one away before it can see this transaction's changes. A table that was moved counts
+/// if it was a homeserver's when rows were last known to be right, and not because somebody put our trigger on it. What
+/// fails costs a WARNING, and not the transaction.
 void write_unwatched();
 
 void forget_unwatched() noexcept;

@@ -5,7 +5,9 @@
 extern "C" {
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "mb/pg_wchar.h"
@@ -120,12 +122,16 @@ TableShape shape_of(Oid oid, std::span<const ColumnSpec> columns) {
     return shape;
 }
 
-// Other tables' foreign keys to this one, and triggers that are nobody's foreign key.
+// Other tables' foreign keys to this one, and triggers that are neither of a foreign key nor ours.
 bool has_foreign_triggers(Relation table) {
+    const Oid own_schema = get_namespace_oid("sliding_sync", true);
     const TriggerDesc* const triggers = table->trigdesc;
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
         const Trigger& trigger = triggers->triggers[i];
-        if (!trigger.tgisinternal || RI_FKey_trigger_type(trigger.tgfoid) != RI_TRIGGER_FK) {
+        const bool is_known =
+            trigger.tgisinternal ? RI_FKey_trigger_type(trigger.tgfoid) == RI_TRIGGER_FK
+                                 : OidIsValid(own_schema) && get_func_namespace(trigger.tgfoid) == own_schema;
+        if (!is_known) {
             return true;
         }
     }
