@@ -65,7 +65,9 @@ def make_models(connection: Connection) -> tuple[Model, Model]:
         value('SELECT "join"(%s, %s)', room, CARL)
         value('SELECT "leave"(%s, %s)', room, CARL)
         value("SELECT invite(%s, %s, %s)", room, DORA, ANNA)
-        old = value("SELECT event_id FROM current_state_events WHERE room_id = %s AND type = 'm.room.name'", room)
+        current = "SELECT event_id FROM current_state_events WHERE room_id = %s AND type = %s"
+        events["create"] = value(current, room, "m.room.create")
+        old = value(current, room, "m.room.name")
         # a second name that is not current: what happens to it matters once a reset makes it so
         events["name"] = value("SELECT rename(%s, %s, 'New')", room, ANNA)
         connection.execute("SELECT state_reset(%s, 'm.room.name', '', %s)", (room, old))
