@@ -143,7 +143,7 @@ def test_no_transaction_loses_to_a_backfill(cluster: Cluster, database: str, cha
                 numbers = rng.sample(range(1, ROOMS + 1), ROOMS_A_TRANSACTION)
                 failed.append(attempts(connection, statements, [f"!room{number}:hs.test" for number in numbers]))
         print(f"{change}: {len(failed)} transactions, failed attempts {[len(round) for round in failed]}")
-        wrong = connection.execute("SELECT * FROM sliding_sync.verify() WHERE severity = 'error' LIMIT 20").fetchall()
+        wrong = connection.execute("SELECT * FROM sliding_sync.verify() WHERE severity <> 'unverifiable' LIMIT 20").fetchall()
         lost = connection.execute("SELECT room_id, user_id, message FROM sliding_sync.quarantine LIMIT 20").fetchall()
     assert not wrong and not lost, (wrong, lost)
     assert max(map(len, failed)) < 2, failed

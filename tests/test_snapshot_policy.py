@@ -191,8 +191,8 @@ def judge(connection: Connection, cases: list[Case]) -> None:
     for table, room_id, user_id, *rest, reason, severity in connection.execute("SELECT * FROM sliding_sync.verify()"):
         case = by_room.get(room_id)
         key = (room_id,) if user_id is None else (room_id, user_id)
-        is_absent = reason == "row_missing" and case and case.is_excused(Finding(table, key, ROW, "present", "absent", ""))
-        if case and severity == "error" and not is_absent:
+        is_absent = reason == "missing_row" and case and case.is_excused(Finding(table, key, ROW, "present", "absent", ""))
+        if case and severity != "unverifiable" and not is_absent:
             case.wrong.append(f"verify: {table} {key} {rest} {reason}")
     for room_id, user_id, message in connection.execute("SELECT room_id, user_id, message FROM sliding_sync.quarantine"):
         if "room purged" not in by_room[room_id].names:
