@@ -8,13 +8,13 @@ import psycopg
 
 Connection = psycopg.Connection[Any]
 
-SPAN = 1000  # between the orderings of two rooms; no room has more events
+SPAN = 1000  # between the orderings of two rooms
 
 # Each event of each room: create, name, members, messages.
 _EVENTS = """
     CREATE TEMP TABLE made AS
     SELECT '$%(prefix)s' || r || '_' || n AS event_id, '!%(prefix)s' || r || ':hs.test' AS room_id, kind.type,
-        kind.state_key, kind.content, %(base)s + r * %(span)s::bigint + n AS ordering
+        kind.state_key, kind.content, r * %(span)s::bigint + n AS ordering
     FROM generate_series(1, %(rooms)s) r CROSS JOIN LATERAL (
         SELECT 1 AS n, 'm.room.create' AS type, '' AS state_key, '{"room_version": "10"}' AS content
         UNION ALL SELECT 2, 'm.room.name', '', '{"name": "Room ' || r || '"}'
@@ -46,15 +46,15 @@ _TABLES = (
 
 
 def make_rooms(
-    connection: Connection, rooms: int, *, members: int = 1, messages: int = 1, prefix: str = "room", base: int = 0
+    connection: Connection, rooms: int, *, members: int = 1, messages: int = 1, prefix: str = "room", span: int = SPAN
 ) -> None:
     """As if they were older than the triggers: without their rows in the derived tables."""
-    numbers = {"rooms": rooms, "members": members, "messages": messages, "base": base, "span": SPAN, "prefix": prefix}
-    assert 2 + members + messages <= SPAN
+    numbers = {"rooms": rooms, "members": members, "messages": messages, "span": span, "prefix": prefix}
+    assert 2 + members + messages <= span
     connection.execute("SET sliding_sync.enabled = off; SET session_replication_role = replica")
     connection.execute(_EVENTS % numbers)
     for statement in _TABLES:
         connection.execute(statement)
-    connection.execute(f"DROP TABLE made; SELECT setval('events_stream_seq', {base + SPAN * (rooms + 2)})")
+    connection.execute(f"DROP TABLE made; SELECT setval('events_stream_seq', {span * (rooms + 2)})")
     connection.execute("RESET sliding_sync.enabled; RESET session_replication_role")
     connection.execute("VACUUM ANALYZE")
