@@ -105,6 +105,13 @@ def judge(connection: Connection, absent: set[tuple[str, ...]] = frozenset()) ->
     assert not wrong, "\n".join(map(str, wrong))
 
 
+def judge_after_failures(connection: Connection, room: str) -> None:
+    """The breaker of this room may be open for a while yet: what is absent is noted."""
+    absent = {finding.key for finding in check(connection, SCHEMA) if (finding.column, finding.actual) == (ROW, "absent")}
+    judge(connection, {key for key in absent if key[0] == room})
+    assert absent <= {tuple(part for part in note if part) for note in noted(connection)}
+
+
 def noted(connection: Connection) -> set[tuple[str | None, ...]]:
     return set(connection.execute("SELECT room_id, user_id FROM sliding_sync.quarantine").fetchall())
 
@@ -281,7 +288,7 @@ def test_the_ordering_of_a_rooms_newest_event_changes(connection: Connection) ->
     for ordering in (1_000, 900, 2_000):
         connection.execute("UPDATE events SET stream_ordering = %s WHERE event_id = %s", (ordering, newest))
         judge(connection)
-    connection.execute("UPDATE events SET stream_ordering = 3 * stream_ordering WHERE type = 'm.room.message'")
+    connection.execute("UPDATE events SET stream_ordering = stream_ordering + 5000 WHERE type = 'm.room.message'")
     judge(connection)
 
 
@@ -393,7 +400,8 @@ def test_a_derived_table_that_somebody_locks(
     for number in range(3):
         rename(connection, A, f"Newer {number}")
         join(connection, A, f"@newer{number}:hs.test")
-    judge(connection)
+        rename(connection, B, f"Newer {number}")
+    judge_after_failures(connection, A)
 
 
 @pytest.mark.parametrize("change", ["message", "name", "join"])
@@ -406,7 +414,7 @@ def test_a_row_that_somebody_locks(cluster: Cluster, database: str, connection: 
             CHANGES[change](connection, B)
     judge(connection)
     CHANGES[change](connection, A)
-    judge(connection)
+    judge_after_failures(connection, A)
 
 
 def test_several_sessions_fail_and_none_waits_for_the_others(
