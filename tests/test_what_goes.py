@@ -42,7 +42,8 @@ def member(connection: Connection, user: str, membership: str, sender: str | Non
 
 
 def snapshot(connection: Connection, user: str) -> tuple[Any, ...]:
-    query = f"SELECT membership, has_known_state, room_type, room_name FROM {SNAPSHOTS} WHERE (room_id, user_id) = (%s, %s)"
+    columns = "membership, has_known_state, room_type, room_name"
+    query = f"SELECT {columns} FROM {SNAPSHOTS} WHERE (room_id, user_id) = (%s, %s)"
     row = connection.execute(query, (ROOM, user)).fetchone()
     assert row is not None
     return tuple(row)
@@ -140,7 +141,9 @@ def test_what_cannot_be_read_makes_nothing_impossible(connection: Connection, co
     )
     assert snapshot(connection, BERT) == ("leave", *KNOWN)
     found = connection.execute(
-        "SELECT column_name, reason FROM sliding_sync.verify(what => 'memberships') WHERE severity <> 'unverifiable' AND user_id = %s", [BERT]
+        "SELECT column_name, reason FROM sliding_sync.verify(what => 'memberships')"
+        " WHERE severity <> 'unverifiable' AND user_id = %s",
+        [BERT],
     ).fetchall()
     assert found == []
     connection.execute("SELECT * FROM sliding_sync.repair(what => 'memberships')")

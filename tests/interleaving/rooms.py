@@ -97,9 +97,10 @@ def copy_rooms(connection: Connection, model: Model, first: int, last: int) -> N
         numbers = ", ".join(f"'{name}', {name} + {SPAN}::bigint * n" for name in columns)
         # the others are found by the ids in their text; groups and deltas of another room share none
         connection.execute(
-            f"INSERT INTO {table} SELECT (jsonb_populate_record(NULL::{table}, replace(replace(to_jsonb(t)::text,"
-            f" '{model.room_id}', '!r' || n || ':hs.test'), '$e', '$c' || n || 'e')::jsonb"
-            f" || jsonb_build_object({numbers}))).* FROM {table} t, generate_series({first}, {last}) n WHERE {_of(table, model)}"
+            f"INSERT INTO {table} SELECT copied.* FROM (SELECT * FROM {table} WHERE {_of(table, model)}) t"
+            f" CROSS JOIN generate_series({first}, {last}) n CROSS JOIN LATERAL"
+            f" jsonb_populate_record(NULL::{table}, replace(replace(to_jsonb(t)::text, '{model.room_id}', '!r' || n || ':hs.test'),"
+            f" '$e', '$c' || n || 'e')::jsonb || jsonb_build_object({numbers})) copied"
         )
     connection.execute("RESET sliding_sync.enabled; RESET session_replication_role")
 
