@@ -262,7 +262,7 @@ def test_rows_that_a_backfill_makes_meanwhile(
         for name in OPERATIONS
         for offset, order in enumerate(orders)
     ]
-    database = cluster.create_database("snapshot_policy", template=template)
+    database = cluster.create_database("snapshot_policy_backfill", template=template)
     with connect(cluster, database) as connection, connect(cluster, database) as a, connect(cluster, database) as b:
         empty(connection)
         a.execute("SET deadlock_timeout = '1s'")  # longer than a batch waits for a lock: so the homeserver is never the victim
