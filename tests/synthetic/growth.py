@@ -112,6 +112,7 @@ def cost(connection: Connection, scenario: Scenario, n: int, enabled: bool, comm
     clock = Path("/proc", str(connection.info.backend_pid), "schedstat")
     statements = scenario.statements(n)
     connection.execute(f"SET sliding_sync.enabled = {'on' if enabled else 'off'}")
+    connection.execute("SET enable_seqscan = off")  # by foreign keys of small tables
     connection.execute("BEGIN")
     if not enabled:  # nor are there rows that events must not be taken from
         connection.execute("DELETE FROM sliding_sync_joined_rooms; DELETE FROM sliding_sync_membership_snapshots")
