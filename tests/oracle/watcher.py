@@ -123,7 +123,8 @@ class _Membership:
             return self._inherited(), "out of band, inherits"
         if new.current_state.get(self._room_id):
             return self._state_of_now(), "not in current state, but the room has one"
-        if self._old.current_state.get(self._room_id) or self._new_relevant_events():
+        # A state that told nothing before cannot have been wiped: members of other servers may be all that is left of it.
+        if current_relevant_state(self._old, self._room_id) or self._new_relevant_events():
             return self._wiped_state(), "state before the wipe"
         if by_invitation:
             return stripped_today(new, event_id, membership), "invitation, no state"

@@ -1,0 +1,158 @@
+"""Rules that ask what a transaction takes away, and not what is there afterwards; and what cannot be read says nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from harness.cluster import Cluster
+from oracle import Watcher
+from oracle.finding import SNAPSHOTS
+from schemas import OPERATIONS, SCHEMA, make_homeserver
+
+Connection = psycopg.Connection[Any]
+
+ROOM, ANNA, BERT, REMOTE, OTHER = "!r:hs.test", "@anna:hs.test", "@bert:hs.test", "@rem:far.test", "@other:far.test"
+KNOWN = (True, "m.space", "Tea")
+
+
+@pytest.fixture(scope="module")
+def template(cluster: Cluster) -> str:
+    name = cluster.create_database("what_goes_template")
+    make_homeserver(cluster, name)
+    return name
+
+
+@pytest.fixture
+def connection(cluster: Cluster, template: str) -> Iterator[Connection]:
+    name = cluster.create_database("what_goes", template=template)
+    with cluster.connect(name) as connection:
+        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
+        connection.execute("SET client_min_messages = error")
+        connection.execute("SELECT create_room(%s, %s, room_type => 'm.space', name => 'Tea')", (ROOM, ANNA))
+        yield connection
+    cluster.drop_database(name)
+
+
+def member(connection: Connection, user: str, membership: str, sender: str | None = None) -> None:
+    connection.execute("SELECT change_membership(%s, %s, %s, %s)", (ROOM, user, membership, sender or user))
+
+
+def snapshot(connection: Connection, user: str) -> tuple[Any, ...]:
+    columns = "membership, has_known_state, room_type, room_name"
+    query = f"SELECT {columns} FROM {SNAPSHOTS} WHERE (room_id, user_id) = (%s, %s)"
+    row = connection.execute(query, (ROOM, user)).fetchone()
+    assert row is not None
+    return tuple(row)
+
+
+# -- the last leave: what is wiped is what this transaction took away
+
+# What is left in current state, or comes into it, after the homeserver has left the room.
+AFTERWARDS = {
+    "nothing": (),
+    "a remote invitee rejects": ((REMOTE, "leave", REMOTE),),
+    "a remote invitee is banned": ((REMOTE, "ban", OTHER),),
+    "others come and go": ((REMOTE, "leave", REMOTE), (OTHER, "join", OTHER), (OTHER, "leave", OTHER)),
+}
+# A local user's membership from before, and the one that ends it.
+ENDINGS = {
+    "rejects": ("invite", ANNA, "leave", BERT),
+    "is no longer invited": ("invite", ANNA, "leave", ANNA),
+    "is banned": ("invite", ANNA, "ban", ANNA),
+    "takes the knock back": ("knock", BERT, "leave", BERT),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("afterwards", AFTERWARDS)
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
+def test_what_a_snapshot_knew_before_the_homeserver_left(
+    connection: Connection, afterwards: str, ending: str, level: str
+) -> None:
+    """It is inherited: nothing that the room says now tells more."""
+    connection.execute(f"SET default_transaction_isolation = '{level.lower()}'")
+    before, inviter, after, ender = ENDINGS[ending]
+    member(connection, BERT, before, inviter)
+    member(connection, REMOTE, "invite", ANNA)
+    watcher = Watcher(connection, SCHEMA)
+    member(connection, ANNA, "leave")
+    assert watcher.check_step() == []
+    known = snapshot(connection, BERT)[1:]
+    for step in AFTERWARDS[afterwards]:
+        member(connection, *step)
+        assert watcher.check_step() == []
+    member(connection, BERT, after, ender)
+    assert snapshot(connection, BERT) == (after, *known)
+    assert watcher.check_step() == []
+    assert snapshot(connection, ANNA) == ("leave", *KNOWN)
+
+
+def test_the_last_two_leave_in_one_transaction(connection: Connection) -> None:
+    member(connection, BERT, "join")
+    member(connection, REMOTE, "invite", ANNA)
+    with connection.transaction():
+        member(connection, BERT, "leave")
+        member(connection, ANNA, "leave")
+        member(connection, REMOTE, "leave")
+    assert snapshot(connection, ANNA) == ("leave", *KNOWN)
+    assert snapshot(connection, BERT) == ("leave", *KNOWN)
+
+
+def test_the_last_one_leaves_and_the_invitee_rejects_in_one_transaction(connection: Connection) -> None:
+    member(connection, BERT, "invite", ANNA)
+    known = snapshot(connection, BERT)[1:]
+    with connection.transaction():
+        member(connection, ANNA, "leave")
+        member(connection, BERT, "leave")
+    assert snapshot(connection, ANNA) == ("leave", *KNOWN)
+    assert snapshot(connection, BERT)[0] == "leave"
+    assert snapshot(connection, BERT)[1:] in (known, KNOWN)
+
+
+# -- verify() on what it cannot read
+
+UNREADABLE = {
+    "no JSON": "{",
+    "empty": "",
+    "cut short": '{"type": "m.room.name", "content": {"name": "Te',
+    "not an object": "[]",
+    "rubbish behind it": '{"content": {"name": "Tea"}} x',
+    "NaN": '{"content": {"name": NaN}}',
+    "half a character": '{"content": {"name": "\\ud83d"}}',
+    "too deep": '{"content": {"name": "Tea", "x": ' + "[" * 5000 + "]" * 5000 + "}}",
+}
+
+
+@pytest.mark.parametrize("document", UNREADABLE)
+@pytest.mark.parametrize("column", ["m.room.name", "m.room.create"])
+def test_what_cannot_be_read_makes_nothing_impossible(connection: Connection, column: str, document: str) -> None:
+    """The snapshot is older than what happened to the event, and may have been right."""
+    member(connection, BERT, "join")
+    member(connection, BERT, "leave")
+    connection.execute("SELECT rename(%s, %s, 'Coffee')", (ROOM, ANNA))
+    connection.execute(
+        "UPDATE event_json SET json = %s WHERE event_id IN (SELECT event_id FROM events WHERE type = %s"
+        " AND stream_ordering < (SELECT max(stream_ordering) FROM events))",
+        (document, column),
+    )
+    assert snapshot(connection, BERT) == ("leave", *KNOWN)
+    found = connection.execute(
+        "SELECT column_name, reason FROM sliding_sync.verify(what => 'memberships')"
+        " WHERE severity <> 'unverifiable' AND user_id = %s",
+        [BERT],
+    ).fetchall()
+    assert found == []
+    connection.execute("SELECT * FROM sliding_sync.repair(what => 'memberships')")
+    assert snapshot(connection, BERT) == ("leave", *KNOWN)
+
+
+def test_what_can_be_read_and_says_otherwise_is_impossible(connection: Connection) -> None:
+    member(connection, BERT, "join")
+    member(connection, BERT, "leave")
+    connection.execute(f"UPDATE {SNAPSHOTS} SET room_name = 'Never' WHERE user_id = %s", [BERT])
+    found = connection.execute("SELECT column_name, reason FROM sliding_sync.verify() WHERE severity <> 'unverifiable'").fetchall()
+    assert found == [("room_name", "history_impossible")]

@@ -1,0 +1,122 @@
+"""Three rooms of a homeserver, to be spoiled: fixtures and helpers of the tests about failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from harness.cluster import Cluster
+from oracle import check
+from oracle.finding import ROW
+from schemas import OPERATIONS, SCHEMA, make_homeserver
+
+Connection = psycopg.Connection[Any]
+
+ANNA, BERT = "@anna:hs.test", "@bert:hs.test"
+A, B, C = (f"!{name}:hs.test" for name in "abc")
+TIMES = 10  # more than a breaker takes
+
+
+@pytest.fixture(scope="module")
+def template(cluster: Cluster) -> Iterator[str]:
+    name = cluster.create_database("bad_rows_template")
+    make_homeserver(cluster, name)
+    with connect(cluster, name) as connection:
+        for room in (A, B, C):
+            connection.execute("SELECT create_room(%s, %s, name => 'Old')", (room, ANNA))
+            connection.execute('SELECT "join"(%s, %s)', (room, BERT))
+            message(connection, room)
+    yield name
+    cluster.drop_database(name)
+
+
+@pytest.fixture
+def database(cluster: Cluster, template: str) -> Iterator[str]:
+    cluster.drop_database("bad_rows")  # left behind where a server went down
+    name = cluster.create_database("bad_rows", template=template)
+    yield name
+    cluster.drop_database(name)
+
+
+@pytest.fixture
+def connection(cluster: Cluster, database: str) -> Iterator[Connection]:
+    with connect(cluster, database) as connection:
+        yield connection
+
+
+def connect(cluster: Cluster, database: str) -> Connection:
+    connection = cluster.connect(database)
+    connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
+    connection.execute("SET client_min_messages = error")
+    return connection
+
+
+def message(connection: Connection, room: str) -> str:
+    return str(one(connection, "SELECT send_message(%s, %s)", room, ANNA))
+
+
+def rename(connection: Connection, room: str, name: str = "New") -> str:
+    return str(one(connection, "SELECT rename(%s, %s, %s)", room, ANNA, name))
+
+
+def join(connection: Connection, room: str, user: str = "@carl:hs.test") -> str:
+    return str(one(connection, 'SELECT "join"(%s, %s)', room, user))
+
+
+def touch(connection: Connection, *rooms: str) -> None:
+    """Whatever the row says is looked at, and nothing changes."""
+    connection.execute(
+        "UPDATE events SET rejection_reason = CASE WHEN rejection_reason IS NULL THEN 'x' END"
+        " WHERE type = 'm.room.join_rules' AND room_id = ANY (%s)",
+        [list(rooms)],
+    )
+
+
+def one(connection: Connection, query: str, *arguments: object) -> Any:
+    row = connection.execute(query, arguments).fetchone()  # type: ignore[arg-type]
+    assert row is not None
+    return row[0]
+
+
+@contextmanager
+def unwatched(connection: Connection) -> Iterator[None]:
+    """As a script does that switches all triggers off."""
+    connection.execute("SET session_replication_role = replica; SET sliding_sync.enabled = off")
+    yield
+    connection.execute("RESET session_replication_role; RESET sliding_sync.enabled")
+
+
+def judge(connection: Connection, absent: set[tuple[str, ...]] = frozenset()) -> None:  # type: ignore[assignment]
+    """All is right, but that these rows may be absent."""
+    wrong = [
+        finding
+        for finding in check(connection, SCHEMA)
+        if not ((finding.column, finding.actual) == (ROW, "absent") and finding.key in absent)
+    ]
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def judge_after_failures(connection: Connection, room: str) -> None:
+    """The breaker of this room may be open for a while yet: what is absent is noted."""
+    absent = {finding.key for finding in check(connection, SCHEMA) if (finding.column, finding.actual) == (ROW, "absent")}
+    judge(connection, {key for key in absent if key[0] == room})
+    assert absent <= {tuple(part for part in note if part) for note in noted(connection)}
+
+
+def noted(connection: Connection) -> set[tuple[str | None, ...]]:
+    return set(connection.execute("SELECT room_id, user_id FROM sliding_sync.quarantine").fetchall())
+
+
+CHANGES: dict[str, Callable[[Connection, str], object]] = {
+    "message": message,
+    "name": rename,
+    "join": join,
+    "update": touch,
+    "two messages": lambda connection, room: connection.execute(
+        "SELECT send_message(%s, %s), send_message(%s, %s)", (room, ANNA, room, ANNA)
+    ),
+}
