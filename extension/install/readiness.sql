@@ -69,7 +69,9 @@ CREATE VIEW sliding_sync.schemas AS
            w.complete_at, w.caught_up_at,
            coalesce(w.fingerprint <> sliding_sync.coverage_fingerprint(t.schema_name), false) AS tables_changed,
            EXISTS (SELECT FROM sliding_sync.unwatched_writes u
-                   WHERE u.schema_name = t.schema_name) AS has_unwatched_writes,
+                   WHERE u.schema_name = t.schema_name)
+               OR coalesce(w.lost_notes <> (SELECT CASE WHEN l.is_called THEN l.last_value ELSE 0 END
+                                            FROM sliding_sync.lost_notes l), false) AS has_unwatched_writes,
            EXISTS (SELECT FROM sliding_sync.quarantine q WHERE q.schema_name = t.schema_name) AS has_quarantine,
            (SELECT max(r.run_id) FROM sliding_sync.runs r
             WHERE r.schema_name = t.schema_name AND r.finished_at IS NULL) AS unfinished_run

@@ -50,6 +50,7 @@ CREATE TABLE sliding_sync.watched (
     schema_name text PRIMARY KEY,
     fingerprint text NOT NULL,
     tables oid[] NOT NULL,
+    lost_notes bigint NOT NULL,
     complete_at timestamptz,
     caught_up_at timestamptz
 );
@@ -57,6 +58,7 @@ COMMENT ON TABLE sliding_sync.watched IS 'since when a homeserver''s tables have
 COMMENT ON COLUMN sliding_sync.watched.fingerprint IS 'sliding_sync.coverage_fingerprint() at that moment';
 COMMENT ON COLUMN sliding_sync.watched.tables IS
     'the homeserver''s tables of that moment: their triggers tell of writes wherever they have been moved since';
+COMMENT ON COLUMN sliding_sync.watched.lost_notes IS 'how many notes had been lost by then, in the whole database';
 COMMENT ON COLUMN sliding_sync.watched.complete_at IS 'when a backfill of everything was finished';
 COMMENT ON COLUMN sliding_sync.watched.caught_up_at IS 'when no wrong row was left';
 

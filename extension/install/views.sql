@@ -210,7 +210,7 @@ CREATE VIEW sliding_sync.health AS
         FROM sliding_sync.schemas s WHERE s.complete_at IS NULL
         UNION ALL
         SELECT 'error', s.schema_name, 'unwatched_writes',
-               CASE WHEN s.has_unwatched_writes
+               CASE WHEN EXISTS (SELECT FROM sliding_sync.unwatched_writes u WHERE u.schema_name = s.schema_name)
                     THEN (SELECT format('Transactions whose changes the triggers could not act on: %s. '
                                         'The last one at %s, role %s (%s).',
                                         count(*), max(u.noted_at), (array_agg(u.role_name ORDER BY u.noted_at DESC))[1],
@@ -327,6 +327,9 @@ CREATE VIEW sliding_sync.metrics AS
            jsonb_build_object('library_version', v.library_version, 'extension_version', v.extension_version) AS labels,
            1::double precision AS value
     FROM sliding_sync.version() v
+    UNION ALL
+    SELECT 'sliding_sync_lost_notes_total', '{}', CASE WHEN l.is_called THEN l.last_value ELSE 0 END
+    FROM sliding_sync.lost_notes l
     UNION ALL
     SELECT m.name, jsonb_build_object('schema', s.schema_name), m.value
     FROM sliding_sync.status s CROSS JOIN LATERAL (VALUES

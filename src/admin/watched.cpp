@@ -78,12 +78,14 @@ void begin_watching(const std::string& schema) {
 void watch_again(const std::string& schema) {
     static Statement mark(
         "watch_again",
-        sql_text("INSERT INTO sliding_sync.watched (schema_name, fingerprint, tables) "
-                 "VALUES ($1, sliding_sync.coverage_fingerprint($1), ARRAY(SELECT t.table_oid "
-                 "FROM sliding_sync.homeserver_tables t WHERE t.schema_name %= $1)) "
-                 "ON CONFLICT (schema_name) DO UPDATE SET fingerprint = excluded.fingerprint, "
-                 "tables = excluded.tables",
-                 ""),
+        sql_text(
+            "INSERT INTO sliding_sync.watched (schema_name, fingerprint, tables, lost_notes) "
+            "VALUES ($1, sliding_sync.coverage_fingerprint($1), ARRAY(SELECT t.table_oid "
+            "FROM sliding_sync.homeserver_tables t WHERE t.schema_name %= $1), "
+            "(SELECT CASE WHEN l.is_called THEN l.last_value ELSE 0 END FROM sliding_sync.lost_notes l)) "
+            "ON CONFLICT (schema_name) DO UPDATE SET fingerprint = excluded.fingerprint, "
+            "tables = excluded.tables, lost_notes = excluded.lost_notes",
+            ""),
         {TEXTOID});
     forget_unwatched_writes(schema);
     run(mark, schema);

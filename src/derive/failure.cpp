@@ -68,12 +68,7 @@ public:
                 range(begin, end);
             }
             if (end < work_.count) {
-                remove_and_note(
-                    end, QuarantineReason::fuse_blown,
-                    {ERRCODE_INTERNAL_ERROR,
-                     "refreshes of the room kept failing; see the row with reason refresh_failed"},
-                    std::nullopt);
-                ++end;
+                without_a_try(end++);
             }
             begin = end;
         }
@@ -81,6 +76,16 @@ public:
     }
 
 private:
+    void without_a_try(std::size_t i) {
+        const Failure failure{ERRCODE_INTERNAL_ERROR,
+                              "refreshes of the room kept failing; see the row with reason refresh_failed"};
+        if (remove(i)) {
+            range(i, i + 1);  // what cannot be removed may still be made right
+        } else {
+            note(i, QuarantineReason::fuse_blown, failure);
+        }
+    }
+
     void range(std::size_t begin, std::size_t end) {
         const std::optional<PgError> failure = attempt(begin, end);
         if (!failure) {
@@ -125,7 +130,7 @@ private:
         if (failure.sqlstate() == ERRCODE_T_R_SERIALIZATION_FAILURE) {
             throw PgError(failure);
         }
-        if (failure.sqlstate() == ERRCODE_UNIQUE_VIOLATION && work_.clear_way && work_.clear_way(i)) {
+        while (failure.sqlstate() == ERRCODE_UNIQUE_VIOLATION && work_.clear_way && clear_way(i)) {
             const auto again = attempt(i, i + 1);
             if (!again) {
                 return;
@@ -146,11 +151,20 @@ private:
             throw PgError(failure);
         }
         breakers_.failed(work_.key(i).room_id);
-        remove_and_note(i, QuarantineReason::refresh_failed, told_by(failure), failure);
+        if (remove(i)) {
+            throw PgError(failure);  // a row that may be wrong can neither be made right nor removed
+        }
+        note(i, QuarantineReason::refresh_failed, told_by(failure));
         warn(told_by(failure),
              breakers_.is_open(work_.key(i).room_id)
                  ? "It kept failing: for a while rows of the room are removed without another try."
                  : "The row concerned was removed; the transaction goes on.");
+    }
+
+    bool clear_way(std::size_t i) {
+        bool is_clear = false;
+        const auto failure = run_in_subtransaction([&] { is_clear = work_.clear_way(i); });
+        return !failure && is_clear;
     }
 
     bool refers_to_hidden_row(std::size_t i) {
@@ -159,13 +173,14 @@ private:
         return !failure && is_hidden;
     }
 
-    void remove_and_note(std::size_t i, QuarantineReason reason, const Failure& failure,
-                         const std::optional<PgError>& error) {
+    // Why the row could not be removed.
+    std::optional<PgError> remove(std::size_t i) {
         const LastResort last_resort;
-        if (const auto second = run_in_subtransaction([&] { work_.remove(i, i + 1); })) {
-            throw PgError(error ? *error
-                                : *second);  // a row that may be wrong can neither be mended nor removed
-        }
+        return run_in_subtransaction([&] { work_.remove(i, i + 1); });
+    }
+
+    void note(std::size_t i, QuarantineReason reason, const Failure& failure) {
+        const LastResort last_resort;
         const QuarantineKey key = work_.key(i);
         quarantine(schema_, work_.derived_table, {&key, 1}, reason, failure);
         ++failed_;

@@ -15,7 +15,8 @@ struct GuardedWork {
     Step work;
     Step remove;  ///< takes away the keys' derived rows
     std::function<QuarantineKey(std::size_t)> key;
-    /// After a row of another key stood in the way of this one's (23505): makes that one right. False: there is none.
+    /// After a row of another key stood in the way of this one's (23505): takes that one away, to be made again when the work is
+    /// done. False: there is none.
     std::function<bool(std::size_t)> clear_way;
     /// After a foreign key has failed (23503): whether it is met, but by a row that the transaction's own snapshot, which the
     /// server checks it by, does not show.
