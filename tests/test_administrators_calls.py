@@ -193,47 +193,84 @@ def test_verify_runs_views_of_the_owner_as_the_owner(cluster: Cluster, database:
     assert witnessed(cluster, database) == {("view", OWNER)}
 
 
+_CHANGES_ANOTHER_ROOM = """
+    CREATE FUNCTION homeserver.changes() RETURNS trigger LANGUAGE plpgsql
+        SET search_path = operations, homeserver, pg_catalog AS $$
+    BEGIN
+        IF NEW.room_id = '!r:hs.test' AND NEW.room_name = 'Coffee' THEN
+            {statement};
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER changes AFTER UPDATE ON homeserver.sliding_sync_joined_rooms
+        FOR EACH ROW EXECUTE FUNCTION homeserver.changes();
+"""
+_NAMES = "SELECT room_name FROM sliding_sync_joined_rooms ORDER BY room_id DESC"
+
+
 def test_what_the_owners_triggers_change_is_kept_as_well(cluster: Cluster, database: str) -> None:
     """A trigger of a derived table that writes base tables: no security-restricted operation loses that."""
+    forget = "DELETE FROM current_state_events WHERE room_id = '!other:hs.test' AND type = 'm.room.name'"
     with connect(cluster, database) as connection:
         connection.execute("SELECT create_room('!other:hs.test', %s, name => 'Other')", (ANNA,))
-        connection.execute("""
-            CREATE FUNCTION renames() RETURNS trigger LANGUAGE plpgsql
-                SET search_path = operations, homeserver, pg_catalog AS $$
-            BEGIN
-                IF NEW.room_id = '!r:hs.test' AND NEW.room_name = 'Coffee' THEN
-                    PERFORM rename('!other:hs.test', '@anna:hs.test', 'Changed');
-                END IF;
-                RETURN NULL;
-            END $$;
-            CREATE TRIGGER renames AFTER UPDATE ON sliding_sync_joined_rooms
-                FOR EACH ROW EXECUTE FUNCTION renames();
-            """)
+        connection.execute(_CHANGES_ANOTHER_ROOM.format(statement=forget))
     with connect(cluster, database, SUPERUSER) as connection:
         connection.execute("SELECT rename(%s, %s, 'Coffee')", (ROOM, ANNA))
-        names = "SELECT room_name FROM sliding_sync_joined_rooms ORDER BY room_id DESC"
-        assert connection.execute(names).fetchall() == [("Coffee",), ("Changed",)]
+        assert connection.execute(_NAMES).fetchall() == [("Coffee",), (None,)]
         assert not check(connection, SCHEMA)
         # the same inside repair(): what is noted there is written when its transaction commits
-        connection.execute("ALTER TABLE sliding_sync_joined_rooms DISABLE TRIGGER renames")
-        connection.execute(
-            "UPDATE sliding_sync_joined_rooms SET room_name = 'Spoiled' WHERE room_id = %s", (ROOM,)
-        )
+        connection.execute("ALTER TABLE sliding_sync_joined_rooms DISABLE TRIGGER changes")
+        spoil = "UPDATE sliding_sync_joined_rooms SET room_name = 'Spoiled' WHERE room_id = %s"
+        connection.execute(spoil, (ROOM,))
         connection.execute("SELECT rename('!other:hs.test', %s, 'Other')", (ANNA,))
-        connection.execute("ALTER TABLE sliding_sync_joined_rooms ENABLE TRIGGER renames")
+        connection.execute("ALTER TABLE sliding_sync_joined_rooms ENABLE TRIGGER changes")
         connection.execute("SELECT sliding_sync.repair(history => false)")
-        assert connection.execute(names).fetchall() == [("Coffee",), ("Changed",)]
+        assert connection.execute(_NAMES).fetchall() == [("Coffee",), (None,)]
         assert not check(connection, SCHEMA)
         assert connection.execute("SELECT FROM sliding_sync.quarantine").fetchall() == []
 
 
+def test_what_the_owners_triggers_would_defer_is_refused(cluster: Cluster, database: str) -> None:
+    """The row is taken away and noted, and made by whoever calls as the owner."""
+    with connect(cluster, database) as connection:
+        connection.execute("SELECT create_room('!other:hs.test', %s, name => 'Other')", (ANNA,))
+        # writes event_forward_extremities, whose foreign key is deferred
+        rename = "PERFORM rename('!other:hs.test', '@anna:hs.test', 'Changed')"
+        connection.execute(_CHANGES_ANOTHER_ROOM.format(statement=rename))
+    with connect(cluster, database, SUPERUSER) as connection:
+        connection.execute("SELECT rename(%s, %s, 'Coffee')", (ROOM, ANNA))
+        assert connection.execute(_NAMES).fetchall() == [("Other",)]
+        noted = connection.execute("SELECT room_id, sqlstate FROM sliding_sync.quarantine").fetchall()
+        assert noted == [(ROOM, "42501")]
+        connection.execute("GRANT EXECUTE ON FUNCTION sliding_sync.repair_quarantine() TO homeserver_owner")
+    with connect(cluster, database) as connection:
+        assert connection.execute("SELECT * FROM sliding_sync.repair_quarantine()").fetchone() == (1, 0)
+        assert not check(connection, SCHEMA)
+
+
+def test_foreign_keys_that_a_homeserver_defers_stay_deferred(cluster: Cluster, database: str) -> None:
+    """A purge by another role than the owner deletes events before what refers to them."""
+    set_traps(cluster, database)
+    with connect(cluster, database, SUPERUSER) as connection:
+        connection.execute("SELECT send_message(%s, %s)", (ROOM, ANNA))
+        newest = "(SELECT max(stream_ordering) FROM homeserver.events)"
+        connection.execute("BEGIN")
+        connection.execute(f"DELETE FROM homeserver.events WHERE stream_ordering = {newest}")
+        connection.execute("DELETE FROM homeserver.event_forward_extremities")
+        connection.execute("COMMIT")
+    assert {role for _, role in witnessed(cluster, database)} == {OWNER}
+
+
 def test_deferred_constraints_of_the_caller_stay_deferred(cluster: Cluster, database: str) -> None:
-    """Only those of the homeserver's owner fire at once."""
+    """Only those of the derived tables fire at once, also where the homeserver has others."""
     set_traps(cluster, database)
     with connect(cluster, database, SUPERUSER) as connection:
         connection.execute(
             "CREATE SCHEMA own; CREATE TABLE own.parent (id integer PRIMARY KEY);"
             "CREATE TABLE own.child (id integer REFERENCES own.parent DEFERRABLE INITIALLY DEFERRED)"
+        )
+        connection.execute(
+            "GRANT USAGE ON SCHEMA own TO homeserver_owner; ALTER TABLE own.child OWNER TO homeserver_owner"
         )
         connection.execute("BEGIN")
         connection.execute("INSERT INTO own.child VALUES (1)")

@@ -23,7 +23,9 @@ std::string deferrable_constraints(Oid table_owner) {
         "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) k.connamespace "
         "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) k.conrelid "
         "OR c.oid OPERATOR(pg_catalog.=) k.confrelid "
-        "WHERE k.condeferrable AND c.relowner OPERATOR(pg_catalog.=) " +
+        "WHERE k.condeferrable AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY['" +
+        std::string(joined_rooms_table) + "','" + membership_snapshots_table + "','" +
+        recalculate_queue_table + "']::pg_catalog.name[]) AND c.relowner OPERATOR(pg_catalog.=) " +
         std::to_string(table_owner) + " AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')");
     return rows[0][0].optional_text().value_or("");
 }
