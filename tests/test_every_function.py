@@ -295,3 +295,44 @@ def test_tables_of_the_extension_are_changed_and_dropped(changed: Connection) ->
     for table in ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots", "room_memberships", "events"):
         run(changed, [[f"DROP TABLE {SCHEMA}.{table} CASCADE"]])
         call_everything(changed)
+
+
+# -- from within our own writes
+
+FROM_WITHIN = {
+    "flush": "PERFORM sliding_sync.flush();",
+    "flush, caught": "BEGIN PERFORM sliding_sync.flush(); EXCEPTION WHEN OTHERS THEN NULL; END;",
+    "verify": "PERFORM * FROM sliding_sync.verify();",
+    "catch_up": "PERFORM sliding_sync.catch_up();",
+    "repair_quarantine": "PERFORM sliding_sync.repair_quarantine();",
+    "attach": "PERFORM sliding_sync.attach();",
+    "detach": "PERFORM sliding_sync.detach();",
+    "another change": f"UPDATE {SCHEMA}.events SET sender = sender || 'x' WHERE room_id = NEW.room_id;",
+    "a deletion": f"DELETE FROM {SCHEMA}.event_forward_extremities; DELETE FROM {SCHEMA}.events WHERE type = 'm.room.message';",
+    "a truncation": f"TRUNCATE {SCHEMA}.redactions;",
+    "another column": f"ALTER TABLE {SCHEMA}.events ADD COLUMN x integer; ALTER TABLE {SCHEMA}.events DROP COLUMN x;",
+    "another table": f"CREATE TABLE {SCHEMA}.anything (); DROP TABLE {SCHEMA}.anything;",
+    "no extension": "DROP EXTENSION IF EXISTS sliding_sync;",
+}
+
+
+@pytest.mark.parametrize("timing", ["BEFORE", "AFTER"])
+@pytest.mark.parametrize("what", FROM_WITHIN)
+def test_a_trigger_of_the_derived_tables(changed: Connection, what: str, timing: str) -> None:
+    fired = f"CREATE FUNCTION own.within() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {FROM_WITHIN[what]} RETURN NEW; END $$"
+    run(changed, [[fired]])
+    for table in ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots"):
+        trigger = f"CREATE TRIGGER within {timing} INSERT OR UPDATE ON {SCHEMA}.{table} FOR EACH ROW EXECUTE FUNCTION own.within()"
+        run(changed, [[trigger]])
+    operations = (
+        ACT,
+        f"SELECT send_message('{ROOM}', '{ANNA}')",
+        f"""SELECT "join"('{ROOM}', '@new:hs.test')""",
+        "DELETE FROM event_forward_extremities; DELETE FROM events WHERE type = 'm.room.message'",
+        "SELECT sliding_sync.flush()",
+    )
+    changed.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
+    for _ in range(2):
+        run(changed, [[operation] for operation in operations])
+        run(changed, [["BEGIN", *operations, "COMMIT"]])
+    changed.execute("CREATE EXTENSION IF NOT EXISTS sliding_sync")
