@@ -131,7 +131,9 @@ def locked(cluster: Cluster, table: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("table", ["sliding_sync_joined_rooms", "sliding_sync_membership_snapshots"])
-def test_somebody_holds_the_table_longer_than_the_homeserver_waits(cluster: Cluster, connection: Connection, table: str) -> None:
+def test_somebody_holds_the_table_longer_than_the_homeserver_waits(
+    cluster: Cluster, connection: Connection, table: str
+) -> None:
     watcher = Watcher(connection, SCHEMA)
     connection.execute("SET lock_timeout = '20ms'")
     change = f"""SELECT rename('{ROOM}', '{ANNA}', 'other'), "join"('{ROOM}', '@bert:hs.test')"""

@@ -78,6 +78,15 @@ def run(connection: Connection, scripts: Iterable[list[str]]) -> Counter[str | N
     return outcomes
 
 
+def different_routines(connection: Connection) -> list[Routine]:
+    """Without eight of the nine trigger functions, which do the same."""
+    return [
+        routine
+        for routine in routines(connection)
+        if routine.name == "collect_events" or not routine.name.startswith("collect_")
+    ]
+
+
 def calls(routine: Routine, call: str) -> list[str]:
     return [f"CALL {call}"] if routine.is_procedure else [f"SELECT {call}", f"SELECT * FROM {call} AS called"]
 
@@ -93,10 +102,6 @@ def attached(cluster: Cluster, database: str) -> Iterator[Callable[[], None]]:
         assert Watcher(connection, SCHEMA).check_step() == []
 
 
-def names_of_one_trigger_function(routine: Routine) -> bool:
-    return routine.name == "collect_events" or not routine.name.startswith("collect_")
-
-
 def test_with_any_values(session: Connection, attached: Callable[[], None]) -> None:
     for routine in routines(session):
         attached()
@@ -106,7 +111,7 @@ def test_with_any_values(session: Connection, attached: Callable[[], None]) -> N
 
 @pytest.mark.parametrize("inside", [False, True])
 def test_anywhere(session: Connection, attached: Callable[[], None], inside: bool) -> None:
-    for routine in filter(names_of_one_trigger_function, routines(session)):
+    for routine in different_routines(session):
         attached()
         # with the defaults where there are some; else with what is no default
         call = routine.plain_call() if not routine.needs_values else routine.call(target_schema=f"'{SCHEMA}'")
@@ -126,7 +131,9 @@ def changed(cluster: Cluster, database: str) -> Iterator[Connection]:
     cluster.create_database("changed_functions", template=database)
     with cluster.connect("changed_functions") as connection:
         connection.prepare_threshold = None
-        connection.execute("SET client_min_messages = error; SET statement_timeout = '2s'; CREATE TABLE own.notes (note integer)")
+        connection.execute(
+            "SET client_min_messages = error; SET statement_timeout = '2s'; CREATE TABLE own.notes (note integer)"
+        )
         call_everything(connection)
         yield connection
         call_everything(connection)
@@ -135,16 +142,26 @@ def changed(cluster: Cluster, database: str) -> Iterator[Connection]:
 
 def everything(connection: Connection) -> list[str]:
     """Each call, and a way back after one that failed."""
-    all_calls = [call for routine in routines(connection) for call in calls(routine, routine.call())]
+    all_calls = [call for routine in different_routines(connection) for call in calls(routine, routine.call())]
     return [ACT, *(step for call in all_calls for step in ("SAVEPOINT s", call, "ROLLBACK TO s")), ACT]
 
 
 def call_everything(connection: Connection) -> Counter[str | None]:
-    all_calls = [calls(routine, routine.call()) for routine in routines(connection)]
+    all_calls = [calls(routine, routine.call()) for routine in different_routines(connection)]
     return run(connection, [[ACT], *all_calls, ["BEGIN", *everything(connection), "COMMIT"], [ACT]])
 
 
-RESULTS = ("integer", "text", "record", "void", "SETOF text", "SETOF record", "text[]", "TABLE (a integer)", "TABLE (a text, b name, c numeric)")
+RESULTS = (
+    "integer",
+    "text",
+    "record",
+    "void",
+    "SETOF text",
+    "SETOF record",
+    "text[]",
+    "TABLE (a integer)",
+    "TABLE (a text, b name, c numeric)",
+)
 
 
 def test_declared_otherwise(changed: Connection) -> None:
@@ -164,52 +181,109 @@ def test_declared_otherwise(changed: Connection) -> None:
                 arguments = ", ".join([argument] * count)
                 values = ", ".join(["NULL" if argument == "record" else f"'1'::{argument}"] * count)
                 for result in RESULTS if count in (0, 16) or argument == "text" else RESULTS[:1]:
-                    declare = f"CREATE FUNCTION own.f({arguments}) RETURNS {result} LANGUAGE c AS '{library}', '{symbol}'"
+                    declare = (
+                        f"CREATE FUNCTION own.f({arguments}) RETURNS {result} LANGUAGE c AS '{library}', '{symbol}'"
+                    )
                     select = f"SELECT * FROM own.f({values}) AS x" + (f"({columns})" if "record" in result else "")
-                    outcomes += run(changed, [["BEGIN", declare, select, "ROLLBACK"], ["BEGIN", declare, f"SELECT own.f({values})", "ROLLBACK"]])
-                outcomes += run(changed, [[f"CREATE PROCEDURE own.p({arguments}) LANGUAGE c AS '{library}', '{symbol}'", f"CALL own.p({values})", f"DROP PROCEDURE own.p"]])
+                    outcomes += run(
+                        changed,
+                        [
+                            ["BEGIN", declare, select, "ROLLBACK"],
+                            ["BEGIN", declare, f"SELECT own.f({values})", "ROLLBACK"],
+                        ],
+                    )
+                outcomes += run(
+                    changed,
+                    [
+                        [
+                            f"CREATE PROCEDURE own.p({arguments}) LANGUAGE c AS '{library}', '{symbol}'",
+                            f"CALL own.p({values})",
+                            f"DROP PROCEDURE own.p",
+                        ]
+                    ],
+                )
     assert outcomes["42P13"] > 100
 
 
 def drop_views(connection: Connection) -> None:
-    views = [name for (name,) in connection.execute("SELECT relname FROM pg_class WHERE relnamespace = 'sliding_sync'::regnamespace AND relkind = 'v'")]
+    views = [
+        name
+        for (name,) in connection.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'sliding_sync'::regnamespace AND relkind = 'v'"
+        )
+    ]
     run(connection, [[f"ALTER EXTENSION sliding_sync DROP VIEW sliding_sync.{view}" for view in views]])
     connection.execute(f"DROP VIEW {', '.join(f'sliding_sync.{view}' for view in views)}")
 
 
 def test_functions_are_renamed_replaced_and_dropped(changed: Connection) -> None:
-    for routine in routines(changed):
+    for routine in different_routines(changed):
         declared = f"sliding_sync.{routine.name}({', '.join(kind for _, kind in routine.arguments)})"
         replace = f"CREATE FUNCTION {declared} RETURNS SETOF text LANGUAGE sql AS 'SELECT NULL WHERE false'"
-        run(changed, [["BEGIN", f"ALTER ROUTINE {declared} RENAME TO other", replace, *everything(changed), "ROLLBACK"]])
+        run(
+            changed, [["BEGIN", f"ALTER ROUTINE {declared} RENAME TO other", replace, *everything(changed), "ROLLBACK"]]
+        )
         for change in ("RENAME TO other", "SECURITY DEFINER", "SET SCHEMA own"):
             run(changed, [["BEGIN", f"ALTER ROUTINE sliding_sync.{routine.name} {change}", "COMMIT"]])
             call_everything(changed)
-            run(changed, [[f"ALTER ROUTINE sliding_sync.other RENAME TO {routine.name}"], [f"ALTER ROUTINE own.{routine.name} SET SCHEMA sliding_sync"]])
+            run(
+                changed,
+                [
+                    [f"ALTER ROUTINE sliding_sync.other RENAME TO {routine.name}"],
+                    [f"ALTER ROUTINE own.{routine.name} SET SCHEMA sliding_sync"],
+                ],
+            )
     drop_views(changed)
-    for routine in routines(changed):
-        if not routine.name.startswith("collect_"):
-            run(changed, [[f"ALTER EXTENSION sliding_sync DROP ROUTINE sliding_sync.{routine.name}", f"DROP ROUTINE sliding_sync.{routine.name}"]])
+    for routine in different_routines(changed):
+        if routine.name != "collect_events":  # triggers need it
+            run(
+                changed,
+                [
+                    [
+                        f"ALTER EXTENSION sliding_sync DROP ROUTINE sliding_sync.{routine.name}",
+                        f"DROP ROUTINE sliding_sync.{routine.name}",
+                    ]
+                ],
+            )
             call_everything(changed)
 
 
 def test_tables_of_the_extension_are_changed_and_dropped(changed: Connection) -> None:
     drop_views(changed)  # with what depends on them the server would drop the extension
-    tables = [name for (name,) in changed.execute("SELECT relname FROM pg_class WHERE relnamespace = 'sliding_sync'::regnamespace AND relkind = 'r'")]
+    tables = [
+        name
+        for (name,) in changed.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'sliding_sync'::regnamespace AND relkind = 'r'"
+        )
+    ]
     assert len(tables) > 4
     for table in tables:
         named = f"sliding_sync.{table}"
-        columns = [name for (name,) in changed.execute("SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0", [named])]
+        columns = [
+            name
+            for (name,) in changed.execute(
+                "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0", [named]
+            )
+        ]
         for column in columns:
             run(changed, [["BEGIN", f"ALTER TABLE {named} DROP COLUMN {column}", "COMMIT"]])
             call_everything(changed)
-        for type_, value in (("text", "'x'"), ("integer", "1"), ("bytea", "NULL"), ("text[]", "NULL")):
+        for type_, value in (("text", "'x'"), ("bytea", "NULL")):
             for column in columns:
-                alter = f"ALTER TABLE {named} ALTER COLUMN {column} DROP DEFAULT, ALTER COLUMN {column} TYPE {type_} USING {value}"
+                alter = (
+                    f"ALTER TABLE {named} ALTER COLUMN {column} DROP DEFAULT, "
+                    f"ALTER COLUMN {column} TYPE {type_} USING {value}"
+                )
                 run(changed, [["BEGIN", alter, *everything(changed), "ROLLBACK"]])
         for answer in ("NULL", "NEW"):
-            swallow = f"CREATE OR REPLACE FUNCTION own.swallow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN {answer}; END$$"
-            trigger = f"CREATE OR REPLACE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON {named} FOR EACH ROW EXECUTE FUNCTION own.swallow()"
+            swallow = (
+                "CREATE OR REPLACE FUNCTION own.swallow() RETURNS trigger LANGUAGE plpgsql "
+                f"AS $$BEGIN RETURN {answer}; END$$"
+            )
+            trigger = (
+                f"CREATE OR REPLACE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON {named} FOR EACH ROW "
+                "EXECUTE FUNCTION own.swallow()"
+            )
             run(changed, [[swallow, trigger]])
             call_everything(changed)
         run(changed, [[f"DROP TRIGGER t ON {named}"], [f"ALTER TABLE {named} RENAME TO gone"]])
@@ -221,3 +295,44 @@ def test_tables_of_the_extension_are_changed_and_dropped(changed: Connection) ->
     for table in ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots", "room_memberships", "events"):
         run(changed, [[f"DROP TABLE {SCHEMA}.{table} CASCADE"]])
         call_everything(changed)
+
+
+# -- from within our own writes
+
+FROM_WITHIN = {
+    "flush": "PERFORM sliding_sync.flush();",
+    "flush, caught": "BEGIN PERFORM sliding_sync.flush(); EXCEPTION WHEN OTHERS THEN NULL; END;",
+    "verify": "PERFORM * FROM sliding_sync.verify();",
+    "catch_up": "PERFORM sliding_sync.catch_up();",
+    "repair_quarantine": "PERFORM sliding_sync.repair_quarantine();",
+    "attach": "PERFORM sliding_sync.attach();",
+    "detach": "PERFORM sliding_sync.detach();",
+    "another change": f"UPDATE {SCHEMA}.events SET sender = sender || 'x' WHERE room_id = NEW.room_id;",
+    "a deletion": f"DELETE FROM {SCHEMA}.event_forward_extremities; DELETE FROM {SCHEMA}.events WHERE type = 'm.room.message';",
+    "a truncation": f"TRUNCATE {SCHEMA}.redactions;",
+    "another column": f"ALTER TABLE {SCHEMA}.events ADD COLUMN x integer; ALTER TABLE {SCHEMA}.events DROP COLUMN x;",
+    "another table": f"CREATE TABLE {SCHEMA}.anything (); DROP TABLE {SCHEMA}.anything;",
+    "no extension": "DROP EXTENSION IF EXISTS sliding_sync;",
+}
+
+
+@pytest.mark.parametrize("timing", ["BEFORE", "AFTER"])
+@pytest.mark.parametrize("what", FROM_WITHIN)
+def test_a_trigger_of_the_derived_tables(changed: Connection, what: str, timing: str) -> None:
+    fired = f"CREATE FUNCTION own.within() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {FROM_WITHIN[what]} RETURN NEW; END $$"
+    run(changed, [[fired]])
+    for table in ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots"):
+        trigger = f"CREATE TRIGGER within {timing} INSERT OR UPDATE ON {SCHEMA}.{table} FOR EACH ROW EXECUTE FUNCTION own.within()"
+        run(changed, [[trigger]])
+    operations = (
+        ACT,
+        f"SELECT send_message('{ROOM}', '{ANNA}')",
+        f"""SELECT "join"('{ROOM}', '@new:hs.test')""",
+        "DELETE FROM event_forward_extremities; DELETE FROM events WHERE type = 'm.room.message'",
+        "SELECT sliding_sync.flush()",
+    )
+    changed.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
+    for _ in range(2):
+        run(changed, [[operation] for operation in operations])
+        run(changed, [["BEGIN", *operations, "COMMIT"]])
+    changed.execute("CREATE EXTENSION IF NOT EXISTS sliding_sync")

@@ -80,9 +80,9 @@ def database(cluster: Cluster) -> Iterator[str]:
         connection.execute(f"CREATE SCHEMA own AUTHORIZATION {PLAIN}")
         connection.execute("CREATE EXTENSION postgres_fdw")
         connection.execute(
-            sql.SQL("CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port {}, dbname {})").format(
-                str(cluster.port), name
-            )
+            sql.SQL(
+                "CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port {}, dbname {})"
+            ).format(str(cluster.port), name)
         )
         connection.execute(f"GRANT USAGE ON FOREIGN SERVER here TO {PLAIN}")
         connection.execute(
@@ -201,7 +201,18 @@ def test_a_deferrable_trigger_is_refused(session: Connection, table: str) -> Non
     assert sqlstate(session, EVENTS["INSERT"].format(table)) is None
 
 
-OTHER_TYPES = ["varchar(200)", "name", "a_domain", "integer", "bytea", "text[]", "uuid", "xid", "double precision", "cstring"]
+OTHER_TYPES = [
+    "varchar(200)",
+    "name",
+    "a_domain",
+    "integer",
+    "bytea",
+    "text[]",
+    "uuid",
+    "xid",
+    "double precision",
+    "cstring",
+]
 
 
 @pytest.mark.parametrize("other", OTHER_TYPES)
@@ -275,11 +286,18 @@ def test_whatever_way_a_row_comes(session: Connection) -> None:
         )
     session.execute("DROP TABLE events")
     session.execute(f"CREATE TABLE events ({DEFINITION}) PARTITION BY RANGE (stream_ordering)")
-    session.execute("CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON events FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect_events()")
+    session.execute(
+        "CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON events FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect_events()"
+    )
     for number in range(2):
         session.execute(f"CREATE TABLE events_{number} (LIKE events)")
-        session.execute(f"ALTER TABLE events ATTACH PARTITION events_{number} FOR VALUES FROM ({number}) TO ({number + 1})")
-    assert sqlstate(session, "INSERT INTO events (stream_ordering) VALUES (0)", "UPDATE events SET stream_ordering = 1") is None
+        session.execute(
+            f"ALTER TABLE events ATTACH PARTITION events_{number} FOR VALUES FROM ({number}) TO ({number + 1})"
+        )
+    assert (
+        sqlstate(session, "INSERT INTO events (stream_ordering) VALUES (0)", "UPDATE events SET stream_ordering = 1")
+        is None
+    )
     session.execute("ALTER TABLE events DETACH PARTITION events_1")
     assert sqlstate(session, "DELETE FROM events_1", "DELETE FROM events") is None
 

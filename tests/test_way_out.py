@@ -51,7 +51,7 @@ def counters(connection: Connection) -> dict[tuple[str, str], float]:
     return {(name, labels): value for name, labels, value in rows}
 
 
-@pytest.mark.parametrize("fault", ["current_state", "rooms_of_state_events", "*"])
+@pytest.mark.parametrize("fault", ["current_state", "rooms_of_redactions", "*"])
 @pytest.mark.parametrize("lock", ["LOCK TABLE sliding_sync.quarantine", "LOCK TABLE sliding_sync.quarantine IN SHARE MODE"])
 def test_a_note_that_cannot_be_written_is_counted(
     cluster: Cluster, database: str, connection: Connection, fault: str, lock: str
