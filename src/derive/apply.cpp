@@ -164,14 +164,13 @@ Apply::Apply(const HomeserverSchema& s)
                       "event_stream_ordering = GREATEST(j.event_stream_ordering, $2), "
                       "bump_stamp = GREATEST(j.bump_stamp, $3) WHERE j.room_id %= $1 AND "
                       "(j.event_stream_ordering %< $2 OR j.bump_stamp %< $3 OR "
-                      "(j.bump_stamp IS NULL AND $3 IS NOT NULL)) "
-                      // a wrong row of another room would make the UPDATE fail
-                      "AND COALESCE((SELECT x.room_id FROM %S.sliding_sync_joined_rooms x "
-                      "WHERE x.event_stream_ordering %= $2), $1) %= $1",
+                      "(j.bump_stamp IS NULL AND $3 IS NOT NULL))",
                       s.name),
              {TEXTOID, INT8OID, INT8OID}),
       stored_orderings_("stored_orderings", s, joined_rooms_table, {{"room_id", TEXTOID}},
                         {"xmin", "event_stream_ordering", "bump_stamp"}),
+      holders_("holders_of_new_ordering", s, joined_rooms_table, {{"event_stream_ordering", INT8OID}},
+               {"room_id"}),
       insert_joined_rooms_("insert_joined_rooms",
                            "INSERT INTO %S.sliding_sync_joined_rooms (" + std::string(joined_room_columns) +
                                ") SELECT " + std::string(joined_room_columns) +
@@ -243,8 +242,18 @@ Apply::Raised Apply::look_at(const RaisedOrderings& room) {
     return room.may_be_written ? Raised::look_closer : is_raised ? Raised::yes : Raised::not_yet;
 }
 
+// A wrong row of another room would make the UPDATE fail.
+bool Apply::is_held_by_another(const RaisedOrderings& room) {
+    Reading reading;
+    const Rows rows = holders_.find(reading, {room.latest});
+    return rows.count > 0 && rows[0][0].text() != room.room_id;
+}
+
 std::optional<std::uint64_t> Apply::raise_orderings(const RaisedOrderings& room) {
     Raised raised = look_first_ || room.may_be_written ? look_at(room) : Raised::not_yet;
+    if (raised == Raised::not_yet && is_held_by_another(room)) {
+        return std::nullopt;
+    }
     if (raised == Raised::not_yet) {
         raise_.run(Arguments().text(room.room_id).number(room.latest).number(room.latest_bump));
         look_first_ = raise_.processed() == 0;

@@ -72,6 +72,7 @@ public:
 private:
     enum class Raised { yes, not_yet, look_closer };
     Raised look_at(const RaisedOrderings& room);
+    bool is_held_by_another(const RaisedOrderings& room);
 
     // A homeserver that keeps the row itself has raised it before us: then a look is cheaper than an UPDATE that finds
     // nothing to do. Whatever was right last time is tried first.
@@ -81,6 +82,7 @@ private:
     bool has_recalculate_queue_;
     Statement raise_;
     TableReader stored_orderings_;
+    TableReader holders_;
     RowsStatement insert_joined_rooms_;
     RowsStatement update_joined_rooms_;
     Statement remove_joined_rooms_;

@@ -186,6 +186,27 @@ private:
     const Hints& hints_;
 };
 
+// A trigger of the tables' owner may call us in the middle of our own work. Deeper than this it would never end.
+class Depth {
+public:
+    Depth() {
+        if (depth == deepest) {
+            throw Error(ERRCODE_STATEMENT_TOO_COMPLEX, "sliding_sync was called too deep in its own work",
+                        "A trigger of a derived table makes derived rows, which fires it again.");
+        }
+        ++depth;
+    }
+    ~Depth() {
+        --depth;
+    }
+    Depth(const Depth&) = delete;
+    Depth& operator=(const Depth&) = delete;
+
+private:
+    static constexpr int deepest = 3;
+    static inline int depth = 0;
+};
+
 // Rows that stand in the way of others are wrong by definition. They are taken away, so that two that hold what the other one
 // must have do not block each other, and made again after the others; what was in their way is taken away in turn.
 template <typename Kind>
@@ -261,6 +282,7 @@ Refreshed& Refreshed::operator+=(const Refreshed& other) noexcept {
 }
 
 Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::Occasion occasion) {
+    const Depth depth;
     Refreshed refreshed;
     const WriteAs owner(homeserver.schema.derived_owner);
     // One order for every writer: no two refreshes wait for each other in a circle (H24).
