@@ -214,6 +214,7 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
     )
     assert {name for (name,) in readable} <= {
         "derived_tables",
+        "homeserver_tables",
         "homeservers",
         "needed_indexes",
         "role_settings",

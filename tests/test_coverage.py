@@ -404,7 +404,8 @@ def test_a_way_around_the_triggers(connection: Connection, name: str) -> None:
     way = WAYS[name]
     run(connection, *way.statements)
     assert ready(connection) == (False, list(way.reasons))
-    if name != "a derived table made again":  # there is nothing to compare
+    # there is nothing to compare; or the rest of the transaction has made the room's rows from scratch
+    if name not in ("a derived table made again", "switched off in part of a transaction"):
         assert wrong(connection)
     run(connection, *way.mend)
     run(connection, "RESET sliding_sync.enabled")
@@ -621,7 +622,7 @@ def test_a_note_that_cannot_be_written(cluster: Cluster, database: str, connecti
         client.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
         run(client, "SET client_encoding = latin1", "SET client_min_messages = warning")
         run(client, "SET sliding_sync.enabled = off", UNSEEN)
-    assert len(notices) == 1 and 'check constraint "??????"' in notices[0]
+    assert len(notices) == 1 and r'check constraint "\xE6\xBA\x80\xE6\x9D\xAF"' in notices[0]
     names = connection.execute("SELECT count(*) FROM current_state_events WHERE type = 'm.room.name'")
     assert names.fetchone() == (1,)
 
@@ -659,6 +660,8 @@ def test_a_restored_database(
             [cluster.bin / "pg_restore", *flags(cluster), "-d", "restored", dump], cwd=server_directory
         )
         with connect(cluster, "restored", SUPERUSER) as restored:
+            assert ready(restored) == (False, ["not_attached"])
+            run(restored, ATTACH)
             assert ready(restored) == (False, ["never_completed"])
             assert catch_up(restored)[0]
             assert not wrong(restored)

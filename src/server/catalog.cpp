@@ -148,8 +148,10 @@ bool has_foreign_indexes(Relation table) {
         Relation const index = index_open(lfirst_oid(cell), AccessShareLock);
         const Form_pg_index form = index->rd_index;
         const AttrNumber first = form->indkey.values[0];
-        has_one = has_one || RelationGetIndexExpressions(index) != NIL ||
-                  RelationGetIndexPredicate(index) != NIL || form->indisexclusion ||
+        // asked of the catalog's row: to ask for an expression itself runs what of it can be run
+        has_one = has_one || !heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, nullptr) ||
+                  !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr) ||
+                  form->indisexclusion ||
                   (form->indisunique &&
                    std::none_of(unique_columns.begin(), unique_columns.end(), [&](std::string_view column) {
                        return first > 0 &&
