@@ -36,14 +36,14 @@ CREATE VIEW sliding_sync.uncovered AS
     FROM sliding_sync.triggers t WHERE t.state <> 'always'
     UNION
     SELECT s.schema_name, x.table_name, 'table_missing'
-    FROM (SELECT DISTINCT t.schema_name FROM sliding_sync.triggers t) s
+    FROM sliding_sync.homeservers s
         CROSS JOIN (VALUES ('events'), ('event_json'), ('redactions'), ('rooms'), ('room_memberships'),
                            ('current_state_events'), ('local_current_membership')) x (table_name)
     WHERE NOT EXISTS (SELECT FROM sliding_sync.triggers y
                       WHERE y.schema_name = s.schema_name AND y.table_name = x.table_name)
     UNION ALL
     SELECT s.schema_name, t.table_name, r.reason
-    FROM (SELECT DISTINCT t.schema_name FROM sliding_sync.triggers t) s
+    FROM sliding_sync.homeservers s
         JOIN sliding_sync.homeserver_tables t ON t.schema_name = s.schema_name
         JOIN pg_class c ON c.oid = t.table_oid
         JOIN pg_class events ON events.relnamespace = c.relnamespace AND events.relname = 'events'
@@ -75,7 +75,7 @@ CREATE VIEW sliding_sync.schemas AS
            EXISTS (SELECT FROM sliding_sync.quarantine q WHERE q.schema_name = t.schema_name) AS has_quarantine,
            (SELECT max(r.run_id) FROM sliding_sync.runs r
             WHERE r.schema_name = t.schema_name AND r.finished_at IS NULL) AS unfinished_run
-    FROM (SELECT DISTINCT x.schema_name FROM sliding_sync.triggers x) t
+    FROM sliding_sync.homeservers t
         LEFT JOIN sliding_sync.watched w ON w.schema_name = t.schema_name;
 COMMENT ON VIEW sliding_sync.schemas IS 'one row an attached schema: what ready() looks at; names no room and no user';
 COMMENT ON COLUMN sliding_sync.schemas.uncovered IS

@@ -50,9 +50,9 @@ CREATE TABLE sliding_sync.watched (
     schema_name text PRIMARY KEY,
     fingerprint text NOT NULL,
     tables oid[] NOT NULL,
-    lost_notes bigint NOT NULL,
     complete_at timestamptz,
-    caught_up_at timestamptz
+    caught_up_at timestamptz,
+    lost_notes bigint NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE sliding_sync.watched IS 'since when a homeserver''s tables have not changed without the triggers';
 COMMENT ON COLUMN sliding_sync.watched.fingerprint IS 'sliding_sync.coverage_fingerprint() at that moment';

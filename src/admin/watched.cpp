@@ -51,8 +51,8 @@ Watched read_watched(const std::string& schema) {
     static Statement read(
         "read_watched",
         sql_text("SELECT s.tables_changed, s.has_unwatched_writes, pg_catalog.cardinality(s.uncovered) %> 0 "
-                 "FROM sliding_sync.watched w JOIN sliding_sync.schemas s ON s.schema_name %= w.schema_name "
-                 "WHERE w.schema_name %= $1",
+                 "FROM sliding_sync.schemas s WHERE s.schema_name %= $1 AND EXISTS "
+                 "(SELECT FROM sliding_sync.watched w WHERE w.schema_name %= $1)",
                  ""),
         {TEXTOID});
     const WriteAs reader(bookkeeper());
