@@ -91,17 +91,6 @@ def test_what_a_snapshot_knew_before_the_homeserver_left(
     assert snapshot(connection, ANNA) == ("leave", *KNOWN)
 
 
-def test_the_last_two_leave_in_one_transaction(connection: Connection) -> None:
-    member(connection, BERT, "join")
-    member(connection, REMOTE, "invite", ANNA)
-    with connection.transaction():
-        member(connection, BERT, "leave")
-        member(connection, ANNA, "leave")
-        member(connection, REMOTE, "leave")
-    assert snapshot(connection, ANNA) == ("leave", *KNOWN)
-    assert snapshot(connection, BERT) == ("leave", *KNOWN)
-
-
 def test_the_last_one_leaves_and_the_invitee_rejects_in_one_transaction(connection: Connection) -> None:
     member(connection, BERT, "invite", ANNA)
     known = snapshot(connection, BERT)[1:]

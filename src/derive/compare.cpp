@@ -66,25 +66,12 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& s
                                                   std::vector<rules::SnapshotSource>& sources) {
     std::vector<rules::SnapshotInput> inputs(keys.size());
 
-    // Of a membership that does not stand in current state, it matters whether the room has any, or had until now.
-    std::vector<std::string_view> asked;
-    const auto is_asked = [](const rules::MembershipFacts& membership) {
-        return membership.occasion == rules::Occasion::change && !membership.event_id.empty() &&
-               !membership.in_current_state;
-    };
-    for (std::size_t i = 0; i < keys.size(); ++i) {
-        if (is_asked(memberships[i])) {
-            asked.push_back(keys[i].room_id);
-        }
-    }
-    state.read(asked);
     std::map<std::string_view, rules::StateEvents> wiped;
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        if (is_asked(memberships[i])) {
-            memberships[i].room_has_current_state = rules::has_relevant_state(state.of(keys[i].room_id));
-            if (!memberships[i].room_has_current_state) {
-                wiped.emplace(keys[i].room_id, rules::StateEvents{});
-            }
+        const rules::MembershipFacts& membership = memberships[i];
+        if (membership.occasion == rules::Occasion::change && !membership.event_id.empty() &&
+            !membership.room_has_current_state) {
+            wiped.emplace(keys[i].room_id, rules::StateEvents{});
         }
     }
     if (!wiped.empty()) {

@@ -88,6 +88,11 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                {{"event_stream_ordering", INT8OID}}, {"room_id", "user_id"}),
       json_("membership_json", s, table_name(BaseTable::event_json), {{"event_id", TEXTOID}},
             {"json", "internal_metadata"}),
+      rooms_with_state_("rooms_with_state",
+                        sql_text("SELECT k.room_id FROM pg_catalog.unnest($1) k(room_id) WHERE EXISTS "
+                                 "(SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id)",
+                                 s.name),
+                        {TEXTARRAYOID}),
       been_in_state_("been_in_state",
                      sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1) "
                               // a scalar, so that nothing but a look into an index can answer
@@ -172,6 +177,27 @@ bool MembershipFacts::can_be_referred_to(const rules::MembershipSnapshot& row) {
         .boolean();
 }
 
+// Asked once a room, and only where a membership does not stand in current state itself: where this very transaction
+// has written or deleted the state of a big room, each answer walks over all of it.
+void MembershipFacts::read_rooms_with_state(std::vector<rules::MembershipFacts>& memberships) {
+    std::set<std::string> asked;
+    for (rules::MembershipFacts& facts : memberships) {
+        facts.room_has_current_state = facts.in_current_state;
+        if (!facts.event_id.empty() && !facts.in_current_state) {
+            asked.insert(facts.room_id);
+        }
+    }
+    if (asked.empty()) {
+        return;
+    }
+    const std::vector<std::string_view> room_ids(asked.begin(), asked.end());
+    const auto found = first_column(rooms_with_state_.run(Arguments().texts(room_ids)));
+    const std::set<std::string_view> with_state(found.begin(), found.end());
+    for (rules::MembershipFacts& facts : memberships) {
+        facts.room_has_current_state = facts.room_has_current_state || with_state.contains(facts.room_id);
+    }
+}
+
 std::vector<rules::MembershipFacts> MembershipFacts::facts(std::span<const MembershipKey> keys,
                                                            std::span<const StoredSnapshot> stored,
                                                            const MembershipsBefore& before,
@@ -197,6 +223,7 @@ std::vector<rules::MembershipFacts> MembershipFacts::facts(std::span<const Membe
         read_details(reading, result);
     }
     if (occasion == rules::Occasion::change) {
+        read_rooms_with_state(result);
         read_before(keys, stored, before, result);
     } else {
         for (std::size_t i = 0; i < keys.size(); ++i) {

@@ -51,6 +51,7 @@ public:
 private:
     StoredSnapshot stored_snapshot(const MembershipKey& key, const Rows& rows);
     void read_event(Reading& reading, rules::MembershipFacts& facts);
+    void read_rooms_with_state(std::vector<rules::MembershipFacts>& memberships);
     void read_details(Reading& reading, std::span<rules::MembershipFacts> memberships);
     void read_been_in_state(std::vector<rules::MembershipFacts>& memberships);
     void read_before(std::span<const MembershipKey> keys, std::span<const StoredSnapshot> stored,
@@ -67,6 +68,7 @@ private:
     TableReader snapshots_;
     TableReader holders_;
     TableReader json_;
+    Statement rooms_with_state_;
     Statement been_in_state_;
     Statement earlier_invites_;
     Statement referred_to_;

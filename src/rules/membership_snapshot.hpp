@@ -71,10 +71,9 @@ struct MembershipFacts {
     bool in_current_state = false;  ///< current state's member event of this user is event_id
     /// Of a recalled invite or knock that came out of band and is not in current state: whether it may have been once.
     bool may_have_been_in_state = false;
-    /// Of a change whose event is not in current state: relevant current state of the room is stored. Members alone do not
-    /// count: an invitee's leave may stand there after the homeserver has left.
-    bool room_has_current_state = false;
-    /// Asked only when the room has none now: this transaction has wiped some, or brought some and wiped it.
+    bool room_has_current_state = false;  ///< current_state_events has any row of the room
+    /// Asked only when the room has none now: this transaction has wiped relevant state, or brought some and wiped it. A state
+    /// that told nothing was not wiped by it: an invitee's leave may stand there after the homeserver has left.
     bool room_had_current_state = false;
 
     // before this transaction; for a recall, as stored now
