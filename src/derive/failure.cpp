@@ -18,6 +18,9 @@ constexpr int failures_to_exhaust = 100;
 constexpr int most_conflicts = 20;
 constexpr int most_times_not_written = 3;
 
+// A row has two unique keys; one that comes back each time is somebody's trigger.
+constexpr int most_rows_in_the_way = 3;
+
 int attempts_for(const PgError& failure) noexcept {
     switch (failure.sqlstate()) {
     case ERRCODE_T_R_SERIALIZATION_FAILURE:
@@ -130,7 +133,9 @@ private:
         if (failure.sqlstate() == ERRCODE_T_R_SERIALIZATION_FAILURE) {
             throw PgError(failure);
         }
-        while (failure.sqlstate() == ERRCODE_UNIQUE_VIOLATION && work_.clear_way && clear_way(i)) {
+        for (int cleared = 0; failure.sqlstate() == ERRCODE_UNIQUE_VIOLATION &&
+                              cleared < most_rows_in_the_way && work_.clear_way && clear_way(i);
+             ++cleared) {
             const auto again = attempt(i, i + 1);
             if (!again) {
                 return;

@@ -81,11 +81,16 @@ const char* reason_code(QuarantineReason reason) noexcept {
 void quarantine(const HomeserverSchema& schema, const char* derived_table,
                 std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure) {
     const Oid owner = owner_of(own_relation("quarantine"));
-    if (!OidIsValid(owner) || !is_attached(schema.namespace_oid)) {
+    if (!OidIsValid(owner)) {
         return;
     }
-    if (run_in_subtransaction([&] { insert_notes(owner, schema, derived_table, keys, reason, failure); },
-                              Swallow::all_but_cancel)) {
+    // whether it is attached is looked up in a table too, which somebody may have locked
+    const auto note = [&] {
+        if (is_attached(schema.namespace_oid)) {
+            insert_notes(owner, schema, derived_table, keys, reason, failure);
+        }
+    };
+    if (run_in_subtransaction(note, Swallow::all_but_cancel)) {
         count_lost_note();
     }
 }
