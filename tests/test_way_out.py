@@ -52,7 +52,14 @@ def counters(connection: Connection) -> dict[tuple[str, str], float]:
 
 
 @pytest.mark.parametrize("fault", ["current_state", "rooms_of_redactions", "*"])
-@pytest.mark.parametrize("lock", ["LOCK TABLE sliding_sync.quarantine", "LOCK TABLE sliding_sync.quarantine IN SHARE MODE"])
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "LOCK TABLE sliding_sync.quarantine",
+        "LOCK TABLE sliding_sync.quarantine IN SHARE MODE",
+        "LOCK TABLE sliding_sync.attached",
+    ],
+)
 def test_a_note_that_cannot_be_written_is_counted(
     cluster: Cluster, database: str, connection: Connection, fault: str, lock: str
 ) -> None:
