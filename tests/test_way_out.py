@@ -116,6 +116,16 @@ def test_a_row_that_somebody_locks(cluster: Cluster, database: str, connection: 
     judge_after_failures(connection, A)
 
 
+@pytest.mark.parametrize("table", [JOINED_ROOMS, SNAPSHOTS])
+def test_derived_tables_that_are_dropped_after_rows_were_deleted(connection: Connection, table: str) -> None:
+    """The rows' way back is gone at the commit, and the commit succeeds."""
+    with connection.transaction():
+        connection.execute(f"DELETE FROM {table}")
+        connection.execute(f"DROP TABLE {JOINED_ROOMS}, {SNAPSHOTS} CASCADE")
+    rename(connection, A)
+    message(connection, B)
+
+
 def test_several_sessions_fail_and_none_waits_for_the_others(
     cluster: Cluster, database: str, connection: Connection
 ) -> None:
