@@ -199,7 +199,7 @@ CREATE VIEW sliding_sync.health AS
              'Bring it back, or SELECT sliding_sync.detach(%1$L)'),
             ('table_unlogged', 'A crash empties table %s.', 'ALTER TABLE %1$I.%2$I SET LOGGED; SELECT sliding_sync.catch_up(%1$L)'),
             ('table_has_children', 'Rows of tables that inherit from %s are read with it, and nobody notes their changes.',
-             '\d+ %1$I.%2$I names them: ALTER TABLE ... NO INHERIT %1$I.%2$I; ANALYZE %1$I.%2$I; '
+             'pg_inherits names them: ALTER TABLE ... NO INHERIT %1$I.%2$I; ANALYZE %1$I.%2$I; '
              'SELECT sliding_sync.catch_up(%1$L)'),
             ('row_security', 'Row security may hide rows of table %s from the owner of the derived tables.',
              'ALTER TABLE %1$I.%2$I DISABLE ROW LEVEL SECURITY; SELECT sliding_sync.catch_up(%1$L)')) x (reason, detail, cure) ON x.reason = u.reason

@@ -7,6 +7,7 @@
 #include "derive/sql_text.hpp"
 #include "server/spi.hpp"
 #include "server/transaction.hpp"
+#include "server/write_as.hpp"
 
 extern "C" {
 #include "access/xact.h"

@@ -4,6 +4,7 @@
 #include "admin/watched.hpp"
 #include "derive/refresh.hpp"
 #include "server/transaction.hpp"
+#include "server/write_as.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"

@@ -4,7 +4,7 @@
 #include "admin/watched.hpp"
 #include "derive/failure.hpp"
 #include "derive/refresh.hpp"
-#include "server/transaction.hpp"
+#include "server/write_as.hpp"
 
 namespace sliding_sync {
 

@@ -3,7 +3,7 @@
 #include "admin/repair_quarantine.hpp"
 #include "admin/watched.hpp"
 #include "derive/refresh.hpp"
-#include "server/transaction.hpp"
+#include "server/write_as.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"

@@ -4,7 +4,7 @@
 #include "derive/sql_text.hpp"
 #include "server/catalog.hpp"
 #include "server/spi.hpp"
-#include "server/transaction.hpp"
+#include "server/write_as.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"

@@ -1,7 +1,7 @@
 #include "admin/verify.hpp"
 
 #include "derive/room_past.hpp"
-#include "server/transaction.hpp"
+#include "server/write_as.hpp"
 
 extern "C" {
 #include "common/pg_prng.h"

@@ -3,7 +3,7 @@
 #include "derive/sql_text.hpp"
 #include "server/catalog.hpp"
 #include "server/spi.hpp"
-#include "server/transaction.hpp"
+#include "server/write_as.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"

@@ -2,6 +2,7 @@
 
 #include "derive/attachment.hpp"
 #include "server/transaction.hpp"
+#include "server/write_as.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"

@@ -3,7 +3,7 @@
 #include "derive/failure.hpp"
 #include "server/deferred_triggers.hpp"
 #include "server/fault.hpp"
-#include "server/transaction.hpp"
+#include "server/write_as.hpp"
 
 namespace sliding_sync {
 

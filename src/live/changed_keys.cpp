@@ -1,7 +1,7 @@
 #include "live/changed_keys.hpp"
 
 #include "server/catalog.hpp"
-#include "server/transaction.hpp"
+#include "server/write_as.hpp"
 
 extern "C" {
 #include "common/hashfn.h"

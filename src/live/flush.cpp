@@ -4,7 +4,7 @@
 #include "live/noted.hpp"
 #include "live/resolve.hpp"
 #include "live/unwatched.hpp"
-#include "server/transaction.hpp"
+#include "server/write_as.hpp"
 
 extern "C" {
 #include "access/xact.h"

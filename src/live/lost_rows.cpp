@@ -5,6 +5,7 @@
 #include "live/row.hpp"
 #include "live/unwatched.hpp"
 #include "server/transaction.hpp"
+#include "server/write_as.hpp"
 
 #include <map>
 

@@ -4,7 +4,7 @@
 #include "derive/refresh.hpp"
 #include "live/row.hpp"
 #include "server/fault.hpp"
-#include "server/transaction.hpp"
+#include "server/write_as.hpp"
 
 namespace sliding_sync {
 

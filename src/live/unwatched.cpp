@@ -7,6 +7,7 @@
 #include "server/spi.hpp"
 #include "server/transaction.hpp"
 #include "server/warning.hpp"
+#include "server/write_as.hpp"
 
 #include <set>
 
