@@ -9,17 +9,17 @@
 SELECT sliding_sync.attach('backfill');
 
 -- all runs of this homeserver, and what the latest one has done
-CREATE VIEW runs AS SELECT what, first_room AS first, last_room AS last, finished_at IS NOT NULL AS finished
+CREATE VIEW runs AS SELECT tables, first_room AS first, last_room AS last, finished_at IS NOT NULL AS finished
     FROM sliding_sync.runs WHERE schema_name = 'backfill' ORDER BY run_id;
 CREATE VIEW latest AS SELECT count(*) FILTER (WHERE NOT is_done) AS open_ranges,
         sum(items_done) FILTER (WHERE table_name = 'sliding_sync_joined_rooms') AS rooms,
         sum(items_done) FILTER (WHERE table_name = 'sliding_sync_membership_snapshots') AS memberships,
-        sum(rows_written) AS written, sum(set_aside) AS set_aside
+        sum(rows_written) AS written, sum(quarantined) AS quarantined
     FROM sliding_sync.run_ranges
     WHERE run_id = (SELECT max(run_id) FROM sliding_sync.runs WHERE schema_name = 'backfill');
-CREATE VIEW watched AS SELECT fingerprint = sliding_sync.coverage_fingerprint(schema_name) AS same_tables,
+CREATE VIEW coverage AS SELECT fingerprint = sliding_sync.coverage_fingerprint(schema_name) AS same_tables,
         complete_at IS NOT NULL AS complete, caught_up_at IS NOT NULL AS caught_up
-    FROM sliding_sync.watched WHERE schema_name = 'backfill';
+    FROM sliding_sync.trigger_coverage WHERE schema_name = 'backfill';
 
 --
 -- Arguments
@@ -27,8 +27,8 @@ CREATE VIEW watched AS SELECT fingerprint = sliding_sync.coverage_fingerprint(sc
 
 \set VERBOSITY terse
 CALL sliding_sync.backfill('nowhere');
-CALL sliding_sync.backfill('backfill', what => 'everything');
-CALL sliding_sync.backfill('backfill', what => '');
+CALL sliding_sync.backfill('backfill', tables => 'everything');
+CALL sliding_sync.backfill('backfill', tables => '');
 CALL sliding_sync.backfill('backfill', share => 0);
 CALL sliding_sync.backfill('backfill', share => 1.5);
 CALL sliding_sync.backfill('backfill', share => 'NaN');
@@ -70,7 +70,7 @@ TABLE runs;
 --
 
 TABLE latest;
-TABLE watched;
+TABLE coverage;
 \set ECHO none
 \i :abs_srcdir/sql/include/scenario.psql
 \set ECHO all
@@ -78,7 +78,7 @@ CALL sliding_sync.backfill('backfill');
 -- keys, not rows: also those that must have no row
 SELECT (SELECT count(*) FROM rooms) AS rooms, (SELECT count(*) FROM local_current_membership) AS memberships;
 TABLE latest;
-TABLE watched;
+TABLE coverage;
 
 --
 -- Empty tables: equal rows
@@ -94,10 +94,10 @@ CREATE VIEW differences AS
     ORDER BY 2, 3, 1;
 DELETE FROM sliding_sync_joined_rooms;
 DELETE FROM sliding_sync_membership_snapshots;
-CALL sliding_sync.backfill('backfill', what => 'joined_rooms');
+CALL sliding_sync.backfill('backfill', tables => 'joined_rooms');
 SELECT count(*) = (SELECT count(*) FROM live_rooms) AS all_rooms FROM joined_rooms;
 SELECT count(*) FROM snapshots;
-CALL sliding_sync.backfill('backfill', what => 'memberships');
+CALL sliding_sync.backfill('backfill', tables => 'memberships');
 -- but for history: a join has the state of today, an invite what it tells itself
 SELECT d.row, d.room, d.who, s.membership, d.name FROM differences d JOIN snapshots s USING (room, who);
 -- again: nothing is left to write
@@ -178,7 +178,7 @@ UPDATE room_memberships SET forgotten = NULL WHERE room_id = '!far' AND user_id 
 UPDATE sliding_sync_membership_snapshots SET forgotten = 1 WHERE room_id = '!far' AND user_id IN ('@u01:hs.test', '@u02:hs.test');
 DELETE FROM room_memberships WHERE room_id = '!far' AND user_id = '@u02:hs.test';
 RESET sliding_sync.enabled;
-CALL sliding_sync.backfill('backfill', what => 'memberships');
+CALL sliding_sync.backfill('backfill', tables => 'memberships');
 SELECT who, forgotten FROM snapshots WHERE (room, who) IN (('!s2', '@bert'), ('!far', '@u01'), ('!far', '@u02'));
 
 --
@@ -199,7 +199,7 @@ DELETE FROM sliding_sync_membership_snapshots WHERE room_id LIKE '!s%';
 CALL sliding_sync.backfill('backfill', 'memberships', first_room => '!s3', last_room => '!s5');
 SELECT room, who FROM snapshots WHERE room LIKE '!s%';
 -- parts do not make the whole
-SELECT what, first, last, finished FROM runs OFFSET 4;
+SELECT tables, first, last, finished FROM runs OFFSET 4;
 CALL sliding_sync.backfill('backfill');
 
 --
@@ -263,23 +263,23 @@ CALL sliding_sync.backfill('backfill', 'memberships', '!big', '!big', verbose =>
 
 -- a run of everything that began after the triggers were switched off
 ALTER TABLE events DISABLE TRIGGER "A_sliding_sync";
-TABLE watched;
+TABLE coverage;
 SELECT send_message('!big', '@anna:hs.test') \gset
 ALTER TABLE events ENABLE TRIGGER "A_sliding_sync";
-TABLE watched;
+TABLE coverage;
 -- one of a part does not tell
 CALL sliding_sync.backfill('backfill', 'joined_rooms');
-TABLE watched;
+TABLE coverage;
 -- begun, not finished
 CALL sliding_sync.backfill('backfill', batch_size => 1, max_duration => '1 us');
-TABLE watched;
+TABLE coverage;
 -- switched again before the run goes on: it begins anew
 ALTER TABLE events DISABLE TRIGGER "A_sliding_sync";
 ALTER TABLE events ENABLE TRIGGER "A_sliding_sync";
 CALL sliding_sync.backfill('backfill') \gset
-TABLE watched;
+TABLE coverage;
 CALL sliding_sync.backfill('backfill') \gset
-TABLE watched;
+TABLE coverage;
 
 --
 -- What others stumble over
@@ -295,7 +295,7 @@ DELETE FROM sliding_sync_membership_snapshots WHERE room_id = '!big';
 SET client_min_messages = error;
 CALL sliding_sync.backfill('backfill');
 RESET client_min_messages;
-SELECT set_aside FROM latest;
+SELECT quarantined FROM latest;
 TABLE noted;
 SELECT room FROM joined_rooms WHERE room LIKE '!s%';
 SELECT count(*) FROM snapshots WHERE room = '!big';

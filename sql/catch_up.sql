@@ -7,16 +7,16 @@
 \set ECHO all
 \pset null NULL
 SELECT sliding_sync.attach('catch_up');
-CREATE VIEW missed AS SELECT had_gap, joined_rooms AS rooms, memberships, rows_written AS written, set_aside
+CREATE VIEW missed AS SELECT had_gap, joined_rooms AS rooms, memberships, rows_written AS written, quarantined
     FROM sliding_sync.catch_up('catch_up');
 CREATE VIEW traces AS SELECT reason, role_name = session_user AS mine, application_name
-    FROM sliding_sync.unwatched_writes WHERE schema_name = 'catch_up' ORDER BY write_id;
+    FROM sliding_sync.bypassed_writes WHERE schema_name = 'catch_up' ORDER BY write_id;
 -- what is wrong now
 CREATE VIEW wrong AS SELECT room_id AS room, split_part(user_id, ':', 1) AS who, column_name AS "column", reason
     FROM sliding_sync.verify('catch_up') WHERE severity <> 'unverifiable';
-CREATE VIEW watched AS SELECT fingerprint = sliding_sync.coverage_fingerprint(schema_name) AS same_tables,
+CREATE VIEW coverage AS SELECT fingerprint = sliding_sync.coverage_fingerprint(schema_name) AS same_tables,
         complete_at IS NOT NULL AS complete, caught_up_at IS NOT NULL AS caught_up
-    FROM sliding_sync.watched WHERE schema_name = 'catch_up';
+    FROM sliding_sync.trigger_coverage WHERE schema_name = 'catch_up';
 CREATE VIEW quarantined AS SELECT room_id, user_id, reason, sqlstate, message FROM sliding_sync.quarantine
     WHERE schema_name = 'catch_up' ORDER BY room_id, user_id NULLS FIRST;
 
@@ -42,9 +42,9 @@ RESET ROLE;
 --
 
 -- nobody has ever looked
-TABLE watched;
+TABLE coverage;
 SELECT * FROM sliding_sync.catch_up('catch_up', NULL);
-TABLE watched;
+TABLE coverage;
 TABLE missed;
 \set ECHO none
 \i :abs_srcdir/sql/include/scenario.psql
@@ -69,7 +69,7 @@ SELECT send_outlier('!tea', '@anna:hs.test'), reject_event('!tea', '@anna:hs.tes
 CREATE TABLE rows_before AS SELECT j.*, xmin AS version FROM sliding_sync_joined_rooms j;
 SELECT (SELECT max(stream_ordering) FROM events) > max(latest) AS newer_events FROM joined_rooms;
 TABLE missed;
-DELETE FROM sliding_sync.watched WHERE schema_name = 'catch_up';
+DELETE FROM sliding_sync.trigger_coverage WHERE schema_name = 'catch_up';
 TABLE missed;
 SELECT count(*) FROM (SELECT j.*, xmin FROM sliding_sync_joined_rooms j EXCEPT TABLE rows_before) x;
 
@@ -135,12 +135,12 @@ SET sliding_sync.enabled = off;
 SELECT rename('!a', '@anna:hs.test', 'Aaa') \gset
 SELECT leave('!a', '@fred:hs.test'), create_room('!new2', '@gwen:hs.test', name => 'New 2') \gset
 SET sliding_sync.enabled = on;
-SELECT had_gap, joined_rooms, memberships, rows_written, set_aside FROM sliding_sync.catch_up('catch_up', mode => 'remove');
+SELECT had_gap, joined_rooms, memberships, rows_written, quarantined FROM sliding_sync.catch_up('catch_up', mode => 'remove');
 TABLE quarantined;
 SELECT room FROM joined_rooms WHERE room IN ('!a', '!b', '!new2');
 SELECT who FROM snapshots WHERE room = '!a';
 SELECT room, who, "column", reason FROM wrong;
-SELECT had_gap, joined_rooms, memberships, rows_written, set_aside FROM sliding_sync.catch_up('catch_up', mode => 'remove');
+SELECT had_gap, joined_rooms, memberships, rows_written, quarantined FROM sliding_sync.catch_up('catch_up', mode => 'remove');
 -- later
 SELECT * FROM sliding_sync.repair_quarantine();
 TABLE wrong;
@@ -248,10 +248,10 @@ BEGIN;
 SELECT send_message('!a', '@anna:hs.test') \gset
 ROLLBACK;
 TABLE traces;
-INSERT INTO sliding_sync.unwatched_writes (schema_name, reason) VALUES ('another', 'disabled');
+INSERT INTO sliding_sync.bypassed_writes (schema_name, reason) VALUES ('another', 'disabled');
 TABLE missed;
-SELECT count(*) FROM sliding_sync.unwatched_writes WHERE schema_name = 'another';
-DELETE FROM sliding_sync.unwatched_writes WHERE schema_name = 'another';
+SELECT count(*) FROM sliding_sync.bypassed_writes WHERE schema_name = 'another';
+DELETE FROM sliding_sync.bypassed_writes WHERE schema_name = 'another';
 -- in part of a transaction
 SET sliding_sync.enabled = on;
 BEGIN;
@@ -300,11 +300,11 @@ TABLE missed;
 SET sliding_sync.enabled = on;
 
 -- a trace that cannot be left costs a warning, not the transaction
-ALTER TABLE sliding_sync.unwatched_writes ADD CONSTRAINT full_up CHECK (schema_name <> 'catch_up');
+ALTER TABLE sliding_sync.bypassed_writes ADD CONSTRAINT full_up CHECK (schema_name <> 'catch_up');
 SET sliding_sync.enabled = off;
 SELECT send_message('!a', '@anna:hs.test') \gset
 SET sliding_sync.enabled = on;
-ALTER TABLE sliding_sync.unwatched_writes DROP CONSTRAINT full_up;
+ALTER TABLE sliding_sync.bypassed_writes DROP CONSTRAINT full_up;
 TABLE missed;
 SELECT send_message('!a', '@anna:hs.test') \gset
 TABLE wrong;
@@ -365,7 +365,7 @@ INSERT INTO local_current_membership (room_id, user_id, event_id, membership)
     SELECT l.room_id, format('@a%s:hs.test', n), l.event_id, l.membership
     FROM local_current_membership l, generate_series(1, 50000) n WHERE l.room_id = '!z' AND l.user_id = '@anna:hs.test';
 DELETE FROM local_current_membership WHERE room_id = '!z' AND user_id = '@zoe:hs.test';
-INSERT INTO sliding_sync.unwatched_writes (schema_name, reason) VALUES ('catch_up', 'disabled');
+INSERT INTO sliding_sync.bypassed_writes (schema_name, reason) VALUES ('catch_up', 'disabled');
 TABLE missed;
 SELECT who FROM snapshots WHERE room = '!z';
 ROLLBACK;

@@ -28,15 +28,15 @@ SET search_path = homeserver;
 CREATE TABLE scheduled_tasks (id text PRIMARY KEY, action text NOT NULL, status text NOT NULL, "timestamp" bigint NOT NULL,
     resource_id text, params text, result text, error text);
 RESET ROLE;
-\i :abs_srcdir/sql/include/watched.psql
+\i :abs_srcdir/sql/include/coverage.psql
 \set ECHO all
 SELECT sliding_sync.attach();
 SELECT pg_temp.mark_complete('homeserver') \gset
 -- no view: that would be a finding
-\set findings '(SELECT t.what, p.* FROM unnest(ARRAY[''delete_room'', ''purge_history'', ''port_database'', ''upgrade'', ''downgrade'', ''remove_extension'']) WITH ORDINALITY t (what, n) CROSS JOIN LATERAL sliding_sync.preflight(t.what) WITH ORDINALITY p ORDER BY t.n, p.ordinality) f'
+\set findings '(SELECT t.operation, p.* FROM unnest(ARRAY[''delete_room'', ''purge_history'', ''port_database'', ''upgrade'', ''downgrade'', ''remove_extension'']) WITH ORDINALITY t (operation, n) CROSS JOIN LATERAL sliding_sync.preflight(t.operation) WITH ORDINALITY p ORDER BY t.n, p.ordinality) f'
 
 -- all is well: only a port needs something
-SELECT what, severity, finding, detail, cure FROM :findings;
+SELECT operation, severity, finding, detail, remedy FROM :findings;
 
 --
 -- Triggers
@@ -44,37 +44,37 @@ SELECT what, severity, finding, detail, cure FROM :findings;
 DROP TRIGGER "A_sliding_sync" ON rooms;
 ALTER TABLE events DISABLE TRIGGER "A_sliding_sync";
 SELECT sliding_sync.coverage_fingerprint('homeserver') AS fingerprint \gset
-UPDATE sliding_sync.watched SET fingerprint = :'fingerprint';
-SELECT what, severity, finding, detail, cure FROM :findings;
+UPDATE sliding_sync.trigger_coverage SET fingerprint = :'fingerprint';
+SELECT operation, severity, finding, detail, remedy FROM :findings;
 -- and rooms in the queue
 INSERT INTO rooms (room_id) VALUES ('!r'), ('!s');
 INSERT INTO sliding_sync_joined_rooms_to_recalculate VALUES ('!r'), ('!s');
-SELECT severity, finding, detail, cure FROM :findings WHERE finding = 'queued_rooms';
+SELECT severity, finding, detail, remedy FROM :findings WHERE finding = 'queued_rooms';
 SELECT sliding_sync.attach();
 SELECT pg_temp.mark_complete('homeserver') \gset
 -- with the triggers they are in nobody's way
-SELECT what, finding FROM :findings;
+SELECT operation, finding FROM :findings;
 DELETE FROM rooms;
 TABLE sliding_sync_joined_rooms_to_recalculate;
 
 --
 -- Switched off: needed for a port, in the way of the rest
 --
-SELECT cure FROM :findings \gexec
-SELECT what, severity, finding, detail, cure FROM :findings;
+SELECT remedy FROM :findings \gexec
+SELECT operation, severity, finding, detail, remedy FROM :findings;
 INSERT INTO rooms (room_id) VALUES ('!r');
 INSERT INTO sliding_sync_joined_rooms_to_recalculate VALUES ('!r');
-SELECT what, finding FROM :findings;
+SELECT operation, finding FROM :findings;
 DELETE FROM sliding_sync_joined_rooms_to_recalculate;
 DELETE FROM rooms;
 ALTER ROLE regress_sliding_sync_server IN DATABASE regress_preflight RESET sliding_sync.enabled;
 -- another role's setting does not matter, the more specific one counts
 ALTER DATABASE regress_preflight SET sliding_sync.enabled = off;
-SELECT what, finding FROM :findings;
+SELECT operation, finding FROM :findings;
 ALTER ROLE regress_sliding_sync_server SET sliding_sync.enabled = on;
-SELECT what, finding FROM :findings;
+SELECT operation, finding FROM :findings;
 ALTER ROLE regress_sliding_sync_server IN DATABASE regress_preflight SET sliding_sync.enabled = 'f';
-SELECT what, finding FROM :findings;
+SELECT operation, finding FROM :findings;
 ALTER DATABASE regress_preflight RESET sliding_sync.enabled;
 ALTER ROLE regress_sliding_sync_server RESET sliding_sync.enabled;
 ALTER ROLE regress_sliding_sync_server IN DATABASE regress_preflight RESET sliding_sync.enabled;
@@ -84,12 +84,12 @@ ALTER ROLE regress_sliding_sync_server IN DATABASE regress_preflight RESET slidi
 --
 INSERT INTO background_updates (update_name, progress_json) VALUES
     ('sliding_sync_joined_rooms_bg_update', '{}'), ('sliding_sync_membership_snapshots_bg_update', '{}'), ('events_jump_to_date_index', '{}');
-SELECT what, severity, finding, detail, cure FROM :findings;
+SELECT operation, severity, finding, detail, remedy FROM :findings;
 -- a schema that is older than the tables, and whose upgrade will insert these names
 BEGIN;
 DELETE FROM applied_schema_deltas;
-SELECT severity, finding, detail, cure FROM sliding_sync.preflight('upgrade');
-SELECT cure FROM sliding_sync.preflight('upgrade') WHERE severity = 'blocker' \gexec
+SELECT severity, finding, detail, remedy FROM sliding_sync.preflight('upgrade');
+SELECT remedy FROM sliding_sync.preflight('upgrade') WHERE severity = 'blocker' \gexec
 SELECT severity, finding FROM sliding_sync.preflight('upgrade');
 ROLLBACK;
 DELETE FROM background_updates;
@@ -99,10 +99,10 @@ DELETE FROM background_updates;
 --
 INSERT INTO scheduled_tasks (id, action, status, "timestamp") VALUES ('a', 'new_thing', 'scheduled', 1), ('b', 'delete_room', 'active', 1),
     ('c', 'new_thing', 'scheduled', 1), ('d', 'old_thing', 'complete', 1), ('e', 'bad_thing', 'failed', 1);
-SELECT what, severity, finding, detail, cure FROM :findings;
+SELECT operation, severity, finding, detail, remedy FROM :findings;
 DELETE FROM scheduled_tasks WHERE status IN ('scheduled', 'active');
 UPDATE schema_compat_version SET compat_version = 90;
-SELECT what, severity, finding, detail, cure FROM :findings;
+SELECT operation, severity, finding, detail, remedy FROM :findings;
 UPDATE schema_compat_version SET compat_version = 86;
 
 --
@@ -114,21 +114,21 @@ DROP INDEX sliding_sync_membership_snapshots_membership_event_id_idx;
 DROP INDEX sliding_sync_joined_rooms_event_stream_ordering;
 CREATE INDEX half_built ON sliding_sync_joined_rooms (event_stream_ordering);
 UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'half_built'::regclass;
-SELECT what, severity, finding, detail, cure FROM :findings;
+SELECT operation, severity, finding, detail, remedy FROM :findings;
 DROP TABLE public.notes;
-SELECT cure FROM sliding_sync.preflight('delete_room') \gexec
-SELECT what, finding FROM :findings;
+SELECT remedy FROM sliding_sync.preflight('delete_room') \gexec
+SELECT operation, finding FROM :findings;
 
 --
 -- Tables that are not complete
 --
-UPDATE sliding_sync.watched SET complete_at = NULL;
+UPDATE sliding_sync.trigger_coverage SET complete_at = NULL;
 INSERT INTO sliding_sync.quarantine (schema_name, table_name, room_id, reason, sqlstate, message)
     VALUES ('homeserver', 'sliding_sync_joined_rooms', '!r', 'refresh_failed', '23514', 'no');
-INSERT INTO sliding_sync.unwatched_writes (schema_name, reason) VALUES ('homeserver', 'replica');
-SELECT what, severity, finding, detail, cure FROM :findings;
+INSERT INTO sliding_sync.bypassed_writes (schema_name, reason) VALUES ('homeserver', 'replica');
+SELECT operation, severity, finding, detail, remedy FROM :findings;
 INSERT INTO sliding_sync.runs (schema_name, what) VALUES ('homeserver', 'both');
-SELECT what, severity, finding, detail, cure FROM :findings WHERE finding IN ('never_completed', 'unfinished_run');
+SELECT operation, severity, finding, detail, remedy FROM :findings WHERE finding IN ('never_completed', 'unfinished_run');
 DELETE FROM sliding_sync.runs;
 DELETE FROM sliding_sync.quarantine;
 SELECT pg_temp.mark_complete('homeserver') \gset
@@ -143,7 +143,7 @@ SELECT * FROM sliding_sync.preflight('remove_extension');
 -- they are what the server says as well
 \set VERBOSITY terse
 DROP EXTENSION sliding_sync;
-SELECT cure FROM sliding_sync.preflight('remove_extension') WHERE cure LIKE 'DROP VIEW%' OR cure LIKE 'ALTER%' \gexec
+SELECT remedy FROM sliding_sync.preflight('remove_extension') WHERE remedy LIKE 'DROP VIEW%' OR remedy LIKE 'ALTER%' \gexec
 DROP FUNCTION asks();
 SELECT * FROM sliding_sync.preflight('remove_extension');
 

@@ -21,7 +21,7 @@ SELECT sliding_sync.attached_schema('nowhere');
 \i :abs_srcdir/tests/base_schema.sql
 \i :abs_srcdir/tests/homeserver_ops.sql
 \o
-\i :abs_srcdir/sql/include/watched.psql
+\i :abs_srcdir/sql/include/coverage.psql
 \set ECHO all
 SELECT * FROM sliding_sync.ready('public');
 SELECT sliding_sync.attach();
@@ -63,7 +63,7 @@ SELECT pg_temp.mark_complete('public') \gset
 -- one that does not see the writes of a replica leaves no trace of them
 ALTER TABLE events ENABLE TRIGGER "A_sliding_sync";
 SELECT table_name, trigger_name, state FROM sliding_sync.triggers WHERE state <> 'always';
-UPDATE sliding_sync.watched SET fingerprint = sliding_sync.coverage_fingerprint('public');
+UPDATE sliding_sync.trigger_coverage SET fingerprint = sliding_sync.coverage_fingerprint('public');
 SELECT * FROM sliding_sync.ready();
 SELECT pg_temp.mark_complete('public') \gset
 
@@ -81,9 +81,9 @@ SELECT * FROM sliding_sync.ready();
 -- the homeserver's migration makes a table that has no triggers yet
 ALTER TABLE room_ban_redactions RENAME TO old_table;
 SELECT * FROM sliding_sync.ready();
-UPDATE sliding_sync.watched SET fingerprint = sliding_sync.coverage_fingerprint('public');
+UPDATE sliding_sync.trigger_coverage SET fingerprint = sliding_sync.coverage_fingerprint('public');
 CREATE TABLE room_ban_redactions (LIKE old_table INCLUDING ALL);
-UPDATE sliding_sync.watched SET fingerprint = sliding_sync.coverage_fingerprint('public');
+UPDATE sliding_sync.trigger_coverage SET fingerprint = sliding_sync.coverage_fingerprint('public');
 SELECT * FROM sliding_sync.ready();
 DROP TABLE room_ban_redactions;
 ALTER TABLE old_table RENAME TO room_ban_redactions;
@@ -105,9 +105,9 @@ SELECT pg_temp.mark_complete('public') \gset
 SELECT * FROM sliding_sync.ready();
 CREATE OR REPLACE TRIGGER "A_sliding_sync" AFTER INSERT OR UPDATE OF creator OR DELETE ON rooms FOR EACH ROW
     EXECUTE FUNCTION sliding_sync.collect_rooms();
-SELECT * FROM sliding_sync.uncovered;
+SELECT * FROM sliding_sync.coverage_gaps;
 SELECT sliding_sync.attach('public');
-TABLE sliding_sync.uncovered;
+TABLE sliding_sync.coverage_gaps;
 SELECT pg_temp.mark_complete('public') \gset
 
 -- tables that are not covered as long as they are like this
@@ -121,10 +121,10 @@ ALTER TABLE rejections OWNER TO regress_sliding_sync_superuser;
 ALTER TABLE rejections ENABLE ROW LEVEL SECURITY;
 ALTER TABLE room_memberships RENAME TO old_table;
 CREATE VIEW room_memberships AS TABLE old_table;
-UPDATE sliding_sync.watched SET fingerprint = sliding_sync.coverage_fingerprint('public');
+UPDATE sliding_sync.trigger_coverage SET fingerprint = sliding_sync.coverage_fingerprint('public');
 SELECT * FROM sliding_sync.ready();
-TABLE sliding_sync.uncovered ORDER BY reason COLLATE "C", table_name COLLATE "C";
-SELECT severity, code, detail, replace(cure, current_user, 'CURRENT_USER') AS cure FROM sliding_sync.health;
+TABLE sliding_sync.coverage_gaps ORDER BY reason COLLATE "C", table_name COLLATE "C";
+SELECT severity, code, detail, replace(remedy, current_user, 'CURRENT_USER') AS remedy FROM sliding_sync.health;
 DROP VIEW room_memberships;
 ALTER TABLE old_table RENAME TO room_memberships;
 ALTER TABLE event_json OWNER TO CURRENT_USER;
@@ -135,7 +135,7 @@ ALTER TABLE sliding_sync_joined_rooms SET LOGGED;
 ALTER TABLE sliding_sync_membership_snapshots SET LOGGED;
 -- a child that is gone has left no row behind, but nobody knows since when
 DROP TABLE child;
-UPDATE sliding_sync.watched SET fingerprint = sliding_sync.coverage_fingerprint('public');
+UPDATE sliding_sync.trigger_coverage SET fingerprint = sliding_sync.coverage_fingerprint('public');
 SELECT * FROM sliding_sync.ready();
 ANALYZE redactions;
 SELECT * FROM sliding_sync.ready();
@@ -143,9 +143,9 @@ SELECT pg_temp.mark_complete('public') \gset
 SELECT * FROM sliding_sync.ready();
 
 -- a transaction was not seen
-INSERT INTO sliding_sync.unwatched_writes (schema_name, reason) VALUES ('elsewhere', 'disabled');
+INSERT INTO sliding_sync.bypassed_writes (schema_name, reason) VALUES ('elsewhere', 'disabled');
 SELECT * FROM sliding_sync.ready();
-INSERT INTO sliding_sync.unwatched_writes (schema_name, reason) VALUES ('public', 'replica');
+INSERT INTO sliding_sync.bypassed_writes (schema_name, reason) VALUES ('public', 'replica');
 SELECT * FROM sliding_sync.ready();
 SELECT pg_temp.mark_complete('public') \gset
 
@@ -157,8 +157,8 @@ UPDATE sliding_sync.quarantine SET schema_name = 'public';
 SELECT * FROM sliding_sync.ready();
 
 -- all at once
-INSERT INTO sliding_sync.unwatched_writes (schema_name, reason) VALUES ('public', 'replica');
-UPDATE sliding_sync.watched SET complete_at = NULL;
+INSERT INTO sliding_sync.bypassed_writes (schema_name, reason) VALUES ('public', 'replica');
+UPDATE sliding_sync.trigger_coverage SET complete_at = NULL;
 DROP TRIGGER "A_sliding_sync" ON rooms;
 ALTER TABLE events DISABLE TRIGGER "A_sliding_sync";
 ALTER TABLE sliding_sync_joined_rooms RENAME TO old_table;
@@ -176,7 +176,7 @@ SELECT * FROM sliding_sync.ready();
 SELECT * FROM sliding_sync.schemas;
 COMMIT;
 SELECT * FROM sliding_sync.finish_background_updates();
-SELECT FROM sliding_sync.watched;
+SELECT FROM sliding_sync.trigger_coverage;
 RESET ROLE;
 DROP ROLE regress_sliding_sync_reader;
 
@@ -198,7 +198,7 @@ INSERT INTO background_updates (update_name, progress_json, depends_on, ordering
 INSERT INTO sliding_sync_joined_rooms_to_recalculate VALUES ('!r'), ('!s');
 
 -- not ready
-INSERT INTO sliding_sync.unwatched_writes (schema_name, reason) VALUES ('public', 'disabled');
+INSERT INTO sliding_sync.bypassed_writes (schema_name, reason) VALUES ('public', 'disabled');
 SELECT * FROM sliding_sync.finish_background_updates();
 SELECT pg_temp.mark_complete('public') \gset
 -- drift

@@ -36,8 +36,8 @@ CREATE VIEW repaired AS
 SELECT * FROM sliding_sync.verify('nowhere');
 SELECT * FROM sliding_sync.repair('nowhere');
 \set VERBOSITY default
-SELECT * FROM sliding_sync.verify('verify', what => 'everything');
-SELECT * FROM sliding_sync.repair('verify', what => 'nothing');
+SELECT * FROM sliding_sync.verify('verify', tables => 'everything');
+SELECT * FROM sliding_sync.repair('verify', tables => 'nothing');
 SELECT * FROM sliding_sync.verify('verify', sample => 0);
 SELECT * FROM sliding_sync.verify('verify', sample => -0.5);
 SELECT * FROM sliding_sync.verify('verify', sample => 1.01);
@@ -311,16 +311,16 @@ ROLLBACK;
 UPDATE sliding_sync_joined_rooms SET room_name = 'Wrong' WHERE room_id IN ('!v1', '!v4');
 UPDATE sliding_sync_membership_snapshots SET sender = '@wrong:hs.test' WHERE room_id IN ('!v1', '!v4', '!x')
     AND user_id IN ('@anna:hs.test', '@bert:hs.test');
-CREATE FUNCTION looked_at(what text DEFAULT NULL, first_room text DEFAULT NULL, last_room text DEFAULT NULL,
+CREATE FUNCTION looked_at(tables text DEFAULT NULL, first_room text DEFAULT NULL, last_room text DEFAULT NULL,
                           room text DEFAULT NULL, member text DEFAULT NULL, sample double precision DEFAULT NULL)
 RETURNS text LANGUAGE sql AS $$
     SELECT string_agg(short(v.table_name) || ' ' || v.room_id || coalesce(' ' || split_part(v.user_id, ':', 1), ''), ', '
                       ORDER BY v.table_name, v.room_id, v.user_id)
-    FROM sliding_sync.verify('verify', what, first_room, last_room, room, member, sample, history => false) v
+    FROM sliding_sync.verify('verify', tables, first_room, last_room, room, member, sample, history => false) v
 $$;
 SELECT looked_at();
-SELECT looked_at(what => 'joined_rooms');
-SELECT looked_at(what => 'memberships');
+SELECT looked_at(tables => 'joined_rooms');
+SELECT looked_at(tables => 'memberships');
 SELECT looked_at(first_room => '!v2');
 SELECT looked_at(first_room => '!v4');  -- both ends belong to it
 SELECT looked_at(last_room => '!v4');
@@ -329,12 +329,12 @@ SELECT looked_at(first_room => '!v1', last_room => '!v1');
 SELECT looked_at(first_room => '!v11', last_room => '!v39');
 SELECT looked_at(first_room => '!w', last_room => '!v1');
 SELECT looked_at(room => '!v4');
-SELECT looked_at(room => '!v4', what => 'joined_rooms');
-SELECT looked_at(room => '!v4', what => 'memberships');
+SELECT looked_at(room => '!v4', tables => 'joined_rooms');
+SELECT looked_at(room => '!v4', tables => 'memberships');
 SELECT looked_at(member => '@anna:hs.test');
 SELECT looked_at(room => '!v4', member => '@anna:hs.test');
 SELECT looked_at(room => '!x', member => '@bert:hs.test');
-SELECT looked_at(what => 'joined_rooms', member => '@anna:hs.test');
+SELECT looked_at(tables => 'joined_rooms', member => '@anna:hs.test');
 SELECT looked_at(sample => 1);
 SELECT looked_at(sample => 1e-300);
 SELECT looked_at(sample => 1e-300, member => '@anna:hs.test');

@@ -32,7 +32,7 @@ BASE_TABLES = (
 DERIVED_TABLES = ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
 BOOKKEEPING = """
     SELECT schema_name FROM sliding_sync.quarantine
-    UNION ALL SELECT schema_name FROM sliding_sync.unwatched_writes
+    UNION ALL SELECT schema_name FROM sliding_sync.bypassed_writes
 """
 
 
@@ -220,7 +220,7 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
         "role_settings",
         "schemas",
         "triggers",
-        "uncovered",
+        "coverage_gaps",
     }
     columns = cluster.execute(
         "SELECT DISTINCT a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
@@ -281,7 +281,7 @@ def test_detach_by_another_role_than_a_superuser(cluster: Cluster, database: str
     cluster.execute("GRANT EXECUTE ON FUNCTION sliding_sync.detach(text) TO homeserver_owner", database)
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="attached"):
         cluster.execute("SELECT sliding_sync.detach()", database, OWNER)
-    cluster.execute("GRANT SELECT, DELETE ON sliding_sync.attached TO homeserver_owner", database)
+    cluster.execute("GRANT SELECT, DELETE ON sliding_sync.attachments TO homeserver_owner", database)
     assert cluster.execute("SELECT sliding_sync.detach()", database, OWNER) == [(1,)]
     assert cluster.execute("SELECT * FROM sliding_sync.ready()", database) == [(False, ["not_attached"])]
 

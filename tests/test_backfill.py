@@ -154,7 +154,7 @@ def test_a_past_that_nobody_watched(cluster: Cluster, database: str, filled: dic
     """Every row, from nothing, as the oracle has it; and then none is left to write."""
     with administrator(cluster, database) as connection:
         done = call(connection)
-        assert done["is_finished"] and not done["set_aside"]
+        assert done["is_finished"] and not done["quarantined"]
         assert done["rows_written"] == sum(map(len, filled.values())) > 500
         again = call(connection)
         assert again == done | {"rows_written": 0}
@@ -552,7 +552,7 @@ def test_the_triggers_are_replaced_meanwhile(
         assert running.result()["is_finished"]
     assert derived_rows(cluster, database) == filled
     watched = "SELECT complete_at IS NULL, fingerprint <> sliding_sync.coverage_fingerprint(schema_name)"
-    assert one_row(cluster, database, watched + " FROM sliding_sync.watched") == (True, True)
+    assert one_row(cluster, database, watched + " FROM sliding_sync.trigger_coverage") == (True, True)
 
 
 # -- under load
@@ -585,7 +585,7 @@ def test_while_the_homeserver_writes(cluster: Cluster, busy: str, writes_tables:
                     connection.execute("DELETE FROM sliding_sync_joined_rooms WHERE random() < 0.2")
                     connection.execute("DELETE FROM sliding_sync_membership_snapshots WHERE random() < 0.2")
                     done = call(connection, batch_size=1 + number % 5, restart=True)
-                    assert done["is_finished"] and not done["set_aside"]
+                    assert done["is_finished"] and not done["quarantined"]
                     written += done["rows_written"]
         finally:
             stop.set()

@@ -27,7 +27,7 @@ from three_rooms import (  # noqa: F401  fixtures among them
     template,
     TIMES,
     touch,
-    unwatched,
+    without_triggers,
 )
 
 
@@ -42,7 +42,7 @@ def set_sequence_back(connection: Connection) -> None:
 @pytest.mark.parametrize("change", [name for name in CHANGES if name != "update"])
 def test_rows_of_a_room_that_is_gone(connection: Connection, change: str) -> None:
     """Theirs are the orderings that come next."""
-    with unwatched(connection):
+    with without_triggers(connection):
         connection.execute("SELECT purge_room(%s, true)", [C])
         set_sequence_back(connection)
     for _ in range(TIMES):
@@ -55,7 +55,7 @@ def test_rows_of_a_room_that_is_gone(connection: Connection, change: str) -> Non
 
 @pytest.mark.parametrize("users", [[BERT], [ANNA, BERT]], ids=["one", "all"])
 def test_snapshots_of_memberships_that_are_gone(connection: Connection, users: list[str]) -> None:
-    with unwatched(connection):
+    with without_triggers(connection):
         for table in ("local_current_membership", "room_memberships"):
             connection.execute(f"DELETE FROM {table} WHERE room_id = %s AND user_id = ANY (%s)", (C, users))
         connection.execute(
@@ -76,7 +76,7 @@ def test_snapshots_of_memberships_that_are_gone(connection: Connection, users: l
 
 def give_orderings(connection: Connection, table: str, orderings: dict[str, int]) -> None:
     """By hand, through numbers that nobody has."""
-    with unwatched(connection):
+    with without_triggers(connection):
         for room, ordering in orderings.items():
             connection.execute(
                 f"UPDATE {table} SET event_stream_ordering = -%s WHERE room_id = %s AND user_id = %s"
@@ -110,7 +110,7 @@ def test_members_that_hold_each_others_orderings(connection: Connection, touched
 @pytest.mark.parametrize("change", CHANGES)
 def test_another_room_is_ahead(connection: Connection, change: str) -> None:
     """Its row holds the ordering that this room's row must have now."""
-    with unwatched(connection):
+    with without_triggers(connection):
         newest = message(connection, A)
         connection.execute(
             f"UPDATE {JOINED_ROOMS} SET event_stream_ordering = (SELECT stream_ordering FROM events WHERE event_id = %s)"

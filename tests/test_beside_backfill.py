@@ -86,7 +86,7 @@ def backfill(cluster: Cluster, database: str, what: str) -> Iterator[None]:
             while not stop.is_set():
                 filling.execute("TRUNCATE sliding_sync_joined_rooms, sliding_sync_membership_snapshots")
                 filling.execute(
-                    "CALL sliding_sync.backfill(what => %s, batch_size => 50, pause => '10 ms', restart => true)", [what]
+                    "CALL sliding_sync.backfill(tables => %s, batch_size => 50, pause => '10 ms', restart => true)", [what]
                 )
         except psycopg.errors.QueryCanceled:
             pass

@@ -35,7 +35,7 @@ class Way:
     """Statements, each a transaction of its own, what ready() says then, and what has to be done before catch_up()."""
 
     statements: tuple[str, ...]
-    reasons: tuple[str, ...] = ("unwatched_writes",)
+    reasons: tuple[str, ...] = ("bypassed_writes",)
     mend: tuple[str, ...] = ()
 
 
@@ -64,7 +64,7 @@ WAYS = {
             "ALTER TABLE current_state_events ENABLE TRIGGER ALL",
             SEEN,
         ),
-        ("trigger_not_always", "unwatched_writes"),
+        ("trigger_not_always", "bypassed_writes"),
         (ATTACH,),
     ),
     "user triggers disabled, in one transaction": Way(
@@ -73,7 +73,7 @@ WAYS = {
             f"{UNSEEN}; ALTER TABLE current_state_events ENABLE TRIGGER USER; COMMIT",
             SEEN,
         ),
-        ("trigger_not_always", "unwatched_writes"),
+        ("trigger_not_always", "bypassed_writes"),
         (ATTACH,),
     ),
     "one trigger disabled": Way(
@@ -86,12 +86,12 @@ WAYS = {
     ),
     "for replicas only": Way(
         ('ALTER TABLE current_state_events ENABLE REPLICA TRIGGER "A_sliding_sync"', UNSEEN, SEEN),
-        ("trigger_disabled", "unwatched_writes"),
+        ("trigger_disabled", "bypassed_writes"),
         (ATTACH,),
     ),
     "dropped": Way(
         ('DROP TRIGGER "A_sliding_sync" ON current_state_events', UNSEEN, SEEN),
-        ("trigger_missing", "unwatched_writes"),
+        ("trigger_missing", "bypassed_writes"),
         (ATTACH,),
     ),
     "dropped and made again": Way(
@@ -104,7 +104,7 @@ WAYS = {
             UNSEEN,
             SEEN,
         ),
-        ("trigger_missing", "unwatched_writes"),
+        ("trigger_missing", "bypassed_writes"),
         (ATTACH,),
     ),
     "the function replaced, and back": Way(
@@ -213,7 +213,7 @@ WAYS = {
             "UPDATE events SET sender = sender || '2' WHERE type = 'm.room.create'",
             "DROP TABLE child",
         ),
-        ("table_has_children", "unwatched_writes"),
+        ("table_has_children", "bypassed_writes"),
         ("ANALYZE redactions",),
     ),
     "row security for a while": Way(
@@ -229,7 +229,7 @@ WAYS = {
     "both truncated": Way(("TRUNCATE sliding_sync_joined_rooms, sliding_sync_membership_snapshots",)),
     "a derived table made again": Way(
         ("DROP TABLE sliding_sync_membership_snapshots",),
-        ("derived_table_missing", "unwatched_writes"),
+        ("derived_table_missing", "bypassed_writes"),
         (ATTACH,),
     ),
     "a room's row deleted": Way(("DELETE FROM sliding_sync_joined_rooms WHERE room_id = '!r:hs.test'",)),
@@ -257,7 +257,7 @@ WAYS = {
     ),
     "unlogged": Way(
         ("ALTER TABLE sliding_sync_joined_rooms SET UNLOGGED", "DELETE FROM sliding_sync_joined_rooms"),
-        ("table_unlogged", "unwatched_writes"),
+        ("table_unlogged", "bypassed_writes"),
         ("ALTER TABLE sliding_sync_joined_rooms SET LOGGED",),
     ),
     # between the look and the end of its transaction
@@ -276,10 +276,10 @@ WAYS = {
 
 # Ways that fire the triggers: nothing is to be caught up.
 WATCHED = {
-    "TRUNCATE": ("TRUNCATE room_ban_redactions", "unwatched_writes"),
+    "TRUNCATE": ("TRUNCATE room_ban_redactions", "bypassed_writes"),
     "COPY FREEZE": (
         "BEGIN; TRUNCATE rejections; COPY rejections FROM PROGRAM 'true' WITH (FREEZE); COMMIT",
-        "unwatched_writes",
+        "bypassed_writes",
     ),
     "schema renamed": (
         "ALTER SCHEMA homeserver RENAME TO elsewhere; SET search_path = operations, elsewhere; "
@@ -508,7 +508,7 @@ def test_rows_that_a_homeserver_may_delete(connection: Connection, name: str) ->
 def test_deleted_rows_stay_deleted_until_somebody_catches_up(connection: Connection) -> None:
     run(connection, "DELETE FROM sliding_sync_joined_rooms")
     assert connection.execute("SELECT * FROM sliding_sync_joined_rooms").fetchall() == []
-    reasons = connection.execute("SELECT schema_name, reason FROM sliding_sync.unwatched_writes")
+    reasons = connection.execute("SELECT schema_name, reason FROM sliding_sync.bypassed_writes")
     assert reasons.fetchall() == [(SCHEMA, "deleted")]
     assert catch_up(connection) == (True, 2)
     assert ready(connection) == (True, [])
@@ -518,7 +518,7 @@ def test_deleted_rows_stay_deleted_until_somebody_catches_up(connection: Connect
 def test_a_command_that_changes_no_row(connection: Connection, database: str, command: str) -> None:
     costs_a_look = HARMLESS[command]
     run(connection, command.format(database=database))
-    assert ready(connection) == ((False, ["unwatched_writes"]) if costs_a_look else (True, []))
+    assert ready(connection) == ((False, ["bypassed_writes"]) if costs_a_look else (True, []))
     assert catch_up(connection) == (costs_a_look, 0)
     assert ready(connection) == (True, [])
 
@@ -576,7 +576,7 @@ def test_a_strangers_table_feeds_no_note(cluster: Cluster, database: str) -> Non
                 f"DELETE FROM homeserver.renamed_{enabled}",
             )
     with connect(cluster, database, SUPERUSER) as connection:
-        assert connection.execute("SELECT * FROM sliding_sync.unwatched_writes").fetchall() == []
+        assert connection.execute("SELECT * FROM sliding_sync.bypassed_writes").fetchall() == []
         assert ready(connection) == (True, [])
         # a table that this homeserver does not have, and another may
         run(connection, "DROP TABLE rejections", "SELECT sliding_sync.catch_up()")
@@ -593,7 +593,7 @@ def test_a_strangers_table_feeds_no_note(cluster: Cluster, database: str) -> Non
         )
     with connect(cluster, database, SUPERUSER) as connection:
         assert ready(connection) == (True, [])
-        assert connection.execute("SELECT * FROM sliding_sync.unwatched_writes").fetchall() == []
+        assert connection.execute("SELECT * FROM sliding_sync.bypassed_writes").fetchall() == []
 
 
 def test_a_savepoint_that_is_rolled_back(connection: Connection) -> None:
@@ -610,13 +610,13 @@ def test_a_prepared_transaction(connection: Connection) -> None:
     run(connection, "BEGIN", "SET LOCAL sliding_sync.enabled = off", UNSEEN, "PREPARE TRANSACTION 'unseen'")
     assert ready(connection) == (True, [])
     run(connection, "COMMIT PREPARED 'unseen'")
-    assert ready(connection) == (False, ["unwatched_writes"])
+    assert ready(connection) == (False, ["bypassed_writes"])
     assert_caught_up(connection)
 
 
 def test_a_note_that_cannot_be_written(cluster: Cluster, database: str, connection: Connection) -> None:
     """Nor told in the client's encoding: the transaction is the homeserver's, and goes through."""
-    run(connection, 'ALTER TABLE sliding_sync.unwatched_writes ADD CONSTRAINT "満杯" CHECK (false) NOT VALID')
+    run(connection, 'ALTER TABLE sliding_sync.bypassed_writes ADD CONSTRAINT "満杯" CHECK (false) NOT VALID')
     with connect(cluster, database, SUPERUSER) as client:
         notices: list[str] = []
         client.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
@@ -640,7 +640,7 @@ def test_data_restored_with_triggers_disabled(
     assert connection.execute("SELECT * FROM sliding_sync_joined_rooms").fetchall() == []
     restore = ["--data-only", "--disable-triggers", "-d", database, dump]
     processes.run([cluster.bin / "pg_restore", *flags(cluster), *restore], cwd=server_directory)
-    assert ready(connection) == (False, ["trigger_not_always", "unwatched_writes"])
+    assert ready(connection) == (False, ["trigger_not_always", "bypassed_writes"])
     run(connection, ATTACH)
     assert_caught_up(connection)
 
@@ -686,7 +686,7 @@ def test_unlogged_tables_and_a_crash() -> None:
             assert connection.execute("SELECT * FROM sliding_sync_joined_rooms").fetchall() == []
             for table in DERIVED:
                 run(connection, f"ALTER TABLE {table} SET LOGGED")
-            assert ready(connection) == (False, ["unwatched_writes"])
+            assert ready(connection) == (False, ["bypassed_writes"])
             assert_caught_up(connection)
 
 

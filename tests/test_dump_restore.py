@@ -143,7 +143,7 @@ def assert_attach_only_records(cluster: Cluster, copy: str) -> None:
             False,
             ["not_attached"],
         )
-        cures = connection.execute("SELECT code, cure FROM sliding_sync.health").fetchall()
+        cures = connection.execute("SELECT code, remedy FROM sliding_sync.health").fetchall()
         assert cures == [("not_attached", f"SELECT sliding_sync.attach('{SCHEMA}')")]
         connection.execute("SELECT sliding_sync.attach()")
         assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (

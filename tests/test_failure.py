@@ -88,16 +88,16 @@ def test_a_failing_statement_costs_rows_and_nothing_else(connection: psycopg.Con
     watcher = Watcher(connection, SCHEMA)
     for _ in life(connection, seed=3, transactions=25):  # something to lose
         assert watcher.check_step() == []
-    connection.execute("SELECT set_config('sliding_sync.fault', %s, false)", [statement])
+    connection.execute("SELECT set_config('sliding_sync.inject_fault', %s, false)", [statement])
     for _ in life(connection, seed=4, transactions=40):
         findings = watcher.check_step()
         known = quarantined(connection)
         # A failed look-up names no key; and a row that went missing earlier stays missing until its key changes.
         assert not wrong(findings, known), (statement, wrong(findings, known))
-    connection.execute("SELECT set_config('sliding_sync.fault', '', false)")
+    connection.execute("SELECT set_config('sliding_sync.inject_fault', '', false)")
 
-    repaired, left_over = connection.execute("SELECT repaired, left_over FROM sliding_sync.repair_quarantine()").fetchone()
-    assert left_over == connection.execute(
+    repaired, remaining = connection.execute("SELECT repaired, remaining FROM sliding_sync.repair_quarantine()").fetchone()
+    assert remaining == connection.execute(
         "SELECT count(*) FROM sliding_sync.quarantine WHERE table_name = ''"
     ).fetchone()[0]
     watcher.accept_step()
@@ -112,17 +112,17 @@ def test_a_row_that_cannot_even_be_removed_is_not_left_wrong(connection: psycopg
         pass
     watcher.accept_step()
     room = connection.execute(f"SELECT room_id FROM {SCHEMA}.sliding_sync_joined_rooms LIMIT 1").fetchone()[0]
-    connection.execute("SET sliding_sync.fault = '!*:58030'")
+    connection.execute("SET sliding_sync.inject_fault = '!*:58030'")
     with pytest.raises(psycopg.errors.IoError):
         connection.execute("SELECT rename(%s, '@anna:hs.test', 'new')", [room])
-    connection.execute("SET sliding_sync.fault = ''")
+    connection.execute("SET sliding_sync.inject_fault = ''")
     assert watcher.check_step() == []
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01", "57014", "53200"])
 def test_what_a_homeserver_handles_itself_reaches_it(connection: psycopg.Connection[Any], sqlstate: str) -> None:
     connection.execute("SELECT create_room('!s:hs.test', '@anna:hs.test')")
-    connection.execute("SELECT set_config('sliding_sync.fault', %s, false)", [f"current_state:{sqlstate}"])
+    connection.execute("SELECT set_config('sliding_sync.inject_fault', %s, false)", [f"current_state:{sqlstate}"])
     with pytest.raises(psycopg.Error) as raised:
         connection.execute("SELECT rename('!s:hs.test', '@anna:hs.test', 'new')")
     assert raised.value.sqlstate == sqlstate
@@ -135,7 +135,7 @@ def test_a_room_that_keeps_failing_is_not_even_tried_and_others_are(connection: 
         connection.execute("SELECT create_room(%s, '@anna:hs.test')", [room])
     joined = f"SELECT room_name FROM {SCHEMA}.sliding_sync_joined_rooms WHERE room_id = %s"
     reasons = "SELECT DISTINCT room_id, reason FROM sliding_sync.quarantine ORDER BY 1, 2"
-    connection.execute("SET sliding_sync.fault = 'current_state'")
+    connection.execute("SET sliding_sync.inject_fault = 'current_state'")
     for _ in range(7):
         connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'new')")
     for room in rooms[1:]:
@@ -143,10 +143,10 @@ def test_a_room_that_keeps_failing_is_not_even_tried_and_others_are(connection: 
     assert connection.execute(reasons).fetchall() == [(room, "refresh_failed") for room in rooms]
 
     connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'new')")  # the eighth in a row of this room
-    connection.execute("SET sliding_sync.fault = ''")
+    connection.execute("SET sliding_sync.inject_fault = ''")
     connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'newer')")
     assert connection.execute(joined, ["!f0:hs.test"]).fetchall() == []
-    assert ("!f0:hs.test", "fuse_blown") in connection.execute(reasons).fetchall()
+    assert ("!f0:hs.test", "circuit_breaker_open") in connection.execute(reasons).fetchall()
     with connection.transaction():  # beside it, in one transaction and alone, other rooms go on
         connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'newest')")
         connection.execute("SELECT rename('!f1:hs.test', '@anna:hs.test', 'newest')")
@@ -155,7 +155,7 @@ def test_a_room_that_keeps_failing_is_not_even_tried_and_others_are(connection: 
     connection.execute("CREATE TABLE operations.anything ()")  # the catalog changes: as after a migration
     connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'last')")
     assert connection.execute(joined, ["!f0:hs.test"]).fetchall() == [("last",)]
-    assert connection.execute("SELECT left_over FROM sliding_sync.repair_quarantine()").fetchone() == (0,)
+    assert connection.execute("SELECT remaining FROM sliding_sync.repair_quarantine()").fetchone() == (0,)
     assert connection.execute(joined, ["!f3:hs.test"]).fetchall() == [("new",)]
 
 
@@ -168,11 +168,11 @@ def test_a_failing_release_loses_no_membership(connection: psycopg.Connection[An
     snapshots = f"SELECT user_id FROM {SCHEMA}.sliding_sync_membership_snapshots WHERE room_id = '!d:hs.test' ORDER BY 1"
     before = connection.execute(snapshots).fetchall()
     assert len(before) == 2
-    connection.execute("SET sliding_sync.fault = 'rooms_of_ordering'")
+    connection.execute("SET sliding_sync.inject_fault = 'rooms_of_ordering'")
     connection.execute("DELETE FROM events WHERE event_id = %s", [message])
-    connection.execute("SET sliding_sync.fault = ''")
+    connection.execute("SET sliding_sync.inject_fault = ''")
     assert quarantined(connection) == {("!d:hs.test",)}
-    assert connection.execute("SELECT repaired, left_over FROM sliding_sync.repair_quarantine()").fetchone() == (1, 0)
+    assert connection.execute("SELECT repaired, remaining FROM sliding_sync.repair_quarantine()").fetchone() == (1, 0)
     assert connection.execute(snapshots).fetchall() == before
 
 

@@ -82,10 +82,10 @@ def test_what_is_said_and_the_way_out(own_cluster: Cluster, database: str, damag
             assert rows == [("Tea",)]
         with own_cluster.connect(database) as connection:
             health = connection.execute(
-                "SELECT severity, detail, cure FROM sliding_sync.health WHERE code = 'library_missing'"
+                "SELECT severity, detail, remedy FROM sliding_sync.health WHERE code = 'library_missing'"
             )
-            severity, detail, cure = health.fetchall()[0]
-            assert severity == "error" and "cannot be loaded" in detail and "sliding_sync.detach()" in cure
+            severity, detail, remedy = health.fetchall()[0]
+            assert severity == "error" and "cannot be loaded" in detail and "sliding_sync.detach()" in remedy
             for statement in (
                 "TABLE sliding_sync.health",
                 "TABLE sliding_sync.status",
@@ -109,7 +109,7 @@ def test_what_is_said_and_the_way_out(own_cluster: Cluster, database: str, damag
     with connect(own_cluster, database, SUPERUSER) as connection:
         connection.execute("SELECT sliding_sync.attach()")
         ready = connection.execute("SELECT reasons FROM sliding_sync.ready()").fetchone()
-        assert ready == (["unwatched_writes"],)
+        assert ready == (["bypassed_writes"],)
         connection.execute("CALL sliding_sync.backfill()")
         assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (True, [])
         assert not check(connection, SCHEMA)
@@ -146,7 +146,7 @@ def test_detach_waits_in_short_attempts(own_cluster: Cluster, database: str) -> 
         assert connection.execute("SELECT sliding_sync.detach('homeserver')").fetchone() == (1,)
         assert connection.execute("SHOW lock_timeout").fetchone() == ("3s",)
         assert connection.execute("SELECT sliding_sync.detach('homeserver')").fetchone() == (0,)
-        assert connection.execute("SELECT FROM sliding_sync.attached").fetchall() == []
+        assert connection.execute("SELECT FROM sliding_sync.attachments").fetchall() == []
 
 
 def test_a_standby_without_the_library_serves_readers(own_cluster: Cluster, database: str) -> None:
@@ -193,7 +193,7 @@ def test_pg_upgrade(mode: list[str]) -> None:
             attached = connection.execute("SELECT attached_schemas FROM sliding_sync.version()").fetchone()
             assert attached == ([SCHEMA],)
             ready = connection.execute("SELECT * FROM sliding_sync.ready()").fetchone()
-            assert ready == (False, ["unwatched_writes"]), "the catalog was made anew"
+            assert ready == (False, ["bypassed_writes"]), "the catalog was made anew"
             connection.execute("SELECT sliding_sync.catch_up()")
             assert connection.execute("SELECT * FROM sliding_sync.ready()").fetchone() == (True, [])
         with connect(new, "upgraded") as connection:

@@ -204,7 +204,7 @@ def test_rules_that_do_nothing_instead(connection: Connection, events: tuple[str
     for table in (JOINED_ROOMS, SNAPSHOTS):
         for event in events:
             connection.execute(f"DROP RULE nothing_{event.lower()} ON {table}")
-    assert connection.execute("SELECT left_over FROM sliding_sync.repair_quarantine()").fetchone() == (0,)
+    assert connection.execute("SELECT remaining FROM sliding_sync.repair_quarantine()").fetchone() == (0,)
     judge(connection)
 
 

@@ -116,7 +116,7 @@ def recovered(cluster: Cluster, database: str, keys: int) -> None:
     """There is space again: what is in quarantine comes back, and every row is right."""
     clear(cluster, database)
     with connect(cluster, database, "postgres") as connection:
-        repaired = connection.execute("SELECT repaired, left_over FROM sliding_sync.repair_quarantine()").fetchone()
+        repaired = connection.execute("SELECT repaired, remaining FROM sliding_sync.repair_quarantine()").fetchone()
         assert repaired == (keys, 0)
         assert check(connection, SCHEMA) == []
 

@@ -114,10 +114,10 @@ def live(cluster: Cluster) -> None:
         connection.execute("SELECT send_message(%s, %s)", (ROOM, ANNA))
         connection.execute("RESET sliding_sync.enabled")
         assert connection.execute("SELECT had_gap FROM sliding_sync.catch_up()").fetchone() == (True,)
-        connection.execute("SET sliding_sync.fault = 'current_state:22012'")
+        connection.execute("SET sliding_sync.inject_fault = 'current_state:22012'")
         connection.execute("SELECT create_room(%s, %s, name => 'Other')", (OTHER, ANNA))
-        connection.execute("RESET sliding_sync.fault")
-        repaired = connection.execute("SELECT repaired, left_over FROM sliding_sync.repair_quarantine()")
+        connection.execute("RESET sliding_sync.inject_fault")
+        repaired = connection.execute("SELECT repaired, remaining FROM sliding_sync.repair_quarantine()")
         assert repaired.fetchone() == (2, 0)
         connection.execute("UPDATE sliding_sync_joined_rooms SET room_name = 'Wrong' WHERE room_id = %s", (ROOM,))
         assert len(connection.execute("SELECT * FROM sliding_sync.repair()").fetchall()) == 1
@@ -156,11 +156,11 @@ def test_a_subscriber_with_the_extension(publisher: Cluster) -> None:
     assert_same_rows(publisher)
     with connect(publisher, SUBSCRIBER, SUPERUSER) as connection:
         for table, rows in mine.items():
-            if table == "unwatched_writes":
+            if table == "bypassed_writes":
                 continue
             now = connection.execute(f"SELECT * FROM sliding_sync.{table} t ORDER BY t::text").fetchall()
             assert now == rows, table
-        reasons = connection.execute("SELECT DISTINCT reason FROM sliding_sync.unwatched_writes ORDER BY 1")
+        reasons = connection.execute("SELECT DISTINCT reason FROM sliding_sync.bypassed_writes ORDER BY 1")
         assert reasons.fetchall() == [("disabled",), ("replica",)]
         # what is arriving is not to be made here
         for statement in (
@@ -221,16 +221,16 @@ def test_own_writes_in_a_replicas_session(publisher: Cluster) -> None:
         connection.execute("CALL sliding_sync.backfill()")
         connection.execute("SET session_replication_role = replica")
         connection.execute("SELECT rename(%s, %s, 'Unseen')", (ROOM, ANNA))
-        traces = "SELECT reason FROM sliding_sync.unwatched_writes"
+        traces = "SELECT reason FROM sliding_sync.bypassed_writes"
         assert connection.execute(traces).fetchall() == [("replica",)]
         for statement in (
-            "INSERT INTO sliding_sync.unwatched_writes (schema_name, reason) VALUES ('x', 'replica')",
-            "UPDATE sliding_sync.unwatched_writes SET reason = 'disabled'",
-            "DELETE FROM sliding_sync.unwatched_writes",
+            "INSERT INTO sliding_sync.bypassed_writes (schema_name, reason) VALUES ('x', 'replica')",
+            "UPDATE sliding_sync.bypassed_writes SET reason = 'disabled'",
+            "DELETE FROM sliding_sync.bypassed_writes",
         ):
             assert connection.execute(statement).rowcount == 0
         assert connection.execute(traces).fetchall() == [("replica",)]
         assert connection.execute("SELECT had_gap FROM sliding_sync.catch_up()").fetchone() == (True,)
         assert connection.execute(traces).fetchall() == []
     with pytest.raises(psycopg.errors.InsufficientPrivilege), connect(publisher, PUBLISHER, OWNER) as connection:
-        connection.execute("DELETE FROM sliding_sync.unwatched_writes")
+        connection.execute("DELETE FROM sliding_sync.bypassed_writes")

@@ -525,7 +525,7 @@ def test_a_monitor(cluster: Cluster, database: str) -> None:
     cluster.create_role("monitor")
     cluster.execute("GRANT pg_monitor TO monitor")
     with cluster.connect(database, "monitor") as connection, cluster.connect(database) as worker:
-        worker.execute("INSERT INTO sliding_sync.runs (schema_name, what) VALUES ('homeserver', 'both')")
+        worker.execute("INSERT INTO sliding_sync.runs (schema_name, tables) VALUES ('homeserver', 'both')")
         worker.execute(
             "INSERT INTO sliding_sync.run_ranges (run_id, range_number, table_name, after_room,"
             " position_room, items_total, updated_at, pid) SELECT max(run_id), 1,"
@@ -549,9 +549,9 @@ def test_a_monitor(cluster: Cluster, database: str) -> None:
             assert isinstance(working.exception(30), psycopg.errors.QueryCanceled)
         for statement in (
             "SELECT FROM sliding_sync.runs",
-            "SELECT FROM sliding_sync.watched",
+            "SELECT FROM sliding_sync.trigger_coverage",
             "SELECT FROM sliding_sync.quarantine",
-            "SELECT FROM sliding_sync.unwatched_writes",
+            "SELECT FROM sliding_sync.bypassed_writes",
             "SELECT * FROM sliding_sync.preflight('upgrade')",
             "SELECT * FROM sliding_sync.finish_background_updates()",
             "SELECT FROM homeserver.sliding_sync_joined_rooms",

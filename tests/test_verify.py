@@ -308,7 +308,7 @@ def test_of_what_was_spoiled_both_find_the_same(cluster: Cluster, grown: str, se
         repaired = {(row["table_name"], row["room_id"], row["user_id"]) for row in repair(connection)}
         assert repaired == {(table, *key, None)[:3] for table, key, _ in by_verify}
         assert not [finding for finding in verify(connection) if finding["severity"] in WRONG]
-        left_over = places_of_oracle(take_picture(connection, SCHEMA))
-        assert not facts(left_over) and past_rows(left_over) <= in_doubt
+        remaining = places_of_oracle(take_picture(connection, SCHEMA))
+        assert not facts(remaining) and past_rows(remaining) <= in_doubt
         assert {table: rows(connection, table) for table in _KEY} == before
     cluster.drop_database(name)

@@ -163,8 +163,8 @@ def test_downgrade_with_the_triggers_switched_off(blank: str, cluster: Cluster) 
             columns = {finding.column for finding in findings if finding.table == table}
             assert columns >= {ROW, "event_stream_ordering", "room_name"}, drift(connection, dict(names))
 
-        had_gap, rooms, memberships, set_aside = _catch_up(connection)
-        assert had_gap and rooms and memberships and not set_aside
+        had_gap, rooms, memberships, quarantined = _catch_up(connection)
+        assert had_gap and rooms and memberships and not quarantined
         assert drift(connection, dict(names)) == []
         assert _catch_up(connection) == (False, 0, 0, 0)
 
@@ -177,7 +177,7 @@ def test_downgrade_with_the_triggers_switched_off(blank: str, cluster: Cluster) 
 
 def _catch_up(connection: Connection) -> tuple[bool, int, int, int]:
     row = connection.execute(
-        "SELECT had_gap, joined_rooms, memberships, set_aside FROM sliding_sync.catch_up()"
+        "SELECT had_gap, joined_rooms, memberships, quarantined FROM sliding_sync.catch_up()"
     ).fetchone()
     assert row
     return row

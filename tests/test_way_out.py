@@ -57,7 +57,7 @@ def counters(connection: Connection) -> dict[tuple[str, str], float]:
     [
         "LOCK TABLE sliding_sync.quarantine",
         "LOCK TABLE sliding_sync.quarantine IN SHARE MODE",
-        "LOCK TABLE sliding_sync.attached",
+        "LOCK TABLE sliding_sync.attachments",
     ],
 )
 def test_a_note_that_cannot_be_written_is_counted(
@@ -67,12 +67,12 @@ def test_a_note_that_cannot_be_written_is_counted(
     before = counters(connection)
     connection.execute("SET lock_timeout = '50ms'")
     with held(cluster, database, lock):
-        connection.execute("SELECT set_config('sliding_sync.fault', %s, false)", [fault])
+        connection.execute("SELECT set_config('sliding_sync.inject_fault', %s, false)", [fault])
         for number in range(TIMES):
             rename(connection, A, f"New {number}")
             connection.execute("SELECT redact(%s, %s, %s)", (A, ANNA, name))
             message(connection, A)
-        connection.execute("SET sliding_sync.fault = ''")
+        connection.execute("SET sliding_sync.inject_fault = ''")
         # which rooms a redaction concerns may be what could not be read
         absent = {(A,)} if fault == "current_state" else {(room,) for room in (A, B, C)}
         judge(connection, absent)
@@ -132,7 +132,7 @@ def test_several_sessions_fail_and_none_waits_for_the_others(
     def fail(room: str, failures: list[BaseException]) -> None:
         try:
             with connect(cluster, database) as session:
-                session.execute("SET sliding_sync.fault = 'current_state'")
+                session.execute("SET sliding_sync.inject_fault = 'current_state'")
                 for number in range(TIMES):
                     rename(session, room, f"New {number}")
         except BaseException as failure:
@@ -170,12 +170,12 @@ def test_a_warning_that_the_client_cannot_read(connection: Connection, encoding:
     for _ in range(TIMES):
         connection.execute(f"SET client_encoding = '{encoding}'")
         connection.execute("SELECT set_state(%s, %s, 'm.room.name', '', %s)", (A, ANNA, name))
-        connection.execute("SET sliding_sync.fault = 'current_state'")
+        connection.execute("SET sliding_sync.inject_fault = 'current_state'")
         connection.execute(
             "SELECT rename(room_id, sender, 'New') FROM events WHERE room_id LIKE '!_%:hs.test' AND room_id > '!~'"
             " AND type = 'm.room.create'"
         )
-        connection.execute("SET sliding_sync.fault = ''")
+        connection.execute("SET sliding_sync.inject_fault = ''")
         connection.execute("SET client_encoding = 'UTF8'")
         judge(connection, {(A,), (thai,)})
     assert {(A, None), (thai, None)} <= noted(connection)

@@ -130,12 +130,12 @@ def test_what_cannot_be_read_makes_nothing_impossible(connection: Connection, co
     )
     assert snapshot(connection, BERT) == ("leave", *KNOWN)
     found = connection.execute(
-        "SELECT column_name, reason FROM sliding_sync.verify(what => 'memberships')"
+        "SELECT column_name, reason FROM sliding_sync.verify(tables => 'memberships')"
         " WHERE severity <> 'unverifiable' AND user_id = %s",
         [BERT],
     ).fetchall()
     assert found == []
-    connection.execute("SELECT * FROM sliding_sync.repair(what => 'memberships')")
+    connection.execute("SELECT * FROM sliding_sync.repair(tables => 'memberships')")
     assert snapshot(connection, BERT) == ("leave", *KNOWN)
 
 

@@ -83,7 +83,7 @@ def one(connection: Connection, query: str, *arguments: object) -> Any:
 
 
 @contextmanager
-def unwatched(connection: Connection) -> Iterator[None]:
+def without_triggers(connection: Connection) -> Iterator[None]:
     """As a script does that switches all triggers off."""
     connection.execute("SET session_replication_role = replica; SET sliding_sync.enabled = off")
     yield

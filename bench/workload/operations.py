@@ -122,7 +122,7 @@ class Operations:
         done = Transaction(before=self._stage(room, event))
         done.add(BEGIN)
         s.store(done, [event], room.state_group, extremity=True)
-        s.raise_orderings(done, room.room_id, event.ordering, event.ordering)
+        s.advance_orderings(done, room.room_id, event.ordering, event.ordering)
         done.add(COMMIT)
         return done
 
@@ -137,7 +137,7 @@ class Operations:
         s.change_state(done, [event], event.ordering, [event])
         s.write_snapshot(done, event, room.columns())
         s.invalidate(done, room.room_id, user)
-        s.raise_orderings(done, room.room_id, event.ordering, None)
+        s.advance_orderings(done, room.room_id, event.ordering, None)
         done.add(COMMIT)
         room.locals.append(user)
         return done
@@ -155,7 +155,7 @@ class Operations:
         s.change_state(done, [event], event.ordering, [])
         s.write_joined_room(done, room.room_id, {"room_name": name})
         s.invalidate(done, room.room_id)
-        s.raise_orderings(done, room.room_id, event.ordering, None)
+        s.advance_orderings(done, room.room_id, event.ordering, None)
         done.add(COMMIT)
         room.room_name = name
         return done
@@ -209,6 +209,6 @@ class Operations:
         s.write_joined_room(done, room.room_id, values)
         s.write_snapshot(done, join, values | {"has_known_state": True})
         s.invalidate(done, room.room_id, user)
-        s.raise_orderings(done, room.room_id, join.ordering, None)
+        s.advance_orderings(done, room.room_id, join.ordering, None)
         done.add(COMMIT)
         yield done

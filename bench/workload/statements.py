@@ -253,7 +253,7 @@ def invalidate(to: Transaction, *keys: str) -> None:
 # -- the homeserver's own upkeep
 
 
-def raise_orderings(to: Transaction, room_id: str, ordering: int, bump: int | None) -> None:
+def advance_orderings(to: Transaction, room_id: str, ordering: int, bump: int | None) -> None:
     """P17."""
     higher = (
         "{column} = CASE WHEN {column} IS NULL OR {column} < {value} THEN {value} ELSE {column} END"

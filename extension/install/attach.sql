@@ -1,19 +1,19 @@
 -- Puts the triggers where they belong, and takes them away.
 
-CREATE TABLE sliding_sync.attached (
+CREATE TABLE sliding_sync.attachments (
     schema_name text PRIMARY KEY,
     events_oid oid NOT NULL,
     attached_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     attached_by text NOT NULL DEFAULT session_user
 );
-COMMENT ON TABLE sliding_sync.attached IS
+COMMENT ON TABLE sliding_sync.attachments IS
     'the homeservers that attach() was called for; a trigger alone attaches nothing, for anybody may make one';
-COMMENT ON COLUMN sliding_sync.attached.events_oid IS
+COMMENT ON COLUMN sliding_sync.attachments.events_oid IS
     'its table of events: the record is not of another homeserver that gets the same name later';
 
 CREATE VIEW sliding_sync.homeservers AS
     SELECT a.schema_name, e.relnamespace AS namespace_oid, e.relowner AS owner_oid, a.attached_at, a.attached_by
-    FROM sliding_sync.attached a JOIN pg_class e ON e.oid = a.events_oid AND e.relname = 'events'
+    FROM sliding_sync.attachments a JOIN pg_class e ON e.oid = a.events_oid AND e.relname = 'events'
         JOIN pg_namespace n ON n.oid = e.relnamespace AND n.nspname = a.schema_name;
 COMMENT ON VIEW sliding_sync.homeservers IS 'the attached homeservers that are still what they were when they were attached';
 COMMENT ON COLUMN sliding_sync.homeservers.owner_oid IS 'owner of its tables';
@@ -87,7 +87,7 @@ BEGIN
         END LOOP;
         detached := detached + (homeserver.relations IS NOT NULL)::integer;
     END LOOP;
-    DELETE FROM sliding_sync.attached a WHERE target_schema IS NULL OR a.schema_name = target_schema;
+    DELETE FROM sliding_sync.attachments a WHERE target_schema IS NULL OR a.schema_name = target_schema;
     RETURN detached;
 END
 $$;

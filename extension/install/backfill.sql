@@ -2,7 +2,7 @@
 
 CREATE PROCEDURE sliding_sync.backfill(
     target_schema text DEFAULT NULL,
-    what text DEFAULT 'both',
+    tables text DEFAULT 'both',
     first_room text DEFAULT NULL,
     last_room text DEFAULT NULL,
     batch_size bigint DEFAULT NULL,
@@ -15,7 +15,7 @@ CREATE PROCEDURE sliding_sync.backfill(
     INOUT joined_rooms bigint DEFAULT NULL,
     INOUT memberships bigint DEFAULT NULL,
     INOUT rows_written bigint DEFAULT NULL,
-    INOUT set_aside bigint DEFAULT NULL,
+    INOUT quarantined bigint DEFAULT NULL,
     INOUT is_finished boolean DEFAULT NULL
 ) LANGUAGE c AS 'MODULE_PATHNAME', 'sliding_sync_backfill';
 COMMENT ON PROCEDURE sliding_sync.backfill(text, text, text, text, bigint, interval, interval, double precision, interval,
@@ -25,7 +25,7 @@ REVOKE ALL ON PROCEDURE sliding_sync.backfill(text, text, text, text, bigint, in
     interval, boolean, boolean, bigint, bigint, bigint, bigint, boolean) FROM PUBLIC;
 
 CREATE FUNCTION sliding_sync.catch_up(target_schema text DEFAULT NULL, mode text DEFAULT 'repair', OUT had_gap boolean,
-    OUT joined_rooms bigint, OUT memberships bigint, OUT rows_written bigint, OUT set_aside bigint)
+    OUT joined_rooms bigint, OUT memberships bigint, OUT rows_written bigint, OUT quarantined bigint)
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sliding_sync_catch_up';
 COMMENT ON FUNCTION sliding_sync.catch_up(text, text) IS
     'for a homeserver''s start: returns when no wrong row is left, at once when nothing changed without the triggers, otherwise after a look at every row; mode remove takes wrong rows away for repair_quarantine() to make them later';

@@ -1,17 +1,17 @@
 -- What stands in the way of something that an administrator is about to do.
 
-CREATE FUNCTION sliding_sync.preflight(what text, target_schema text DEFAULT NULL)
-    RETURNS TABLE (severity text, finding text, detail text, cure text)
+CREATE FUNCTION sliding_sync.preflight(operation text, target_schema text DEFAULT NULL)
+    RETURNS TABLE (severity text, finding text, detail text, remedy text)
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     tasks constant text[] :=
         '{delete_room,purge_history,port_database,upgrade,downgrade,remove_extension}';
-    deletes constant boolean := preflight.what IN ('delete_room', 'purge_history');
-    changes_version constant boolean := preflight.what IN ('upgrade', 'downgrade');
+    deletes constant boolean := preflight.operation IN ('delete_room', 'purge_history');
+    changes_version constant boolean := preflight.operation IN ('upgrade', 'downgrade');
     without_triggers constant text := CASE WHEN changes_version THEN 'rows go stale.'
         ELSE 'foreign keys of the derived tables stop deletes.' END;
-    severity_without_triggers constant text := CASE preflight.what WHEN 'upgrade' THEN 'warning' ELSE 'blocker' END;
+    severity_without_triggers constant text := CASE preflight.operation WHEN 'upgrade' THEN 'warning' ELSE 'blocker' END;
     homeserver text;
     owner_name text;
     events oid;
@@ -32,14 +32,14 @@ DECLARE
     scheduled text;
     left_tasks text[] := '{}';
 BEGIN
-    IF preflight.what IS NULL OR preflight.what <> ALL (tasks) THEN
+    IF preflight.operation IS NULL OR preflight.operation <> ALL (tasks) THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = format('"%s" is nothing to prepare for', preflight.what),
+            MESSAGE = format('"%s" is nothing to prepare for', preflight.operation),
             HINT = format('One of: %s.', array_to_string(tasks, ', '));
     END IF;
 
     -- the extension leaves the whole database at once
-    IF preflight.what = 'remove_extension' THEN
+    IF preflight.operation = 'remove_extension' THEN
         RETURN QUERY SELECT DISTINCT 'blocker', 'dependent_object',
                 format('DROP EXTENSION would be refused because of %s.', pg_describe_object(o.classid, o.objid, 0)),
                 CASE WHEN r.oid IS NOT NULL THEN format('DROP VIEW %s', o.objid::regclass)
@@ -73,7 +73,7 @@ BEGIN
             ORDER BY t.tgrelid::regclass::text, t.tgname;
         IF preflight.target_schema IS NULL THEN
             FOR homeserver IN SELECT s.schema_name FROM sliding_sync.schemas s ORDER BY s.schema_name LOOP
-                RETURN QUERY SELECT p.* FROM sliding_sync.preflight(preflight.what, homeserver) p
+                RETURN QUERY SELECT p.* FROM sliding_sync.preflight(preflight.operation, homeserver) p
                     WHERE p.finding NOT IN ('dependent_object', 'trigger_not_dependent');
             END LOOP;
             RETURN;
@@ -89,7 +89,7 @@ BEGIN
     SELECT c.oid INTO rooms FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = homeserver AND c.relname = 'rooms';
     -- the most specific setting counts
-    SELECT r.switches_off, r.cure INTO is_off, on_again FROM sliding_sync.role_settings r
+    SELECT r.switches_off, r.remedy INTO is_off, on_again FROM sliding_sync.role_settings r
     WHERE r.name = 'sliding_sync.enabled' AND (r.role_name = owner_name OR r.role_name IS NULL)
     ORDER BY r.role_name IS NULL, r.database_name IS NULL LIMIT 1;
     is_off := coalesce(is_off, false);
@@ -123,11 +123,11 @@ BEGIN
             ' WHERE t.status IN (''scheduled'', ''active'')', scheduled));
     END IF;
 
-    RETURN QUERY SELECT f.severity, f.finding, f.detail, f.cure
+    RETURN QUERY SELECT f.severity, f.finding, f.detail, f.remedy
     FROM (
         SELECT severity_without_triggers AS severity, 'trigger_missing' AS finding,
                format('Table %s has no trigger of sliding_sync: %s', t.table_name, without_triggers) AS detail,
-               format('SELECT sliding_sync.attach(%L)', homeserver) AS cure
+               format('SELECT sliding_sync.attach(%L)', homeserver) AS remedy
         FROM sliding_sync.triggers t
         WHERE (deletes OR changes_version) AND t.schema_name = homeserver AND t.state = 'missing'
         GROUP BY t.table_name
@@ -147,7 +147,7 @@ BEGIN
                format('%s rooms are queued for recalculation, and without the triggers none of them can be deleted.',
                       queued),
                format('DELETE FROM %s', queue)
-        WHERE preflight.what = 'delete_room' AND queued > 0 AND (is_off OR EXISTS (
+        WHERE preflight.operation = 'delete_room' AND queued > 0 AND (is_off OR EXISTS (
             SELECT FROM sliding_sync.triggers t WHERE t.schema_name = homeserver AND t.table_name = 'rooms'
                 AND t.state IN ('missing', 'replica', 'disabled')))
         UNION ALL
@@ -157,13 +157,13 @@ BEGIN
                format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname)
         FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE k.contype = 'f' AND k.confdeltype IN ('a', 'r')
-            AND (deletes AND k.confrelid = events OR preflight.what = 'delete_room' AND k.confrelid = rooms)
+            AND (deletes AND k.confrelid = events OR preflight.operation = 'delete_room' AND k.confrelid = rooms)
             AND (n.nspname <> homeserver OR pg_get_userbyid(c.relowner) <> owner_name)
         UNION ALL
         SELECT 'warning', 'index_missing',
                format('Table %s has no index on (%s): every deleted event or room costs a scan of it.', i.table_name,
                       array_to_string(i.columns, ', ')),
-               i.cure
+               i.remedy
         FROM sliding_sync.needed_indexes i
         WHERE deletes AND i.schema_name = homeserver AND i.state <> 'valid' AND i.columns <> '{user_id}'
             AND i.table_name IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')
@@ -173,24 +173,24 @@ BEGIN
                       'role %s is enough; -c sliding_sync.enabled=off in the connection''s options does as well. '
                       'Afterwards RESET it.', owner_name),
                format('ALTER ROLE %I IN DATABASE %I SET sliding_sync.enabled = off', owner_name, current_database())
-        WHERE preflight.what = 'port_database' AND NOT is_off
+        WHERE preflight.operation = 'port_database' AND NOT is_off
         UNION ALL
         -- the script ends those of the database that it writes to, and refuses those of the one that it reads
         SELECT 'warning', 'background_updates',
                format('Pending: %s. synapse_port_db ends them before it copies; pending in the SQLite database, they '
                       'make it refuse.', array_to_string(pending, ', ')),
                'Let the homeserver run on SQLite until SELECT update_name FROM background_updates is empty there'
-        WHERE preflight.what = 'port_database' AND pending <> '{}'
+        WHERE preflight.operation = 'port_database' AND pending <> '{}'
         UNION ALL
         SELECT 'warning', 'background_updates', format('Pending: %s.', array_to_string(other_pending, ', ')),
                format('Let the homeserver run until none of them is in SELECT update_name FROM %s', updates)
         WHERE changes_version AND other_pending <> '{}'
         UNION ALL
         -- delta 87 inserts these very names, and fails when one exists
-        SELECT CASE WHEN preflight.what = 'upgrade' AND knows_tables THEN 'warning' ELSE 'blocker' END,
+        SELECT CASE WHEN preflight.operation = 'upgrade' AND knows_tables THEN 'warning' ELSE 'blocker' END,
                'own_background_updates',
                format('Pending for the derived tables: %s. ', array_to_string(own_pending, ', ')) ||
-               CASE WHEN preflight.what = 'downgrade'
+               CASE WHEN preflight.operation = 'downgrade'
                     THEN 'An older homeserver does not know them, and stops all background updates.'
                     WHEN knows_tables
                     THEN 'Until they have ended, the homeserver does not read from the tables.'
@@ -205,21 +205,21 @@ BEGIN
                format('Unfinished: %s. One that the older homeserver does not know stops its scheduler, and with that '
                       'the deletion of rooms.', array_to_string(left_tasks, ', ')),
                format('Wait for them, or DELETE FROM %s WHERE status IN (''scheduled'', ''active'')', scheduled)
-        WHERE preflight.what = 'downgrade' AND left_tasks <> '{}'
+        WHERE preflight.operation = 'downgrade' AND left_tasks <> '{}'
         UNION ALL
         SELECT 'warning', 'compat_version',
                format('A homeserver whose database schema is older than %s refuses to start.', oldest_schema),
                format('Choose a version whose schema is %s or newer', oldest_schema)
-        WHERE preflight.what = 'downgrade' AND oldest_schema > 86
+        WHERE preflight.operation = 'downgrade' AND oldest_schema > 86
         UNION ALL
         SELECT 'warning', 'index_invalid',
                format('Index %s of table %s was not built to its end; an upgrade that wants it takes it for done.',
                       i.invalid_index, i.table_name),
-               i.cure
+               i.remedy
         FROM sliding_sync.needed_indexes i
-        WHERE preflight.what = 'upgrade' AND i.schema_name = homeserver AND i.state = 'invalid'
+        WHERE preflight.operation = 'upgrade' AND i.schema_name = homeserver AND i.state = 'invalid'
         UNION ALL
-        SELECT 'warning', x.finding, x.detail, x.cure
+        SELECT 'warning', x.finding, x.detail, x.remedy
         FROM (VALUES
             ('unfinished_run', facts.unfinished_run IS NOT NULL,
              format('Run %s of backfill() is not finished: rows are missing.', facts.unfinished_run),
@@ -227,21 +227,21 @@ BEGIN
             ('never_completed', facts.complete_at IS NULL AND facts.unfinished_run IS NULL,
              'Rows from before the triggers are missing or not known to be right.',
              format('CALL sliding_sync.backfill(target_schema => %L)', homeserver)),
-            ('unwatched_writes', facts.has_unwatched_writes OR facts.tables_changed,
+            ('bypassed_writes', facts.has_bypassed_writes OR facts.tables_changed,
              'Tables changed, or may have changed, without the triggers: rows may be stale.',
              format('SELECT sliding_sync.catch_up(%L)', homeserver)),
             ('quarantine', facts.has_quarantine,
-             'Some keys have no derived row' || CASE preflight.what WHEN 'remove_extension'
+             'Some keys have no derived row' || CASE preflight.operation WHEN 'remove_extension'
                  THEN ', and the list of them goes with the extension.' ELSE '.' END,
-             'SELECT * FROM sliding_sync.repair_quarantine()')) x (finding, applies, detail, cure)
-        WHERE preflight.what IN ('upgrade', 'remove_extension') AND x.applies
+             'SELECT * FROM sliding_sync.repair_quarantine()')) x (finding, applies, detail, remedy)
+        WHERE preflight.operation IN ('upgrade', 'remove_extension') AND x.applies
         UNION ALL
         SELECT 'warning', 'tables_without_keeper',
                'The homeserver is too old to know the derived tables: nobody would keep them, and their foreign keys '
                'would stop the deletion of rooms.',
                format('After DROP EXTENSION: DROP TABLE %I.sliding_sync_joined_rooms, '
                       '%1$I.sliding_sync_membership_snapshots', homeserver)
-        WHERE preflight.what = 'remove_extension' AND facts.has_derived_tables AND NOT knows_tables
+        WHERE preflight.operation = 'remove_extension' AND facts.has_derived_tables AND NOT knows_tables
         UNION ALL
         SELECT 'warning', 'locks',
                coalesce('Session ' || a.pid || ', in its transaction since ' || a.xact_start || ',',
@@ -254,7 +254,7 @@ BEGIN
             JOIN pg_locks l ON l.relation = c.oid AND l.locktype = 'relation' AND l.granted
                 AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
             LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-        WHERE preflight.what = 'remove_extension' AND t.schema_name = homeserver
+        WHERE preflight.operation = 'remove_extension' AND t.schema_name = homeserver
             AND (l.pid IS NULL OR a.backend_type = 'client backend' AND l.pid <> pg_backend_pid()
                  AND a.xact_start < clock_timestamp() - interval '2 seconds')
         GROUP BY a.pid, a.xact_start

@@ -29,7 +29,7 @@ COMMENT ON VIEW sliding_sync.triggers IS
 COMMENT ON COLUMN sliding_sync.triggers.state IS
     'always: as it should be; origin: does not fire where session_replication_role is replica; replica and disabled: does not fire for a homeserver; missing: attach() makes it';
 
-CREATE VIEW sliding_sync.uncovered AS
+CREATE VIEW sliding_sync.coverage_gaps AS
     SELECT t.schema_name, t.table_name,
            CASE t.state WHEN 'missing' THEN 'trigger_missing' WHEN 'origin' THEN 'trigger_not_always'
                         ELSE 'trigger_disabled' END AS reason
@@ -53,9 +53,9 @@ CREATE VIEW sliding_sync.uncovered AS
             ('table_has_children', c.relhassubclass),
             ('row_security', c.relrowsecurity AND c.relowner <> events.relowner)) r (reason, applies)
     WHERE r.applies;
-COMMENT ON VIEW sliding_sync.uncovered IS
+COMMENT ON VIEW sliding_sync.coverage_gaps IS
     'tables of attached schemas that may be changing at this moment without the triggers, or be read in part only, and why';
-COMMENT ON COLUMN sliding_sync.uncovered.reason IS 'one of the reason codes of ready()';
+COMMENT ON COLUMN sliding_sync.coverage_gaps.reason IS 'one of the reason codes of ready()';
 
 CREATE VIEW sliding_sync.schemas AS
     SELECT t.schema_name,
@@ -64,27 +64,27 @@ CREATE VIEW sliding_sync.schemas AS
                 JOIN pg_class c ON c.oid = x.table_oid AND c.relowner = h.owner_oid
             WHERE x.schema_name = t.schema_name AND x.is_derived)
                AS has_derived_tables,
-           ARRAY(SELECT DISTINCT u.reason COLLATE "C" FROM sliding_sync.uncovered u WHERE u.schema_name = t.schema_name
-                 ORDER BY 1) AS uncovered,
+           ARRAY(SELECT DISTINCT u.reason COLLATE "C" FROM sliding_sync.coverage_gaps u WHERE u.schema_name = t.schema_name
+                 ORDER BY 1) AS coverage_gaps,
            w.complete_at, w.caught_up_at,
            coalesce(w.fingerprint <> sliding_sync.coverage_fingerprint(t.schema_name), false) AS tables_changed,
-           EXISTS (SELECT FROM sliding_sync.unwatched_writes u
+           EXISTS (SELECT FROM sliding_sync.bypassed_writes u
                    WHERE u.schema_name = t.schema_name)
-               OR coalesce(w.lost_notes <> (SELECT CASE WHEN l.is_called THEN l.last_value ELSE 0 END
-                                            FROM sliding_sync.lost_notes l), false) AS has_unwatched_writes,
+               OR coalesce(w.lost_records <> (SELECT CASE WHEN l.is_called THEN l.last_value ELSE 0 END
+                                            FROM sliding_sync.lost_records l), false) AS has_bypassed_writes,
            EXISTS (SELECT FROM sliding_sync.quarantine q WHERE q.schema_name = t.schema_name) AS has_quarantine,
            (SELECT max(r.run_id) FROM sliding_sync.runs r
             WHERE r.schema_name = t.schema_name AND r.finished_at IS NULL) AS unfinished_run
     FROM sliding_sync.homeservers t
-        LEFT JOIN sliding_sync.watched w ON w.schema_name = t.schema_name;
+        LEFT JOIN sliding_sync.trigger_coverage w ON w.schema_name = t.schema_name;
 COMMENT ON VIEW sliding_sync.schemas IS 'one row an attached schema: what ready() looks at; names no room and no user';
-COMMENT ON COLUMN sliding_sync.schemas.uncovered IS
-    'why tables may be changing at this moment without the triggers; sliding_sync.uncovered names them';
+COMMENT ON COLUMN sliding_sync.schemas.coverage_gaps IS
+    'why tables may be changing at this moment without the triggers; sliding_sync.coverage_gaps names them';
 COMMENT ON COLUMN sliding_sync.schemas.tables_changed IS
     'tables or triggers were made, dropped, altered, rewritten or truncated since every row was last known to be right';
 
 -- A homeserver's role, a reader and a monitor may all ask.
-GRANT SELECT ON sliding_sync.triggers, sliding_sync.uncovered, sliding_sync.schemas TO PUBLIC;
+GRANT SELECT ON sliding_sync.triggers, sliding_sync.coverage_gaps, sliding_sync.schemas TO PUBLIC;
 
 CREATE FUNCTION sliding_sync.ready(target_schema text DEFAULT NULL, OUT is_ready boolean, OUT reasons text[])
     LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -105,9 +105,9 @@ BEGIN
         RETURN;
     END IF;
     reasons := array_remove(CASE WHEN NOT facts.has_derived_tables THEN '{derived_table_missing}'::text[] ELSE '{}' END
-                            || facts.uncovered || ARRAY[
+                            || facts.coverage_gaps || ARRAY[
         CASE WHEN facts.complete_at IS NULL THEN 'never_completed' END,
-        CASE WHEN facts.has_unwatched_writes OR facts.tables_changed THEN 'unwatched_writes' END,
+        CASE WHEN facts.has_bypassed_writes OR facts.tables_changed THEN 'bypassed_writes' END,
         CASE WHEN facts.has_quarantine THEN 'quarantine' END], NULL);
     is_ready := cardinality(reasons) = 0;
 END
@@ -155,7 +155,7 @@ BEGIN
         RAISE object_not_in_prerequisite_state USING
             MESSAGE = format('the derived tables of schema "%s" are not ready', target_schema),
             DETAIL = format('Reasons: %s.', array_to_string(answer.reasons, ', ')),
-            HINT = 'SELECT code, cure FROM sliding_sync.health; names the cure of each.';
+            HINT = 'SELECT code, remedy FROM sliding_sync.health; names the remedy of each.';
     END IF;
 END
 $$;

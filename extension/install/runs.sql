@@ -4,17 +4,17 @@
 CREATE TABLE sliding_sync.runs (
     run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     schema_name text NOT NULL,
-    what text NOT NULL CHECK (what IN ('joined_rooms', 'memberships', 'both')),
+    tables text NOT NULL CHECK (tables IN ('joined_rooms', 'memberships', 'both')),
     first_room text,
     last_room text,
-    doubts_history boolean NOT NULL DEFAULT false,
+    verifies_history boolean NOT NULL DEFAULT false,
     started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     finished_at timestamptz
 );
 COMMENT ON TABLE sliding_sync.runs IS 'one row a backfill; a call of backfill() goes on with the one that is not finished';
 COMMENT ON COLUMN sliding_sync.runs.first_room IS 'NULL: from the first room';
 COMMENT ON COLUMN sliding_sync.runs.last_room IS 'NULL: to the last room';
-COMMENT ON COLUMN sliding_sync.runs.doubts_history IS
+COMMENT ON COLUMN sliding_sync.runs.verifies_history IS
     'tables had been altered or rewritten: at its end the run judges what snapshots say of the past, too';
 
 CREATE TABLE sliding_sync.run_ranges (
@@ -29,7 +29,7 @@ CREATE TABLE sliding_sync.run_ranges (
     items_total bigint NOT NULL,
     items_done bigint NOT NULL DEFAULT 0,
     rows_written bigint NOT NULL DEFAULT 0,
-    set_aside bigint NOT NULL DEFAULT 0,
+    quarantined bigint NOT NULL DEFAULT 0,
     work_seconds double precision NOT NULL DEFAULT 0,
     throttled_seconds double precision NOT NULL DEFAULT 0,
     updated_at timestamptz,
@@ -43,36 +43,36 @@ COMMENT ON COLUMN sliding_sync.run_ranges.up_to_room IS 'the last room of the ra
 COMMENT ON COLUMN sliding_sync.run_ranges.position_room IS 'rows up to this key are done';
 COMMENT ON COLUMN sliding_sync.run_ranges.position_user IS 'second part of the key, for memberships';
 COMMENT ON COLUMN sliding_sync.run_ranges.items_total IS 'estimate';
-COMMENT ON COLUMN sliding_sync.run_ranges.set_aside IS 'keys that went into quarantine';
+COMMENT ON COLUMN sliding_sync.run_ranges.quarantined IS 'keys that went into quarantine';
 COMMENT ON COLUMN sliding_sync.run_ranges.pid IS 'session that worked on it last';
 
-CREATE TABLE sliding_sync.watched (
+CREATE TABLE sliding_sync.trigger_coverage (
     schema_name text PRIMARY KEY,
     fingerprint text NOT NULL,
     tables oid[] NOT NULL,
     complete_at timestamptz,
     caught_up_at timestamptz,
-    lost_notes bigint NOT NULL DEFAULT 0
+    lost_records bigint NOT NULL DEFAULT 0
 );
-COMMENT ON TABLE sliding_sync.watched IS 'since when a homeserver''s tables have not changed without the triggers';
-COMMENT ON COLUMN sliding_sync.watched.fingerprint IS 'sliding_sync.coverage_fingerprint() at that moment';
-COMMENT ON COLUMN sliding_sync.watched.tables IS
+COMMENT ON TABLE sliding_sync.trigger_coverage IS 'since when a homeserver''s tables have not changed without the triggers';
+COMMENT ON COLUMN sliding_sync.trigger_coverage.fingerprint IS 'sliding_sync.coverage_fingerprint() at that moment';
+COMMENT ON COLUMN sliding_sync.trigger_coverage.tables IS
     'the homeserver''s tables of that moment: their triggers tell of writes wherever they have been moved since';
-COMMENT ON COLUMN sliding_sync.watched.lost_notes IS 'how many notes had been lost by then, in the whole database';
-COMMENT ON COLUMN sliding_sync.watched.complete_at IS 'when a backfill of everything was finished';
-COMMENT ON COLUMN sliding_sync.watched.caught_up_at IS 'when no wrong row was left';
+COMMENT ON COLUMN sliding_sync.trigger_coverage.lost_records IS 'how many notes had been lost by then, in the whole database';
+COMMENT ON COLUMN sliding_sync.trigger_coverage.complete_at IS 'when a backfill of everything was finished';
+COMMENT ON COLUMN sliding_sync.trigger_coverage.caught_up_at IS 'when no wrong row was left';
 
-CREATE TABLE sliding_sync.unwatched_writes (
+CREATE TABLE sliding_sync.bypassed_writes (
     write_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     schema_name text NOT NULL,
-    noted_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    recorded_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     reason text NOT NULL CHECK (reason IN ('disabled', 'replica', 'moved', 'deleted')),
     role_name text NOT NULL DEFAULT session_user,
     application_name text NOT NULL DEFAULT pg_catalog.current_setting('application_name', true)
 );
-COMMENT ON TABLE sliding_sync.unwatched_writes IS
+COMMENT ON TABLE sliding_sync.bypassed_writes IS
     'transactions that changed a homeserver''s tables while the triggers could not act, or took rows of the derived tables away; catch_up() deals with them';
-COMMENT ON COLUMN sliding_sync.unwatched_writes.reason IS
+COMMENT ON COLUMN sliding_sync.bypassed_writes.reason IS
     'disabled: sliding_sync.enabled was off; replica: session_replication_role was replica; moved: the table had another name, schema or owner; deleted: rows of a derived table are missing';
 
 CREATE VIEW sliding_sync.homeserver_tables AS
@@ -125,4 +125,4 @@ COMMENT ON FUNCTION sliding_sync.coverage_fingerprint(text) IS
     'changes whenever a homeserver''s tables, the derived tables or the extension''s triggers on them may have been changed by anything but rows that the triggers saw';
 
 COMMENT ON SEQUENCE sliding_sync.runs_run_id_seq IS 'numbers of the runs';
-COMMENT ON SEQUENCE sliding_sync.unwatched_writes_write_id_seq IS 'numbers of the unwatched writes';
+COMMENT ON SEQUENCE sliding_sync.bypassed_writes_write_id_seq IS 'numbers of the bypassed writes';

@@ -22,7 +22,7 @@ COMMENT ON SEQUENCE sliding_sync.repairs_repair_id_seq IS 'numbers of the repair
 
 CREATE FUNCTION sliding_sync.verify(
     target_schema text DEFAULT NULL,
-    what text DEFAULT 'both',
+    tables text DEFAULT 'both',
     first_room text DEFAULT NULL,
     last_room text DEFAULT NULL,
     room text DEFAULT NULL,
@@ -37,7 +37,7 @@ COMMENT ON FUNCTION sliding_sync.verify(text, text, text, text, text, text, doub
 
 CREATE FUNCTION sliding_sync.repair(
     target_schema text DEFAULT NULL,
-    what text DEFAULT 'both',
+    tables text DEFAULT 'both',
     first_room text DEFAULT NULL,
     last_room text DEFAULT NULL,
     room text DEFAULT NULL,

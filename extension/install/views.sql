@@ -20,7 +20,7 @@ CREATE VIEW sliding_sync.role_settings AS
                AND lower(x.value) IN ('off', 'of', 'false', 'fals', 'fal', 'fa', 'f', 'no', 'n', '0') AS switches_off,
            CASE WHEN x.role_name IS NULL THEN format('ALTER DATABASE %I RESET %s', x.database_name, x.name)
                 WHEN x.database_name IS NULL THEN format('ALTER ROLE %I RESET %s', x.role_name, x.name)
-                ELSE format('ALTER ROLE %I IN DATABASE %I RESET %s', x.role_name, x.database_name, x.name) END AS cure
+                ELSE format('ALTER ROLE %I IN DATABASE %I RESET %s', x.role_name, x.database_name, x.name) END AS remedy
     FROM (SELECT r.rolname::text AS role_name, d.datname::text AS database_name, split_part(y.setting, '=', 1) AS name,
                  substr(y.setting, strpos(y.setting, '=') + 1) AS value
           FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) y (setting)
@@ -31,7 +31,7 @@ COMMENT ON VIEW sliding_sync.role_settings IS
 COMMENT ON COLUMN sliding_sync.role_settings.role_name IS 'NULL: every role';
 COMMENT ON COLUMN sliding_sync.role_settings.database_name IS 'NULL: every database';
 COMMENT ON COLUMN sliding_sync.role_settings.switches_off IS 'the triggers do nothing in sessions that begin with it';
-COMMENT ON COLUMN sliding_sync.role_settings.cure IS 'takes the setting back';
+COMMENT ON COLUMN sliding_sync.role_settings.remedy IS 'takes the setting back';
 
 CREATE VIEW sliding_sync.needed_indexes AS
     WITH needed (table_name, columns, is_unique) AS (VALUES
@@ -65,7 +65,7 @@ CREATE VIEW sliding_sync.needed_indexes AS
                 WHEN count(i.indexrelid) > 0 THEN format('REINDEX INDEX CONCURRENTLY %I.%I', s.schema_name,
                     min(ic.relname::text) FILTER (WHERE NOT i.indisvalid))
                 ELSE format('CREATE %sINDEX CONCURRENTLY ON %I.%I (%s)', CASE WHEN x.is_unique THEN 'UNIQUE ' END,
-                    s.schema_name, x.table_name, array_to_string(x.columns, ', ')) END AS cure
+                    s.schema_name, x.table_name, array_to_string(x.columns, ', ')) END AS remedy
     FROM sliding_sync.schemas s CROSS JOIN needed x
         JOIN pg_namespace n ON n.nspname = s.schema_name
         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = x.table_name AND c.relkind = 'r'
@@ -94,8 +94,8 @@ CREATE VIEW sliding_sync.status AS
            (SELECT d.rows_estimate FROM sliding_sync.derived_tables d WHERE d.schema_name = s.schema_name
                 AND d.table_name = 'sliding_sync_membership_snapshots') AS membership_snapshots_estimate,
            s.complete_at, s.caught_up_at,
-           (SELECT count(*) FROM sliding_sync.unwatched_writes u
-            WHERE u.schema_name = s.schema_name) AS unwatched_writes,
+           (SELECT count(*) FROM sliding_sync.bypassed_writes u
+            WHERE u.schema_name = s.schema_name) AS bypassed_writes,
            (SELECT count(*) FROM sliding_sync.quarantine q WHERE q.schema_name = s.schema_name) AS quarantined,
            s.unfinished_run
     FROM sliding_sync.schemas s
@@ -123,7 +123,7 @@ CREATE VIEW sliding_sync.progress AS
                 WHEN max(g.updated_at) IS NULL THEN 'waiting' ELSE 'interrupted' END AS phase,
            sum(g.items_done)::bigint AS items_done,
            greatest(sum(g.items_total), sum(g.items_done))::bigint AS items_total,
-           sum(g.rows_written)::bigint AS rows_written, sum(g.set_aside)::bigint AS set_aside,
+           sum(g.rows_written)::bigint AS rows_written, sum(g.quarantined)::bigint AS quarantined,
            speed.items_per_second,
            CASE WHEN count(a.pid) > 0 AND speed.items_per_second > 0
                 THEN make_interval(secs => round(greatest(sum(g.items_total) - sum(g.items_done), 0)::double precision
@@ -157,7 +157,7 @@ COMMENT ON COLUMN sliding_sync.progress.phase IS
     'waiting: not begun; working: a session is at it; interrupted: none is, and the next call of backfill() for the same rooms goes on; done: the run has more tables to do';
 COMMENT ON COLUMN sliding_sync.progress.items_done IS 'rooms, or memberships';
 COMMENT ON COLUMN sliding_sync.progress.items_total IS 'estimate';
-COMMENT ON COLUMN sliding_sync.progress.set_aside IS 'keys that went into quarantine';
+COMMENT ON COLUMN sliding_sync.progress.quarantined IS 'keys that went into quarantine';
 COMMENT ON COLUMN sliding_sync.progress.items_per_second IS 'of all sessions together, throttling included';
 COMMENT ON COLUMN sliding_sync.progress.eta IS 'time left at this speed; NULL when no session works';
 COMMENT ON COLUMN sliding_sync.progress.last_room IS 'where the range that moved last stands';
@@ -167,12 +167,12 @@ COMMENT ON COLUMN sliding_sync.progress.sessions IS 'process ids that are at wor
 -- health: one row a finding
 --
 CREATE VIEW sliding_sync.health AS
-    SELECT f.severity, f.schema_name, f.code, f.detail, f.cure
+    SELECT f.severity, f.schema_name, f.code, f.detail, f.remedy
     FROM (
         -- what makes ready() say no
         SELECT 'error' AS severity, s.schema_name, 'derived_table_missing' AS code,
                'A derived table does not exist, or does not belong to the owner of the homeserver''s tables.' AS detail,
-               format('SELECT sliding_sync.attach(%L)', s.schema_name) AS cure
+               format('SELECT sliding_sync.attach(%L)', s.schema_name) AS remedy
         FROM sliding_sync.schemas s WHERE NOT s.has_derived_tables
         UNION ALL
         SELECT 'error', t.schema_name, 'trigger_missing',
@@ -193,8 +193,8 @@ CREATE VIEW sliding_sync.health AS
         FROM sliding_sync.triggers t WHERE t.state = 'origin' GROUP BY t.schema_name
         UNION ALL
         SELECT 'error', u.schema_name, u.reason, format(x.detail, u.table_name),
-               format(x.cure, u.schema_name, u.table_name)
-        FROM sliding_sync.uncovered u JOIN (VALUES
+               format(x.remedy, u.schema_name, u.table_name)
+        FROM sliding_sync.coverage_gaps u JOIN (VALUES
             ('table_missing', 'There is no ordinary table %s that belongs to the owner of events or to a superuser.',
              'Bring it back, or SELECT sliding_sync.detach(%1$L)'),
             ('table_unlogged', 'A crash empties table %s.', 'ALTER TABLE %1$I.%2$I SET LOGGED; SELECT sliding_sync.catch_up(%1$L)'),
@@ -202,30 +202,30 @@ CREATE VIEW sliding_sync.health AS
              'pg_inherits names them: ALTER TABLE ... NO INHERIT %1$I.%2$I; ANALYZE %1$I.%2$I; '
              'SELECT sliding_sync.catch_up(%1$L)'),
             ('row_security', 'Row security may hide rows of table %s from the owner of the derived tables.',
-             'ALTER TABLE %1$I.%2$I DISABLE ROW LEVEL SECURITY; SELECT sliding_sync.catch_up(%1$L)')) x (reason, detail, cure) ON x.reason = u.reason
+             'ALTER TABLE %1$I.%2$I DISABLE ROW LEVEL SECURITY; SELECT sliding_sync.catch_up(%1$L)')) x (reason, detail, remedy) ON x.reason = u.reason
         UNION ALL
         SELECT 'error', s.schema_name, 'never_completed',
                'Rows from before the triggers are missing or not known to be right.',
                format('CALL sliding_sync.backfill(target_schema => %L)', s.schema_name)
         FROM sliding_sync.schemas s WHERE s.complete_at IS NULL
         UNION ALL
-        SELECT 'error', s.schema_name, 'unwatched_writes',
-               CASE WHEN EXISTS (SELECT FROM sliding_sync.unwatched_writes u WHERE u.schema_name = s.schema_name)
+        SELECT 'error', s.schema_name, 'bypassed_writes',
+               CASE WHEN EXISTS (SELECT FROM sliding_sync.bypassed_writes u WHERE u.schema_name = s.schema_name)
                     THEN (SELECT format('Transactions whose changes the triggers could not act on: %s. '
                                         'The last one at %s, role %s (%s).',
-                                        count(*), max(u.noted_at), (array_agg(u.role_name ORDER BY u.noted_at DESC))[1],
-                                        (array_agg(u.reason ORDER BY u.noted_at DESC))[1])
-                          FROM sliding_sync.unwatched_writes u WHERE u.schema_name = s.schema_name)
+                                        count(*), max(u.recorded_at), (array_agg(u.role_name ORDER BY u.recorded_at DESC))[1],
+                                        (array_agg(u.reason ORDER BY u.recorded_at DESC))[1])
+                          FROM sliding_sync.bypassed_writes u WHERE u.schema_name = s.schema_name)
                     ELSE 'Tables or triggers were made, dropped, altered, rewritten or truncated since every row was last '
                          'known to be right.'
                     END,
                format('SELECT sliding_sync.catch_up(%L)', s.schema_name)
-        FROM sliding_sync.schemas s WHERE s.has_unwatched_writes OR s.tables_changed
+        FROM sliding_sync.schemas s WHERE s.has_bypassed_writes OR s.tables_changed
         UNION ALL
         SELECT 'error', q.schema_name, 'quarantine',
                format('Keys without a derived row: %s (%s). The last one: %s', count(*),
                       string_agg(DISTINCT q.reason || ' ' || q.sqlstate, ', '),
-                      (array_agg(q.message ORDER BY q.noted_at DESC))[1]),
+                      (array_agg(q.message ORDER BY q.recorded_at DESC))[1]),
                'SELECT * FROM sliding_sync.repair_quarantine()'
         FROM sliding_sync.quarantine q GROUP BY q.schema_name
         UNION ALL
@@ -268,23 +268,23 @@ CREATE VIEW sliding_sync.health AS
         SELECT 'warning', i.schema_name, 'index_missing',
                format('Table %s has no %sindex on (%s).', i.table_name, CASE WHEN i.is_unique THEN 'unique ' END,
                       array_to_string(i.columns, ', ')),
-               i.cure
+               i.remedy
         FROM sliding_sync.needed_indexes i WHERE i.state = 'missing'
         UNION ALL
         SELECT 'warning', i.schema_name, 'index_invalid',
-               format('Index %s of table %s was not built to its end.', i.invalid_index, i.table_name), i.cure
+               format('Index %s of table %s was not built to its end.', i.invalid_index, i.table_name), i.remedy
         FROM sliding_sync.needed_indexes i WHERE i.state = 'invalid'
         UNION ALL
         SELECT 'warning', NULL, 'switched_off',
                format('sliding_sync.enabled is off for role %s in database %s.', coalesce(r.role_name, '(any)'),
                       coalesce(r.database_name, '(any)')),
-               r.cure
+               r.remedy
         FROM sliding_sync.role_settings r WHERE r.switches_off
         UNION ALL
         SELECT 'warning', NULL, 'raises_errors',
                format('A failing refresh fails the transaction of role %s in database %s.',
                       coalesce(r.role_name, '(any)'), coalesce(r.database_name, '(any)')),
-               r.cure
+               r.remedy
         FROM sliding_sync.role_settings r WHERE r.name = 'sliding_sync.on_failure' AND lower(r.value) = 'error'
         UNION ALL
         SELECT 'error', NULL, 'library_missing',
@@ -328,18 +328,18 @@ CREATE VIEW sliding_sync.metrics AS
            1::double precision AS value
     FROM sliding_sync.version() v
     UNION ALL
-    SELECT 'sliding_sync_lost_notes_total', '{}', CASE WHEN l.is_called THEN l.last_value ELSE 0 END
-    FROM sliding_sync.lost_notes l
+    SELECT 'sliding_sync_lost_records_total', '{}', CASE WHEN l.is_called THEN l.last_value ELSE 0 END
+    FROM sliding_sync.lost_records l
     UNION ALL
     SELECT m.name, jsonb_build_object('schema', s.schema_name), m.value
     FROM sliding_sync.status s CROSS JOIN LATERAL (VALUES
         ('sliding_sync_ready', s.is_ready::integer::double precision),
         ('sliding_sync_complete_timestamp_seconds', extract(epoch FROM s.complete_at)::double precision),
         ('sliding_sync_caught_up_timestamp_seconds', extract(epoch FROM s.caught_up_at)::double precision),
-        ('sliding_sync_unwatched_writes', s.unwatched_writes::double precision),
+        ('sliding_sync_bypassed_writes', s.bypassed_writes::double precision),
         ('sliding_sync_quarantined_keys', s.quarantined::double precision),
         ('sliding_sync_quarantine_oldest_timestamp_seconds',
-         (SELECT extract(epoch FROM min(q.noted_at))::double precision FROM sliding_sync.quarantine q
+         (SELECT extract(epoch FROM min(q.recorded_at))::double precision FROM sliding_sync.quarantine q
           WHERE q.schema_name = s.schema_name))
     ) m (name, value) WHERE m.value IS NOT NULL
     UNION ALL
@@ -363,7 +363,7 @@ CREATE VIEW sliding_sync.metrics AS
         ('sliding_sync_run_items_done', p.items_done::double precision),
         ('sliding_sync_run_items_total', p.items_total::double precision),
         ('sliding_sync_run_rows_written', p.rows_written::double precision),
-        ('sliding_sync_run_set_aside', p.set_aside::double precision),
+        ('sliding_sync_run_quarantined', p.quarantined::double precision),
         ('sliding_sync_run_throttled_seconds', p.throttled_seconds),
         ('sliding_sync_run_sessions', cardinality(p.sessions)::double precision)
     ) m (name, value)

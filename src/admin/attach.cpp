@@ -3,11 +3,11 @@
 #include "admin/derived_tables.hpp"
 #include "admin/homeserver_tables.hpp"
 #include "admin/table_locks.hpp"
-#include "admin/watched.hpp"
-#include "derive/sql_text.hpp"
-#include "server/spi.hpp"
-#include "server/transaction.hpp"
-#include "server/write_as.hpp"
+#include "admin/trigger_coverage.hpp"
+#include "pg/spi.hpp"
+#include "pg/sql_text.hpp"
+#include "pg/transaction.hpp"
+#include "pg/write_as.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -173,18 +173,18 @@ void record(const std::string& schema) {
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
     const Rows others =
-        query_once("DELETE FROM sliding_sync.attached a WHERE (a.schema_name OPERATOR(pg_catalog.=) " + name +
-                   ") OPERATOR(pg_catalog.<>) (a.events_oid OPERATOR(pg_catalog.=) " + events +
+        query_once("DELETE FROM sliding_sync.attachments a WHERE (a.schema_name OPERATOR(pg_catalog.=) " +
+                   name + ") OPERATOR(pg_catalog.<>) (a.events_oid OPERATOR(pg_catalog.=) " + events +
                    ") RETURNING a.schema_name");
     for (std::size_t i = 0; i < others.count; ++i) {
         const std::string other = quoted_literal(others[i][0].text());
-        for (const char* const table : {"quarantine", "runs", "watched", "unwatched_writes"}) {
+        for (const char* const table : {"quarantine", "runs", "trigger_coverage", "bypassed_writes"}) {
             run_once(std::string("DELETE FROM sliding_sync.") + table +
                      " x WHERE x.schema_name OPERATOR(pg_catalog.=) " + other);
         }
     }
-    run_once("INSERT INTO sliding_sync.attached (schema_name, events_oid) VALUES (" + name + ", " + events +
-             ") ON CONFLICT (schema_name) DO NOTHING");
+    run_once("INSERT INTO sliding_sync.attachments (schema_name, events_oid) VALUES (" + name + ", " +
+             events + ") ON CONFLICT (schema_name) DO NOTHING");
 }
 
 void attach_to(const std::string& schema) {

@@ -1,10 +1,10 @@
 #include "admin/backfill.hpp"
 
 #include "admin/catch_up.hpp"
-#include "admin/watched.hpp"
+#include "admin/trigger_coverage.hpp"
 #include "derive/refresh.hpp"
-#include "server/transaction.hpp"
-#include "server/write_as.hpp"
+#include "pg/transaction.hpp"
+#include "pg/write_as.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -17,14 +17,14 @@ namespace {
 
 constexpr std::int64_t first_batch_size = 100;
 constexpr std::int64_t smallest_batch_size = 10;
-constexpr std::int64_t largest_batch_size = 5000;
+constexpr std::int64_t max_batch_size = 5000;
 
 // Keys are fetched for several batches at once: the members of a big room have to be sorted for it.
 constexpr std::int64_t keys_per_window = 10'000;
 
 constexpr double wait_for_others_seconds = 0.1;
 constexpr double first_retry_seconds = 0.05;
-constexpr double longest_retry_seconds = 2;
+constexpr double max_retry_seconds = 2;
 constexpr double report_every_seconds = 5;
 
 class Stopwatch {
@@ -104,13 +104,13 @@ private:
         lock_runs();
         // Rows that were changed without the triggers until now are looked at by a new run; one that has looked at some
         // of them before would not do.
-        const Watched watched = read_watched(options_.scope.schema);
-        const bool has_gap = options_.scope.is_everything() && watched.has_escapes();
-        const bool doubts_history = has_gap && watched.is_known && watched.has_changed_tables;
+        const TriggerCoverage watched = read_trigger_coverage(options_.scope.schema);
+        const bool has_gap = options_.scope.is_everything() && watched.has_gap();
+        const bool verifies_history = has_gap && watched.is_known && watched.has_changed_tables;
         const Run run =
-            open_run(options_.scope, homeserver()->schema, options_.restart || has_gap, doubts_history);
+            open_run(options_.scope, homeserver()->schema, options_.restart || has_gap, verifies_history);
         if (has_gap) {
-            begin_watching(options_.scope.schema);
+            begin_coverage(options_.scope.schema);
         }
         procedure_.commit();
         return run.id;
@@ -127,7 +127,7 @@ private:
             // whoever holds the lock may do so for long: the others first
             std::erase(avoided_, range_);
             avoided_.emplace_back(range_);
-            retry_seconds_ = std::min(retry_seconds_ * 2, longest_retry_seconds);
+            retry_seconds_ = std::min(retry_seconds_ * 2, max_retry_seconds);
             procedure_.commit();
             return Step::retry;
         }
@@ -157,7 +157,8 @@ private:
         const std::size_t count =
             std::min(static_cast<std::size_t>(batch_size_), window_.keys.size() - window_.next);
         const std::span<const OwnedKey> keys = std::span(window_.keys).subspan(window_.next, count);
-        const Refreshed refreshed = refresh(*homeserver(), changes_of(range, keys), rules::Occasion::recall);
+        const Refreshed refreshed =
+            refresh(*homeserver(), changes_of(range, keys), rules::RefreshMode::recall);
         if (!keys.empty()) {
             range.position_room = keys.back().room_id;
             range.position_user = keys.back().user_id;
@@ -166,10 +167,10 @@ private:
         BatchResult result;
         result.items = static_cast<std::int64_t>(count);
         result.rows_written = static_cast<std::int64_t>(refreshed.rows_written);
-        result.set_aside = static_cast<std::int64_t>(refreshed.failed);
+        result.quarantined = static_cast<std::int64_t>(refreshed.quarantined);
         result.work_seconds = watch.seconds();
         result.throttled_seconds = std::exchange(rested_, 0);
-        note_batch(run_, range, is_done, result);
+        record_batch(run_, range, is_done, result);
 
         window_.next += count;
         window_.position = {range.position_room, range.position_user};
@@ -184,7 +185,7 @@ private:
         const auto held = homeserver();
         const WriteAs reader(held->schema.derived_owner);
         const SpiConnection connection;
-        KeyLookup& lookup = held->street.lookup;
+        KeyLookup& lookup = held->statements.lookup;
         if (range.is_of_rooms) {
             const auto page = lookup.rooms_between(range.position_room, range.up_to_room, keys_per_window);
             for (const std::string_view room_id : page.keys) {
@@ -216,7 +217,7 @@ private:
     void count_batch(const Range& range, const BatchResult& batch) {
         (range.is_of_rooms ? done_.joined_rooms : done_.memberships) += batch.items;
         done_.rows_written += batch.rows_written;
-        done_.set_aside += batch.set_aside;
+        done_.quarantined += batch.quarantined;
         if (options_.verbose && since_report_.seconds() >= report_every_seconds) {
             since_report_ = {};
             report();
@@ -234,7 +235,7 @@ private:
                                    static_cast<long long>(done.joined_rooms),
                                    static_cast<long long>(done.memberships), seconds, rate,
                                    static_cast<long long>(done.rows_written),
-                                   static_cast<long long>(done.set_aside)));
+                                   static_cast<long long>(done.quarantined)));
         });
     }
 
@@ -247,7 +248,7 @@ private:
         const double per_item = batch.work_seconds / static_cast<double>(batch.items);
         const double fitting = options_.batch_seconds / std::max(per_item, 1e-6);
         const double grown = std::min(fitting, static_cast<double>(batch_size_) * 2);
-        batch_size_ = std::clamp(static_cast<std::int64_t>(grown), smallest_batch_size, largest_batch_size);
+        batch_size_ = std::clamp(static_cast<std::int64_t>(grown), smallest_batch_size, max_batch_size);
     }
 
     void rest() {
@@ -264,10 +265,10 @@ private:
 
     void finish() {
         if (finish_run(run_) && options_.scope.is_everything()) {
-            if (doubts_history(run_)) {
+            if (verifies_history(run_)) {
                 done_.rows_written += rewrite_history({options_.scope.schema, options_.namespace_oid});
             }
-            note_complete(options_.scope.schema);
+            record_complete(options_.scope.schema);
         }
         done_.is_finished = exists(run_);
         if (options_.verbose) {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "admin/run_log.hpp"
-#include "server/procedure.hpp"
+#include "pg/procedure.hpp"
 
 namespace sliding_sync {
 
@@ -22,7 +22,7 @@ struct Backfilled {
     std::int64_t joined_rooms = 0;  ///< looked at, by this call
     std::int64_t memberships = 0;
     std::int64_t rows_written = 0;
-    std::int64_t set_aside = 0;
+    std::int64_t quarantined = 0;
     bool is_finished = false;  ///< the whole run, other sessions' work included; not when another began anew
 };
 

@@ -1,10 +1,10 @@
 #include "admin/catch_up.hpp"
 
+#include "admin/trigger_coverage.hpp"
 #include "admin/verify.hpp"
-#include "admin/watched.hpp"
 #include "derive/failure.hpp"
 #include "derive/refresh.hpp"
-#include "server/write_as.hpp"
+#include "pg/write_as.hpp"
 
 namespace sliding_sync {
 
@@ -24,8 +24,9 @@ Changes changes_of(const std::vector<std::string>& rooms, const Pairs& membershi
 }
 
 Refreshed repair(const Homeserver& homeserver, const VerifiedSlice& found) {
-    Refreshed done = refresh(homeserver, changes_of(found.rooms, found.memberships), rules::Occasion::recall);
-    done += refresh(homeserver, changes_of({}, found.impossible), rules::Occasion::rewrite);
+    Refreshed done =
+        refresh(homeserver, changes_of(found.rooms, found.memberships), rules::RefreshMode::recall);
+    done += refresh(homeserver, changes_of({}, found.impossible), rules::RefreshMode::rewrite);
     return done;
 }
 
@@ -48,12 +49,12 @@ Refreshed remove(const Homeserver& homeserver, const VerifiedSlice& found) {
     {
         const WriteAs owner(homeserver.schema.derived_owner);
         const SpiConnection connection;
-        removed.rows_written = homeserver.street.apply.remove_joined_rooms(room_ids) +
-                               homeserver.street.apply.remove_memberships(changes.memberships);
+        removed.rows_written = homeserver.statements.apply.remove_joined_rooms(room_ids) +
+                               homeserver.statements.apply.remove_memberships(changes.memberships);
     }
-    note_stale(homeserver.schema, joined_rooms_table, rooms);
-    note_stale(homeserver.schema, membership_snapshots_table, memberships);
-    removed.failed = rooms.size() + memberships.size();
+    quarantine_stale(homeserver.schema, joined_rooms_table, rooms);
+    quarantine_stale(homeserver.schema, membership_snapshots_table, memberships);
+    removed.quarantined = rooms.size() + memberships.size();
     return removed;
 }
 
@@ -81,11 +82,11 @@ std::int64_t rewrite_history(const AttachedHomeserver& attached) {
     const auto held = homeserver_in(attached.namespace_oid);
     const Homeserver& homeserver = *held;
     VerifyOptions options = everything(attached);
-    options.scope.what = What::memberships;
+    options.scope.tables = DerivedTableSet::memberships;
     std::int64_t written = 0;
     verify(options, [&](const VerifiedSlice& found) {
         const Refreshed done =
-            refresh(homeserver, changes_of({}, found.impossible), rules::Occasion::rewrite);
+            refresh(homeserver, changes_of({}, found.impossible), rules::RefreshMode::rewrite);
         written += static_cast<std::int64_t>(done.rows_written);
     });
     return written;
@@ -93,12 +94,12 @@ std::int64_t rewrite_history(const AttachedHomeserver& attached) {
 
 CaughtUp catch_up(const AttachedHomeserver& attached, CatchUpMode mode) {
     CaughtUp result;
-    const Watched watched = read_watched(attached.schema);
-    result.had_gap = watched.has_escapes() || watched.is_uncovered;
+    const TriggerCoverage watched = read_trigger_coverage(attached.schema);
+    result.had_gap = watched.has_gap() || watched.has_coverage_gaps;
     if (!result.had_gap) {
         return result;
     }
-    watch_again(attached.schema);
+    restart_coverage(attached.schema);
     const auto held = homeserver_in(attached.namespace_oid);
     const Homeserver& homeserver = *held;
     VerifyOptions options = everything(attached);
@@ -110,9 +111,9 @@ CaughtUp catch_up(const AttachedHomeserver& attached, CatchUpMode mode) {
         result.joined_rooms += static_cast<std::int64_t>(found.rooms.size());
         result.memberships += static_cast<std::int64_t>(found.memberships.size() + found.impossible.size());
         result.rows_written += static_cast<std::int64_t>(done.rows_written);
-        result.set_aside += static_cast<std::int64_t>(done.failed);
+        result.quarantined += static_cast<std::int64_t>(done.quarantined);
     });
-    note_caught_up(attached.schema);
+    record_caught_up(attached.schema);
     return result;
 }
 

@@ -1,7 +1,7 @@
 // sliding_sync.catch_up(): for a homeserver's start, after a time without the triggers.
 #pragma once
 
-#include "admin/attached.hpp"
+#include "admin/attached_homeserver.hpp"
 
 namespace sliding_sync {
 
@@ -18,7 +18,7 @@ struct CaughtUp {
     std::int64_t joined_rooms = 0;  ///< wrong, or missing
     std::int64_t memberships = 0;   ///< wrong, or missing
     std::int64_t rows_written = 0;
-    std::int64_t set_aside = 0;
+    std::int64_t quarantined = 0;
 };
 
 /// Returns when no wrong row is left. Costs next to nothing when everything has been watched since the last time; otherwise

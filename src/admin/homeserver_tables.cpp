@@ -1,6 +1,6 @@
 #include "admin/homeserver_tables.hpp"
 
-#include "server/spi.hpp"
+#include "pg/spi.hpp"
 
 extern "C" {
 #include "mb/pg_wchar.h"
@@ -79,9 +79,9 @@ struct ColumnType {
     std::string name;  ///< empty: there is no such column
 };
 
-ColumnType column_type(Oid relation, const char* column, const char* wanted) {
+ColumnType column_type(Oid relation, const char* column, const char* expected) {
     const Rows rows =
-        query_once("SELECT a.atttypid OPERATOR(pg_catalog.=) " + quoted_literal(wanted) +
+        query_once("SELECT a.atttypid OPERATOR(pg_catalog.=) " + quoted_literal(expected) +
                    "::pg_catalog.regtype, pg_catalog.format_type(a.atttypid, a.atttypmod) "
                    "FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) " +
                    std::to_string(relation) +

@@ -1,9 +1,9 @@
 #include "admin/repair.hpp"
 
 #include "admin/repair_quarantine.hpp"
-#include "admin/watched.hpp"
+#include "admin/trigger_coverage.hpp"
 #include "derive/refresh.hpp"
-#include "server/write_as.hpp"
+#include "pg/write_as.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -26,9 +26,9 @@ public:
         read_json(rows, &RepairedRow::before);
         if (!dry_run_) {
             Refreshed done =
-                refresh(homeserver_, changes_of(found.rooms, found.memberships), rules::Occasion::recall);
-            done += refresh(homeserver_, changes_of({}, found.impossible), rules::Occasion::rewrite);
-            if (done.failed > 0) {
+                refresh(homeserver_, changes_of(found.rooms, found.memberships), rules::RefreshMode::recall);
+            done += refresh(homeserver_, changes_of({}, found.impossible), rules::RefreshMode::rewrite);
+            if (done.quarantined > 0) {
                 repair_quarantine();  // what stood in a row's way may have been another wrong row
             }
             read_json(rows, &RepairedRow::after);

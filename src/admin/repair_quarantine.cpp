@@ -1,10 +1,10 @@
 #include "admin/repair_quarantine.hpp"
 
-#include "admin/watched.hpp"
+#include "admin/trigger_coverage.hpp"
 #include "derive/failure.hpp"
 #include "derive/refresh.hpp"
-#include "server/transaction.hpp"
-#include "server/write_as.hpp"
+#include "pg/transaction.hpp"
+#include "pg/write_as.hpp"
 
 namespace sliding_sync {
 
@@ -64,7 +64,7 @@ bool refresh_key(const Key& key) {
         } else {
             changes.rooms.push_back(whole_room(key.room_id));
         }
-        is_done = refresh(*homeserver, std::move(changes), rules::Occasion::recall).failed == 0;
+        is_done = refresh(*homeserver, std::move(changes), rules::RefreshMode::recall).quarantined == 0;
     });
     return !failure && is_done;
 }
@@ -80,7 +80,7 @@ Repaired repair_quarantine() {
             ++result.repaired;
         }
     }
-    result.left_over = count_in_quarantine();
+    result.remaining = count_in_quarantine();
     return result;
 }
 

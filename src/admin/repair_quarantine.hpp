@@ -7,7 +7,7 @@ namespace sliding_sync {
 
 struct Repaired {
     std::int64_t repaired = 0;
-    std::int64_t left_over = 0;
+    std::int64_t remaining = 0;
 };
 
 /// Refreshes every key in sliding_sync.quarantine, of every attached homeserver, as if all of its facts had changed, and takes out those that went

@@ -1,10 +1,10 @@
 #include "admin/run_log.hpp"
 
-#include "admin/watched.hpp"
-#include "derive/sql_text.hpp"
-#include "server/catalog.hpp"
-#include "server/spi.hpp"
-#include "server/write_as.hpp"
+#include "admin/trigger_coverage.hpp"
+#include "pg/catalog.hpp"
+#include "pg/spi.hpp"
+#include "pg/sql_text.hpp"
+#include "pg/write_as.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -82,27 +82,28 @@ void make_ranges(std::int64_t run, const RunScope& scope, const HomeserverSchema
 }
 
 // A run that goes on, or a new one without ranges.
-Run find_or_insert_run(const RunScope& scope, bool restart, bool doubts_history) {
+Run find_or_insert_run(const RunScope& scope, bool restart, bool verifies_history) {
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
     const std::vector<Oid> types(4, TEXTOID);
     const auto arguments = [&] {
         return Arguments()
             .text(scope.schema)
-            .text(word(scope.what))
+            .text(word(scope.tables))
             .optional_text(scope.first_room)
             .optional_text(scope.last_room);
     };
-    const std::string same = sql_text("r.schema_name %= $1 AND r.what %= $2 AND r.first_room IS NOT DISTINCT "
-                                      "FROM $3 AND r.last_room IS NOT DISTINCT FROM $4 "
-                                      "AND r.finished_at IS NULL",
-                                      "");
+    const std::string same =
+        sql_text("r.schema_name %= $1 AND r.tables %= $2 AND r.first_room IS NOT DISTINCT "
+                 "FROM $3 AND r.last_room IS NOT DISTINCT FROM $4 "
+                 "AND r.finished_at IS NULL",
+                 "");
     if (restart) {
         const Rows doubts =
-            query_once("DELETE FROM sliding_sync.runs r WHERE " + same + " RETURNING r.doubts_history", types,
-                       arguments());
+            query_once("DELETE FROM sliding_sync.runs r WHERE " + same + " RETURNING r.verifies_history",
+                       types, arguments());
         for (std::size_t i = 0; i < doubts.count; ++i) {
-            doubts_history = doubts_history || doubts[i][0].boolean();
+            verifies_history = verifies_history || doubts[i][0].boolean();
         }
     } else {
         const Rows open = query_once("SELECT r.run_id FROM sliding_sync.runs r WHERE " + same +
@@ -116,31 +117,32 @@ Run find_or_insert_run(const RunScope& scope, bool restart, bool doubts_history)
                       "'90 days'::pg_catalog.interval)",
                       ""));
     const std::int64_t run =
-        query_once("INSERT INTO sliding_sync.runs (schema_name, what, first_room, last_room, "
-                   "doubts_history) VALUES ($1, $2, $3, $4, $5) RETURNING run_id",
-                   {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID}, arguments().boolean(doubts_history))[0][0]
+        query_once("INSERT INTO sliding_sync.runs (schema_name, tables, first_room, last_room, "
+                   "verifies_history) VALUES ($1, $2, $3, $4, $5) RETURNING run_id",
+                   {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID}, arguments().boolean(verifies_history))[0][0]
             .number;
     return {run, true};
 }
 
 }  // namespace
 
-const char* word(What what) noexcept {
-    switch (what) {
-    case What::joined_rooms:
+const char* word(DerivedTableSet tables) noexcept {
+    switch (tables) {
+    case DerivedTableSet::joined_rooms:
         return "joined_rooms";
-    case What::memberships:
+    case DerivedTableSet::memberships:
         return "memberships";
-    case What::both:
+    case DerivedTableSet::both:
         break;
     }
     return "both";
 }
 
-What parse_what(const std::string& text) {
-    for (const What what : {What::joined_rooms, What::memberships, What::both}) {
-        if (text == word(what)) {
-            return what;
+DerivedTableSet parse_tables(const std::string& text) {
+    for (const DerivedTableSet tables :
+         {DerivedTableSet::joined_rooms, DerivedTableSet::memberships, DerivedTableSet::both}) {
+        if (text == word(tables)) {
+            return tables;
         }
     }
     throw Error(ERRCODE_INVALID_PARAMETER_VALUE, "\"" + text + "\" names nothing to work on", "",
@@ -153,12 +155,12 @@ void lock_runs() {
     run_once("LOCK TABLE sliding_sync.runs IN SHARE ROW EXCLUSIVE MODE");
 }
 
-Run open_run(const RunScope& scope, const HomeserverSchema& schema, bool restart, bool doubts_history) {
-    const Run run = find_or_insert_run(scope, restart, doubts_history);
-    if (run.is_new && scope.what != What::memberships) {
+Run open_run(const RunScope& scope, const HomeserverSchema& schema, bool restart, bool verifies_history) {
+    const Run run = find_or_insert_run(scope, restart, verifies_history);
+    if (run.is_new && scope.tables != DerivedTableSet::memberships) {
         make_ranges(run.id, scope, schema, true);
     }
-    if (run.is_new && scope.what != What::joined_rooms) {
+    if (run.is_new && scope.tables != DerivedTableSet::joined_rooms) {
         make_ranges(run.id, scope, schema, false);
     }
     return run;
@@ -186,12 +188,12 @@ std::optional<Range> claim_range(std::int64_t run, std::int64_t preferred,
                  std::string(row[4].text())};
 }
 
-void note_batch(std::int64_t run, const Range& range, bool is_done, const BatchResult& batch) {
+void record_batch(std::int64_t run, const Range& range, bool is_done, const BatchResult& batch) {
     static Statement note(
-        "note_batch",
+        "record_batch",
         sql_text("UPDATE sliding_sync.run_ranges r SET position_room = $3, position_user = $4, is_done = $5, "
                  "items_done = r.items_done %+ $6, rows_written = r.rows_written %+ $7, "
-                 "set_aside = r.set_aside %+ $8, work_seconds = r.work_seconds %+ $9, "
+                 "quarantined = r.quarantined %+ $8, work_seconds = r.work_seconds %+ $9, "
                  "throttled_seconds = r.throttled_seconds %+ $10, "
                  "updated_at = pg_catalog.clock_timestamp(), pid = pg_catalog.pg_backend_pid() "
                  "WHERE r.run_id %= $1 AND r.range_number %= $2",
@@ -207,7 +209,7 @@ void note_batch(std::int64_t run, const Range& range, bool is_done, const BatchR
                  .boolean(is_done)
                  .number(batch.items)
                  .number(batch.rows_written)
-                 .number(batch.set_aside)
+                 .number(batch.quarantined)
                  .real(batch.work_seconds)
                  .real(batch.throttled_seconds));
 }
@@ -233,11 +235,11 @@ bool exists(std::int64_t run) {
     return exists.run(Arguments().number(run))[0][0].boolean();
 }
 
-bool doubts_history(std::int64_t run) {
+bool verifies_history(std::int64_t run) {
     const WriteAs reader(bookkeeper());
     const SpiConnection connection;
     const Rows rows =
-        query_once(sql_text("SELECT r.doubts_history FROM sliding_sync.runs r WHERE r.run_id %= $1", ""),
+        query_once(sql_text("SELECT r.verifies_history FROM sliding_sync.runs r WHERE r.run_id %= $1", ""),
                    {INT8OID}, Arguments().number(run));
     return rows.count > 0 && rows[0][0].boolean();
 }
@@ -254,17 +256,18 @@ bool finish_run(std::int64_t run) {
         "finish_parts",
         sql_text(
             "UPDATE sliding_sync.runs r SET finished_at = pg_catalog.clock_timestamp() "
-            "FROM sliding_sync.runs x WHERE x.run_id %= $1 AND x.what %= 'both' AND x.first_room IS NULL "
+            "FROM sliding_sync.runs x WHERE x.run_id %= $1 AND x.tables %= 'both' AND x.first_room IS NULL "
             "AND x.last_room IS NULL AND r.schema_name %= x.schema_name AND r.finished_at IS NULL "
             "AND r.started_at %< x.started_at",
             ""),
         {INT8OID});
     static Statement forget_lookups(
         "forget_lookups",
-        sql_text("DELETE FROM sliding_sync.quarantine q USING sliding_sync.runs x WHERE x.run_id %= $1 "
-                 "AND x.what %= 'both' AND x.first_room IS NULL AND x.last_room IS NULL "
-                 "AND q.schema_name %= x.schema_name AND q.table_name %= '' AND q.noted_at %< x.started_at",
-                 ""),
+        sql_text(
+            "DELETE FROM sliding_sync.quarantine q USING sliding_sync.runs x WHERE x.run_id %= $1 "
+            "AND x.tables %= 'both' AND x.first_room IS NULL AND x.last_room IS NULL "
+            "AND q.schema_name %= x.schema_name AND q.table_name %= '' AND q.recorded_at %< x.started_at",
+            ""),
         {INT8OID});
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;

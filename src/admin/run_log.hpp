@@ -2,25 +2,25 @@
 // functions write as the owner of these tables, in the caller's transaction.
 #pragma once
 
-#include "server/catalog.hpp"
+#include "pg/catalog.hpp"
 
 namespace sliding_sync {
 
 /// What a backfill fills.
-enum class What : std::uint8_t { joined_rooms, memberships, both };
+enum class DerivedTableSet : std::uint8_t { joined_rooms, memberships, both };
 
 /// The word for it in SQL, and back; raises 22023 for any other word.
-[[nodiscard]] const char* word(What what) noexcept;
-[[nodiscard]] What parse_what(const std::string& text);
+[[nodiscard]] const char* word(DerivedTableSet tables) noexcept;
+[[nodiscard]] DerivedTableSet parse_tables(const std::string& text);
 
 struct RunScope {
     std::string schema;
-    What what = What::both;
+    DerivedTableSet tables = DerivedTableSet::both;
     std::optional<std::string> first_room;
     std::optional<std::string> last_room;
 
     [[nodiscard]] bool is_everything() const noexcept {
-        return what == What::both && !first_room && !last_room;
+        return tables == DerivedTableSet::both && !first_room && !last_room;
     }
 };
 
@@ -35,7 +35,7 @@ void lock_runs();
 /// The unfinished run of this scope, or a new one, split into ranges of about as many rooms each. A doubt of what snapshots
 /// say of the past is inherited by the run that replaces another.
 [[nodiscard]] Run open_run(const RunScope& scope, const HomeserverSchema& schema, bool restart,
-                           bool doubts_history);
+                           bool verifies_history);
 
 struct Range {
     std::int64_t number = 0;
@@ -53,20 +53,20 @@ struct Range {
 struct BatchResult {
     std::int64_t items = 0;
     std::int64_t rows_written = 0;
-    std::int64_t set_aside = 0;
+    std::int64_t quarantined = 0;
     double work_seconds = 0;
     double throttled_seconds = 0;
 };
 
 /// Moves the range on, in the transaction of the batch.
-void note_batch(std::int64_t run, const Range& range, bool is_done, const BatchResult& batch);
+void record_batch(std::int64_t run, const Range& range, bool is_done, const BatchResult& batch);
 
 [[nodiscard]] bool has_open_ranges(std::int64_t run);
 
 /// False after somebody else has begun anew.
 [[nodiscard]] bool exists(std::int64_t run);
 
-[[nodiscard]] bool doubts_history(std::int64_t run);
+[[nodiscard]] bool verifies_history(std::int64_t run);
 
 /// True when this call is the one that finished the run.
 bool finish_run(std::int64_t run);

@@ -1,7 +1,7 @@
 #include "admin/table_locks.hpp"
 
-#include "server/spi.hpp"
-#include "server/transaction.hpp"
+#include "pg/spi.hpp"
+#include "pg/transaction.hpp"
 
 extern "C" {
 #include "utils/timestamp.h"
@@ -14,9 +14,9 @@ namespace {
 // Whoever comes after our lock request waits as long as we do: never longer than this. A writer in flight is done in
 // milliseconds, and only a long transaction makes longer attempts worth while.
 constexpr long first_wait_milliseconds = 60;
-constexpr long longest_wait_milliseconds = 700;
+constexpr long max_wait_milliseconds = 700;
 constexpr long pause_milliseconds = 150;
-constexpr long most_milliseconds = 60'000;
+constexpr long max_milliseconds = 60'000;
 
 void pause(long milliseconds) {
     run_once("SELECT pg_catalog.pg_sleep(" + std::to_string(milliseconds) + " / 1000.0)");
@@ -26,8 +26,8 @@ void pause(long milliseconds) {
 
 void lock_tables(const std::vector<std::string>& tables) {
     const OwnSettings settings;
-    const TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), most_milliseconds);
-    for (long wait = first_wait_milliseconds;; wait = std::min(2 * wait, longest_wait_milliseconds)) {
+    const TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), max_milliseconds);
+    for (long wait = first_wait_milliseconds;; wait = std::min(2 * wait, max_wait_milliseconds)) {
         const auto failure = run_in_subtransaction([&] {
             const TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait);
             for (const std::string& table : tables) {

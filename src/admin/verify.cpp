@@ -1,7 +1,7 @@
 #include "admin/verify.hpp"
 
-#include "derive/room_past.hpp"
-#include "server/write_as.hpp"
+#include "derive/room_history.hpp"
+#include "pg/write_as.hpp"
 
 extern "C" {
 #include "common/pg_prng.h"
@@ -26,10 +26,10 @@ public:
           homeserver_(*held_) {}
 
     void run() {
-        if (options_.scope.what != What::memberships && !options_.member) {
+        if (options_.scope.tables != DerivedTableSet::memberships && !options_.member) {
             options_.room ? one_room() : rooms();
         }
-        if (options_.scope.what != What::joined_rooms) {
+        if (options_.scope.tables != DerivedTableSet::joined_rooms) {
             options_.room || options_.member ? some_memberships() : memberships();
         }
     }
@@ -40,7 +40,7 @@ private:
         VerifiedSlice slice;
         {
             const WriteAs reader(homeserver_.schema.derived_owner);
-            const OneMoment moment;
+            const FixedSnapshot moment;
             const SpiConnection connection;
             read(slice);
         }
@@ -69,8 +69,8 @@ private:
         std::string after = room_before();
         for (bool is_last = false; !is_last;) {
             slice([&](VerifiedSlice& found) {
-                auto page =
-                    homeserver_.street.lookup.rooms_between(after, options_.scope.last_room, keys_per_slice);
+                auto page = homeserver_.statements.lookup.rooms_between(after, options_.scope.last_room,
+                                                                        keys_per_slice);
                 is_last = page.is_last;
                 if (!page.keys.empty()) {
                     after = page.keys.back();
@@ -85,7 +85,7 @@ private:
         std::pair<std::string, std::string> after{room_before(), ""};
         for (bool is_last = false; !is_last;) {
             slice([&](VerifiedSlice& found) {
-                auto page = homeserver_.street.lookup.memberships_between(
+                auto page = homeserver_.statements.lookup.memberships_between(
                     {after.first, after.second}, options_.scope.last_room, keys_per_slice);
                 is_last = page.is_last;
                 if (!page.keys.empty()) {
@@ -101,7 +101,7 @@ private:
         std::vector<std::pair<std::string, std::string>> keys;
         slice([&](VerifiedSlice&) {
             for (const MembershipKey& key :
-                 homeserver_.street.lookup.memberships_of(options_.room, options_.member)) {
+                 homeserver_.statements.lookup.memberships_of(options_.room, options_.member)) {
                 keys.emplace_back(key.room_id, key.user_id);
             }
         });
@@ -125,7 +125,7 @@ private:
         }
         const WriteAs reader(homeserver_.schema.derived_owner);
         const SpiConnection connection;
-        return std::string(homeserver_.street.lookup.room_before(*options_.scope.first_room));
+        return std::string(homeserver_.statements.lookup.room_before(*options_.scope.first_room));
     }
 
     void compare_rooms(VerifiedSlice& found, const std::vector<std::string_view>& room_ids) {
@@ -133,9 +133,9 @@ private:
         for (const std::string_view room_id : room_ids) {
             rooms.push_back(whole_room(room_id));
         }
-        for (const RoomComparison& room :
-             compare_joined_rooms(homeserver_.street, rooms, homeserver_.street.rooms.stored(room_ids))) {
-            if (room.stored != room.wanted) {
+        for (const RoomComparison& room : compare_joined_rooms(
+                 homeserver_.statements, rooms, homeserver_.statements.rooms.stored(room_ids))) {
+            if (room.stored != room.expected) {
                 add_findings(found.findings, room);
                 found.rooms.emplace_back(room.room_id);
             }
@@ -143,12 +143,12 @@ private:
     }
 
     void compare_memberships(VerifiedSlice& found, const std::vector<MembershipKey>& keys) {
-        const auto stored = homeserver_.street.memberships.stored(keys);
+        const auto stored = homeserver_.statements.memberships.stored(keys);
         std::vector<MembershipKey> remembered;  // whose history is what the row says
-        const auto recalled =
-            sliding_sync::compare_memberships(homeserver_.street, keys, stored, {}, rules::Occasion::recall);
+        const auto recalled = sliding_sync::compare_memberships(homeserver_.statements, keys, stored, {},
+                                                                rules::RefreshMode::recall);
         for (const MembershipComparison& membership : recalled) {
-            if (membership.stored != membership.wanted) {
+            if (membership.stored != membership.expected) {
                 add_findings(found.findings, membership);
                 found.memberships.emplace_back(membership.key.room_id, membership.key.user_id);
             } else if (membership.source == rules::SnapshotSource::keep) {
@@ -171,12 +171,12 @@ private:
     // snapshot is of a moment.
     void judge_history(VerifiedSlice& found, const std::vector<MembershipKey>& keys) {
         const auto from_scratch = sliding_sync::compare_memberships(
-            homeserver_.street, keys, homeserver_.street.memberships.stored(keys), {},
-            rules::Occasion::rewrite);
+            homeserver_.statements, keys, homeserver_.statements.memberships.stored(keys), {},
+            rules::RefreshMode::rewrite);
         std::vector<const MembershipComparison*> doubtful;
         std::vector<std::string_view> room_ids;
         for (const MembershipComparison& membership : from_scratch) {
-            if (membership.stored && membership.wanted && membership.stored != membership.wanted) {
+            if (membership.stored && membership.expected && membership.stored != membership.expected) {
                 doubtful.push_back(&membership);
                 room_ids.push_back(membership.key.room_id);
             }
@@ -187,13 +187,13 @@ private:
         std::vector<std::string_view> distinct = room_ids;
         std::sort(distinct.begin(), distinct.end());
         distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
-        const std::vector<RoomPast> pasts = homeserver_.street.pasts.of(distinct);
+        const std::vector<RoomHistory> histories = homeserver_.statements.histories.of(distinct);
         std::vector<const MembershipComparison*> unexplained;
         for (const MembershipComparison* membership : doubtful) {
             const auto at = std::lower_bound(distinct.begin(), distinct.end(), membership->key.room_id);
-            const RoomPast& past = pasts[static_cast<std::size_t>(at - distinct.begin())];
-            const bool is_possible = !past.is_complete || tells_of_an_invite(membership->source) ||
-                                     past.explains(membership->stored->state);
+            const RoomHistory& history = histories[static_cast<std::size_t>(at - distinct.begin())];
+            const bool is_possible = !history.is_complete || tells_of_an_invite(membership->source) ||
+                                     history.contains(membership->stored->state);
             if (is_possible) {
                 add_history_findings(found.findings, *membership, FindingReason::history_unverifiable);
             } else {
@@ -212,7 +212,7 @@ private:
             keys.push_back(membership->key);
             event_ids.push_back(membership->stored->membership_event_id);
         }
-        const auto invites = homeserver_.street.memberships.earlier_invites(keys, event_ids);
+        const auto invites = homeserver_.statements.memberships.earlier_invites(keys, event_ids);
         for (std::size_t i = 0; i < keys.size(); ++i) {
             const bool is_leave = memberships[i]->source == rules::SnapshotSource::state_group;
             const bool is_possible = is_leave && !invites[i].membership.empty();

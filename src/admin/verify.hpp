@@ -1,9 +1,9 @@
 // sliding_sync.verify(): what is wrong in the derived tables, without touching them.
 #pragma once
 
-#include "admin/attached.hpp"
+#include "admin/attached_homeserver.hpp"
+#include "admin/finding.hpp"
 #include "admin/run_log.hpp"
-#include "derive/finding.hpp"
 
 namespace sliding_sync {
 
@@ -16,7 +16,7 @@ struct VerifyOptions {
     bool history = true;                ///< also judge what snapshots say of the past
 };
 
-/// The findings of a slice, those of a row together, and the slice's keys that have one which a repair can cure.
+/// The findings of a slice, those of a row together, and the slice's keys that have one which a repair can remedy.
 struct VerifiedSlice {
     Findings findings;
     std::vector<std::string> rooms;

@@ -1,6 +1,6 @@
 #include "derive/circuit_breaker.hpp"
 
-#include "server/catalog.hpp"
+#include "pg/catalog.hpp"
 
 extern "C" {
 #include "utils/timestamp.h"
@@ -12,7 +12,7 @@ namespace {
 
 constexpr int failures_to_open = 8;
 constexpr std::int64_t retry_after_microseconds = 30'000'000;
-constexpr std::size_t most_rooms = 1000;  // bounds the memory: with more, all begin anew
+constexpr std::size_t max_rooms = 1000;  // bounds the memory: with more, all begin anew
 
 }  // namespace
 
@@ -22,8 +22,8 @@ bool CircuitBreakers::is_open(std::string_view room_id) const {
            found->second.generation == catalog_generation() && GetCurrentTimestamp() < found->second.retry_at;
 }
 
-void CircuitBreakers::failed(std::string_view room_id) {
-    if (rooms_.size() >= most_rooms) {
+void CircuitBreakers::quarantined(std::string_view room_id) {
+    if (rooms_.size() >= max_rooms) {
         rooms_.clear();
     }
     Failures& failures = rooms_[std::string(room_id)];

@@ -18,7 +18,7 @@ public:
         return rooms_.empty();
     }
     [[nodiscard]] bool is_open(std::string_view room_id) const;
-    void failed(std::string_view room_id);
+    void quarantined(std::string_view room_id);
     void succeeded(std::string_view room_id);
 
 private:

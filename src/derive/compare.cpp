@@ -35,31 +35,31 @@ private:
 };
 
 // The state after the events of these memberships; what is not known stays empty.
-void read_state_groups(Street& street, std::span<const MembershipKey> keys,
+void read_state_groups(Statements& statements, std::span<const MembershipKey> keys,
                        std::span<const rules::MembershipFacts> memberships,
-                       const std::vector<std::size_t>& places, std::vector<rules::SnapshotInput>& inputs) {
-    if (places.empty()) {
+                       const std::vector<std::size_t>& positions, std::vector<rules::SnapshotInput>& inputs) {
+    if (positions.empty()) {
         return;
     }
     std::vector<std::string_view> event_ids;
-    for (const std::size_t place : places) {
+    for (const std::size_t place : positions) {
         event_ids.push_back(memberships[place].event_id);
     }
-    const auto state = street.state_groups.after(event_ids);
+    const auto state = statements.state_groups.after(event_ids);
     std::vector<std::string_view> room_ids;
     std::vector<StateEventIds> state_ids;
-    for (std::size_t i = 0; i < places.size(); ++i) {
-        room_ids.push_back(keys[places[i]].room_id);
+    for (std::size_t i = 0; i < positions.size(); ++i) {
+        room_ids.push_back(keys[positions[i]].room_id);
         state_ids.push_back(state[i].value_or(StateEventIds{}));
     }
-    const auto events = street.rooms.events(room_ids, state_ids);
-    for (std::size_t i = 0; i < places.size(); ++i) {
-        inputs[places[i]].state_events = events[i];
+    const auto events = statements.rooms.events(room_ids, state_ids);
+    for (std::size_t i = 0; i < positions.size(); ++i) {
+        inputs[positions[i]].state_events = events[i];
     }
 }
 
 // Fetches the state that each membership's way (spec 3.5) asks for.
-std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& state,
+std::vector<rules::SnapshotInput> snapshot_inputs(Statements& statements, StateReader& state,
                                                   std::span<const MembershipKey> keys,
                                                   std::span<rules::MembershipFacts> memberships,
                                                   const Hints& hints,
@@ -69,7 +69,7 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& s
     std::map<std::string_view, rules::StateEvents> wiped;
     for (std::size_t i = 0; i < keys.size(); ++i) {
         const rules::MembershipFacts& membership = memberships[i];
-        if (membership.occasion == rules::Occasion::change && !membership.event_id.empty() &&
+        if (membership.mode == rules::RefreshMode::change && !membership.event_id.empty() &&
             !membership.room_has_current_state) {
             wiped.emplace(keys[i].room_id, rules::StateEvents{});
         }
@@ -82,7 +82,7 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& s
             room_ids.push_back(room_id);
             oldest.push_back(found != hints.oldest_new.end() ? std::optional(found->second) : std::nullopt);
         }
-        const auto state_before = street.rooms.wiped_state(room_ids, oldest);
+        const auto state_before = statements.rooms.wiped_state(room_ids, oldest);
         for (std::size_t i = 0; i < room_ids.size(); ++i) {
             wiped[room_ids[i]] = state_before[i];
         }
@@ -91,8 +91,8 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& s
     std::vector<std::string_view> current;
     std::vector<MembershipKey> invited;
     std::vector<std::string_view> but_not;
-    std::vector<std::size_t> invited_places;
-    std::vector<std::size_t> left_places;
+    std::vector<std::size_t> invited_positions;
+    std::vector<std::size_t> left_positions;
     for (std::size_t i = 0; i < keys.size(); ++i) {
         rules::MembershipFacts& membership = memberships[i];
         if (const auto found = wiped.find(keys[i].room_id); found != wiped.end()) {
@@ -106,12 +106,12 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& s
         } else if (sources[i] == rules::SnapshotSource::earlier_invite) {
             invited.push_back(keys[i]);
             but_not.push_back(membership.event_id);
-            invited_places.push_back(i);
+            invited_positions.push_back(i);
         } else if (sources[i] == rules::SnapshotSource::state_group) {
-            left_places.push_back(i);
+            left_positions.push_back(i);
         }
     }
-    read_state_groups(street, keys, memberships, left_places, inputs);
+    read_state_groups(statements, keys, memberships, left_positions, inputs);
     state.read(current);
     for (std::size_t i = 0; i < keys.size(); ++i) {
         if (sources[i] == rules::SnapshotSource::current_state) {
@@ -119,9 +119,9 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Street& street, StateReader& s
         }
     }
     if (!invited.empty()) {
-        auto invites = street.memberships.earlier_invites(invited, but_not);
+        auto invites = statements.memberships.earlier_invites(invited, but_not);
         for (std::size_t i = 0; i < invited.size(); ++i) {
-            rules::SnapshotInput& input = inputs[invited_places[i]];
+            rules::SnapshotInput& input = inputs[invited_positions[i]];
             input.earlier_invite_json = std::move(invites[i].json);
             input.earlier_invite_membership = std::move(invites[i].membership);
             input.earlier_invite_redacted = invites[i].redacted;
@@ -149,9 +149,9 @@ std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms) {
     return room_ids;
 }
 
-std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const RoomChange> rooms,
+std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::span<const RoomChange> rooms,
                                                  std::span<const StoredRoom> stored) {
-    RoomFacts& facts = street.rooms;
+    RoomFacts& facts = statements.rooms;
     StateReader state(facts);
     const std::vector<bool> in_rooms = facts.in_rooms(room_ids_of(rooms));
 
@@ -207,34 +207,35 @@ std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const
                                                   room.latest.value_or(stored[i].row->event_stream_ordering));
             room_facts.latest_bump_ordering = std::max(stored[i].row->bump_stamp, room.latest_bump);
         }
-        std::optional<rules::JoinedRoom> wanted;
+        std::optional<rules::JoinedRoom> expected;
         if (state_is_new || !in_rooms[i]) {
-            wanted = rules::derive_joined_room(room_facts);
+            expected = rules::derive_joined_room(room_facts);
         } else if (room_facts.latest_ordering) {
-            wanted = stored[i].row;
-            wanted->event_stream_ordering = *room_facts.latest_ordering;
-            wanted->bump_stamp = room_facts.latest_bump_ordering;
+            expected = stored[i].row;
+            expected->event_stream_ordering = *room_facts.latest_ordering;
+            expected->bump_stamp = room_facts.latest_bump_ordering;
         }
-        result.push_back({room.room_id, stored[i].row, std::move(wanted)});
+        result.push_back({room.room_id, stored[i].row, std::move(expected)});
     }
     return result;
 }
 
-std::vector<MembershipComparison> compare_memberships(Street& street, std::span<const MembershipKey> keys,
+std::vector<MembershipComparison> compare_memberships(Statements& statements,
+                                                      std::span<const MembershipKey> keys,
                                                       std::span<const StoredSnapshot> stored,
-                                                      const Hints& hints, rules::Occasion occasion) {
-    StateReader state(street.rooms);
+                                                      const Hints& hints, rules::RefreshMode mode) {
+    StateReader state(statements.rooms);
     std::vector<rules::MembershipFacts> memberships =
-        street.memberships.facts(keys, stored, hints.before, occasion);
+        statements.memberships.facts(keys, stored, hints.before, mode);
     std::vector<rules::SnapshotSource> sources(keys.size());
     const std::vector<rules::SnapshotInput> inputs =
-        snapshot_inputs(street, state, keys, memberships, hints, sources);
+        snapshot_inputs(statements, state, keys, memberships, hints, sources);
     std::vector<MembershipComparison> result;
     result.reserve(keys.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {
         const rules::MembershipFacts& facts = memberships[i];
         const bool has_source_conflict =
-            occasion != rules::Occasion::change && facts.membership == "join" && !facts.in_current_state;
+            mode != rules::RefreshMode::change && facts.membership == "join" && !facts.in_current_state;
         result.push_back({keys[i], stored[i].row, rules::derive_membership_snapshot(facts, inputs[i]),
                           sources[i], has_source_conflict});
     }

@@ -11,7 +11,7 @@ struct RoomChange {
     std::string_view room_id;
     bool orderings = false;  ///< eligible events may have gone: look for the newest again
     bool state = false;      ///< relevant current state may have changed
-    bool touched =
+    bool may_be_rewritten =
         false;  ///< nothing of the row changed, but another writer may have written the row just now
     std::optional<std::int64_t> latest;       ///< newest eligible event that was inserted
     std::optional<std::int64_t> latest_bump;  ///< the same among the bump types
@@ -34,7 +34,7 @@ struct Hints {
 struct RoomComparison {
     std::string_view room_id;
     std::optional<rules::JoinedRoom> stored;
-    std::optional<rules::JoinedRoom> wanted;  ///< nothing: there must be no row
+    std::optional<rules::JoinedRoom> expected;  ///< nothing: there must be no row
 };
 
 [[nodiscard]] std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms);
@@ -42,7 +42,7 @@ struct RoomComparison {
 struct MembershipComparison {
     MembershipKey key;
     std::optional<rules::MembershipSnapshot> stored;
-    std::optional<rules::MembershipSnapshot> wanted;
+    std::optional<rules::MembershipSnapshot> expected;
     rules::SnapshotSource source = rules::SnapshotSource::none;
     /// Of a recall: the user has joined, but current state does not say so.
     bool has_source_conflict = false;
@@ -50,11 +50,12 @@ struct MembershipComparison {
 
 /// Both answer in the order of their keys, inside an open SpiConnection, and write nothing. `stored` are the rows of the
 /// keys; where something is to be written they are locked, and what the rows must be is read after that.
-std::vector<RoomComparison> compare_joined_rooms(Street& street, std::span<const RoomChange> rooms,
+std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::span<const RoomChange> rooms,
                                                  std::span<const StoredRoom> stored);
-std::vector<MembershipComparison> compare_memberships(Street& street, std::span<const MembershipKey> keys,
+std::vector<MembershipComparison> compare_memberships(Statements& statements,
+                                                      std::span<const MembershipKey> keys,
                                                       std::span<const StoredSnapshot> stored,
-                                                      const Hints& hints, rules::Occasion occasion);
+                                                      const Hints& hints, rules::RefreshMode mode);
 
 /// A room of which everything is to be looked at.
 [[nodiscard]] RoomChange whole_room(std::string_view room_id) noexcept;

@@ -3,10 +3,10 @@
 
 #include <map>
 
-#include "derive/parameter_rows.hpp"
+#include "pg/catalog.hpp"
+#include "pg/parameter_rows.hpp"
+#include "pg/spi.hpp"
 #include "rules/event_types.hpp"
-#include "server/catalog.hpp"
-#include "server/spi.hpp"
 
 namespace sliding_sync {
 

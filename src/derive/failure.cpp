@@ -1,11 +1,11 @@
 #include "derive/failure.hpp"
 
 #include "derive/circuit_breaker.hpp"
-#include "server/fault.hpp"
-#include "server/settings.hpp"
-#include "server/spi.hpp"
-#include "server/transaction.hpp"
-#include "server/warning.hpp"
+#include "pg/fault_injection.hpp"
+#include "pg/settings.hpp"
+#include "pg/spi.hpp"
+#include "pg/transaction.hpp"
+#include "pg/warning.hpp"
 
 namespace sliding_sync {
 
@@ -15,18 +15,18 @@ constexpr int failures_to_exhaust = 100;
 
 // What another transaction has done since our look is seen by the next attempt. What remains a conflict then is one with
 // the transaction's own snapshot, and what is still not written is swallowed by somebody's trigger.
-constexpr int most_conflicts = 20;
-constexpr int most_times_not_written = 3;
+constexpr int max_conflicts = 20;
+constexpr int max_attempts = 3;
 
 // A row has two unique keys; one that comes back each time is somebody's trigger.
-constexpr int most_rows_in_the_way = 3;
+constexpr int max_conflicting_rows = 3;
 
 int attempts_for(const PgError& failure) noexcept {
     switch (failure.sqlstate()) {
     case ERRCODE_T_R_SERIALIZATION_FAILURE:
-        return most_conflicts;
+        return max_conflicts;
     case ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION:
-        return most_times_not_written;
+        return max_attempts;
     default:
         return 1;
     }
@@ -56,7 +56,7 @@ public:
         : schema_(schema), work_(work), breakers_(breakers_of(schema)) {}
 
     std::size_t run() {
-        if (breakers_.is_empty() || work_.is_recall || raises()) {
+        if (breakers_.is_empty() || work_.is_recompute || raises()) {
             if (work_.count > 0) {
                 range(0, work_.count);
             }
@@ -85,7 +85,7 @@ private:
         if (remove(i)) {
             range(i, i + 1);  // what cannot be removed may still be made right
         } else {
-            note(i, QuarantineReason::fuse_blown, failure);
+            note(i, QuarantineReason::circuit_breaker_open, failure);
         }
     }
 
@@ -109,7 +109,7 @@ private:
 
     // What failed, and how, unless it was done in the end. Several keys have one attempt.
     std::optional<PgError> attempt(std::size_t begin, std::size_t end) {
-        const Swallow swallow{true, !work_.is_recall, !is_serializable(), false};
+        const Swallow swallow{true, !work_.is_recompute, !is_serializable(), false};
         for (int number = 1;; ++number) {
             auto failure = run_in_subtransaction([&] { work_.work(begin, end); }, swallow);
             if (!failure) {
@@ -133,8 +133,9 @@ private:
         if (failure.sqlstate() == ERRCODE_T_R_SERIALIZATION_FAILURE) {
             throw PgError(failure);
         }
-        for (int cleared = 0; failure.sqlstate() == ERRCODE_UNIQUE_VIOLATION &&
-                              cleared < most_rows_in_the_way && work_.clear_way && clear_way(i);
+        for (int cleared = 0;
+             failure.sqlstate() == ERRCODE_UNIQUE_VIOLATION && cleared < max_conflicting_rows &&
+             work_.remove_conflicting && remove_conflicting(i);
              ++cleared) {
             const auto again = attempt(i, i + 1);
             if (!again) {
@@ -143,7 +144,7 @@ private:
             failure = *again;
         }
         if (failure.sqlstate() == ERRCODE_FOREIGN_KEY_VIOLATION && !is_read_committed() &&
-            work_.refers_to_hidden_row && refers_to_hidden_row(i)) {
+            work_.refers_to_invisible_row && refers_to_invisible_row(i)) {
             throw Error(ERRCODE_T_R_SERIALIZATION_FAILURE,
                         "could not serialize access due to an event that was stored by another transaction",
                         "A derived row has to refer to it, and this transaction cannot see it.",
@@ -152,10 +153,10 @@ private:
         if (raises()) {
             throw PgError(failure);
         }
-        if (work_.is_recall && ++failures_in_a_row_ >= failures_to_exhaust) {
+        if (work_.is_recompute && ++failures_in_a_row_ >= failures_to_exhaust) {
             throw PgError(failure);
         }
-        breakers_.failed(work_.key(i).room_id);
+        breakers_.quarantined(work_.key(i).room_id);
         if (remove(i)) {
             throw PgError(failure);  // a row that may be wrong can neither be made right nor removed
         }
@@ -166,15 +167,15 @@ private:
                  : "The row concerned was removed; the transaction goes on.");
     }
 
-    bool clear_way(std::size_t i) {
+    bool remove_conflicting(std::size_t i) {
         bool is_clear = false;
-        const auto failure = run_in_subtransaction([&] { is_clear = work_.clear_way(i); });
+        const auto failure = run_in_subtransaction([&] { is_clear = work_.remove_conflicting(i); });
         return !failure && is_clear;
     }
 
-    bool refers_to_hidden_row(std::size_t i) {
+    bool refers_to_invisible_row(std::size_t i) {
         bool is_hidden = false;
-        const auto failure = run_in_subtransaction([&] { is_hidden = work_.refers_to_hidden_row(i); });
+        const auto failure = run_in_subtransaction([&] { is_hidden = work_.refers_to_invisible_row(i); });
         return !failure && is_hidden;
     }
 
@@ -200,7 +201,7 @@ private:
 
 }  // namespace
 
-std::size_t carry_out(const HomeserverSchema& schema, const GuardedWork& work) {
+std::size_t run_or_quarantine(const HomeserverSchema& schema, const GuardedWork& work) {
     return Carrying(schema, work).run();
 }
 
@@ -208,7 +209,7 @@ void forget_failures(const HomeserverSchema& schema, std::string_view room_id) {
     breakers_of(schema).succeeded(room_id);
 }
 
-void note_unreadable(const HomeserverSchema& schema) {
+void quarantine_all(const HomeserverSchema& schema) {
     const Failure failure{ERRCODE_UNDEFINED_COLUMN,
                           "a table does not have the columns any more that name rooms, users or events"};
     const QuarantineKey everything{"", std::nullopt};
@@ -216,13 +217,13 @@ void note_unreadable(const HomeserverSchema& schema) {
     warn(failure, "All derived rows were removed; the transaction goes on.");
 }
 
-void note_stale(const HomeserverSchema& schema, const char* derived_table,
-                std::span<const QuarantineKey> keys) {
+void quarantine_stale(const HomeserverSchema& schema, const char* derived_table,
+                      std::span<const QuarantineKey> keys) {
     quarantine(schema, derived_table, keys, QuarantineReason::stale,
                {ERRCODE_SUCCESSFUL_COMPLETION, "stale after changes without triggers; to be made again"});
 }
 
-bool look_up(const HomeserverSchema& schema, const std::function<void()>& work) {
+bool try_lookup(const HomeserverSchema& schema, const std::function<void()>& work) {
     if (raises()) {
         work();
         return true;

@@ -17,13 +17,13 @@ struct GuardedWork {
     std::function<QuarantineKey(std::size_t)> key;
     /// After a row of another key stood in the way of this one's (23505): takes that one away, to be made again when the work is
     /// done. False: there is none.
-    std::function<bool(std::size_t)> clear_way;
+    std::function<bool(std::size_t)> remove_conflicting;
     /// After a foreign key has failed (23503): whether it is met, but by a row that the transaction's own snapshot, which the
     /// server checks it by, does not show.
-    std::function<bool(std::size_t)> refers_to_hidden_row;
+    std::function<bool(std::size_t)> refers_to_invisible_row;
     /// Asked for by somebody who looks at one key after the other on purpose, and who tries again when a lock could not be
     /// had in time: that is raised, and so is the failure after a hundred in a row, for the next ones would do no better.
-    bool is_recall = false;
+    bool is_recompute = false;
 };
 
 /// Carries the work out in a subtransaction. What fails there, and could not be handled by the homeserver, costs the
@@ -33,19 +33,19 @@ struct GuardedWork {
 /// Raised are: every error with sliding_sync.on_failure = error, what must reach the client (40001 also where a row refers to
 /// what the transaction cannot see), and the error of a row that cannot even be removed. Answers how many keys went into
 /// quarantine.
-std::size_t carry_out(const HomeserverSchema& schema, const GuardedWork& work);
+std::size_t run_or_quarantine(const HomeserverSchema& schema, const GuardedWork& work);
 
 /// Somebody asks for another try of this room's keys.
 void forget_failures(const HomeserverSchema& schema, std::string_view room_id);
 
 /// Notes in quarantine, and warns, that all rows were removed because tables could not be understood any more.
-void note_unreadable(const HomeserverSchema& schema);
+void quarantine_all(const HomeserverSchema& schema);
 
 /// Notes in quarantine that these rows were removed because they were stale, to be made again later.
-void note_stale(const HomeserverSchema& schema, const char* derived_table,
-                std::span<const QuarantineKey> keys);
+void quarantine_stale(const HomeserverSchema& schema, const char* derived_table,
+                      std::span<const QuarantineKey> keys);
 
 /// A look-up that may fail: true when it went through, otherwise it is noted in quarantine.
-[[nodiscard]] bool look_up(const HomeserverSchema& schema, const std::function<void()>& work);
+[[nodiscard]] bool try_lookup(const HomeserverSchema& schema, const std::function<void()>& work);
 
 }  // namespace sliding_sync

@@ -2,8 +2,8 @@
 
 namespace sliding_sync {
 
-Street::Street(const HomeserverSchema& schema)
-    : redacted(schema), state_groups(schema), rooms(schema, redacted), pasts(schema, rooms),
+Statements::Statements(const HomeserverSchema& schema)
+    : redacted(schema), state_groups(schema), rooms(schema, redacted), histories(schema, rooms),
       memberships(schema, redacted), lookup(schema), references(schema), apply(schema) {}
 
 std::shared_ptr<Homeserver> homeserver_in(Oid namespace_oid) {

@@ -1,6 +1,6 @@
 #include "derive/membership_facts.hpp"
 
-#include "server/transaction.hpp"
+#include "pg/transaction.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -55,7 +55,7 @@ std::string may_have_been_in_state(const HomeserverSchema& s) {
 
 }  // namespace
 
-MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
+MembershipFacts::MembershipFacts(const HomeserverSchema& s, Redactions& redacted)
     : redacted_(redacted),
       lock_memberships_(
           "lock_local_memberships",
@@ -121,7 +121,7 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, RedactionVerdicts& r
                             s.name),
                    {INT8OID, TEXTOID, TEXTOID}) {}
 
-void MembershipFacts::lock_inputs(std::span<const MembershipKey> keys) {
+void MembershipFacts::lock_source_rows(std::span<const MembershipKey> keys) {
     const MembershipKeyColumns columns(keys);
     const Rows memberships =
         lock_memberships_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
@@ -146,25 +146,25 @@ StoredSnapshot MembershipFacts::stored_snapshot(const MembershipKey& key, const 
 
 std::vector<StoredSnapshot> MembershipFacts::stored(std::span<const MembershipKey> keys) {
     std::vector<StoredSnapshot> result;
-    Reading reading;
+    LookupScope scope;
     for (const MembershipKey& key : keys) {
-        result.push_back(stored_snapshot(key, snapshots_.find(reading, {key.room_id, key.user_id})));
+        result.push_back(stored_snapshot(key, snapshots_.find(scope, {key.room_id, key.user_id})));
     }
     return result;
 }
 
 std::vector<StoredSnapshot> MembershipFacts::lock(std::span<const MembershipKey> keys) {
     std::vector<StoredSnapshot> result;
-    Reading reading;
+    LookupScope scope;
     for (const MembershipKey& key : keys) {
-        result.push_back(stored_snapshot(key, snapshots_.lock(reading, {key.room_id, key.user_id})));
+        result.push_back(stored_snapshot(key, snapshots_.lock(scope, {key.room_id, key.user_id})));
     }
     return result;
 }
 
 std::optional<MembershipKey> MembershipFacts::holder_of(std::int64_t ordering, const MembershipKey& but_not) {
-    Reading reading;
-    const Rows rows = holders_.find(reading, {ordering});
+    LookupScope scope;
+    const Rows rows = holders_.find(scope, {ordering});
     const MembershipKey holder =
         rows.count > 0 ? MembershipKey{rows[0][0].text(), rows[0][1].text()} : but_not;
     return holder == but_not ? std::nullopt : std::optional(holder);
@@ -173,7 +173,7 @@ std::optional<MembershipKey> MembershipFacts::holder_of(std::int64_t ordering, c
 bool MembershipFacts::can_be_referred_to(const rules::MembershipSnapshot& row) {
     return referred_to_
         .run(Arguments().number(row.event_stream_ordering).text(row.membership_event_id).text(row.room_id),
-             View::transaction)[0][0]
+             SnapshotKind::transaction)[0][0]
         .boolean();
 }
 
@@ -201,28 +201,28 @@ void MembershipFacts::read_rooms_with_state(std::vector<rules::MembershipFacts>&
 std::vector<rules::MembershipFacts> MembershipFacts::facts(std::span<const MembershipKey> keys,
                                                            std::span<const StoredSnapshot> stored,
                                                            const MembershipsBefore& before,
-                                                           rules::Occasion occasion) {
+                                                           rules::RefreshMode mode) {
     std::vector<rules::MembershipFacts> result(keys.size());
     {
-        Reading reading;
+        LookupScope scope;
         for (std::size_t i = 0; i < keys.size(); ++i) {
             rules::MembershipFacts& facts = result[i];
-            facts.occasion = occasion;
+            facts.mode = mode;
             facts.room_id = keys[i].room_id;
             facts.user_id = keys[i].user_id;
             facts.in_rooms = i > 0 && keys[i].room_id == keys[i - 1].room_id
                                  ? result[i - 1].in_rooms
-                                 : rooms_.find(reading, {keys[i].room_id}).count > 0;
-            const Rows rows = memberships_.find(reading, {keys[i].room_id, keys[i].user_id});
+                                 : rooms_.find(scope, {keys[i].room_id}).count > 0;
+            const Rows rows = memberships_.find(scope, {keys[i].room_id, keys[i].user_id});
             if (rows.count > 0) {
                 facts.event_id = rows[0][0].text();
                 facts.membership = rows[0][1].text();
-                read_event(reading, facts);
+                read_event(scope, facts);
             }
         }
-        read_details(reading, result);
+        read_details(scope, result);
     }
-    if (occasion == rules::Occasion::change) {
+    if (mode == rules::RefreshMode::change) {
         read_rooms_with_state(result);
         read_before(keys, stored, before, result);
     } else {
@@ -235,16 +235,16 @@ std::vector<rules::MembershipFacts> MembershipFacts::facts(std::span<const Membe
 }
 
 // What the tables tell of the membership's event.
-void MembershipFacts::read_event(Reading& reading, rules::MembershipFacts& facts) {
+void MembershipFacts::read_event(LookupScope& scope, rules::MembershipFacts& facts) {
     std::optional<std::string_view> user_id;
-    if (const Rows rows = room_memberships_.find(reading, {facts.event_id}); rows.count > 0) {
+    if (const Rows rows = room_memberships_.find(scope, {facts.event_id}); rows.count > 0) {
         const auto row = rows[0];
         user_id = row[0].text();
         facts.room_memberships_sender = row[1].optional_text();
         // the row exists; its forgotten may be NULL (spec 1.5)
         facts.forgotten = static_cast<std::int32_t>(row[2].optional_number().value_or(0));
     }
-    if (const Rows rows = events_.find(reading, {facts.event_id}); rows.count > 0) {
+    if (const Rows rows = events_.find(scope, {facts.event_id}); rows.count > 0) {
         const auto row = rows[0];
         const std::string_view state_key = row[2].is_null ? user_id.value_or(facts.user_id) : row[2].text();
         // an event of another room, type or user is none of this membership (H52)
@@ -256,13 +256,13 @@ void MembershipFacts::read_event(Reading& reading, rules::MembershipFacts& facts
         facts.outlier = row[6].boolean();
     }
     facts.in_current_state = stands_in_current_state(
-        current_state_.find(reading, {facts.room_id, "m.room.member", facts.user_id}), facts.event_id);
+        current_state_.find(scope, {facts.room_id, "m.room.member", facts.user_id}), facts.event_id);
 }
 
 // The event itself is read where it tells more than that somebody is in a room or has left it: stripped state, where the
 // membership came from, and a sender that stands nowhere else.
-void MembershipFacts::read_details(Reading& reading, std::span<rules::MembershipFacts> memberships) {
-    RedactionDoubts doubts(redacted_, reading);
+void MembershipFacts::read_details(LookupScope& scope, std::span<rules::MembershipFacts> memberships) {
+    RedactionFilter doubts(redacted_, scope);
     std::vector<RedactionCandidate> candidates;
     std::vector<std::size_t> doubtful;
     for (std::size_t i = 0; i < memberships.size(); ++i) {
@@ -273,7 +273,7 @@ void MembershipFacts::read_details(Reading& reading, std::span<rules::Membership
             continue;
         }
         std::string_view json;
-        if (const Rows rows = json_.find(reading, {facts.event_id}); rows.count > 0) {
+        if (const Rows rows = json_.find(scope, {facts.event_id}); rows.count > 0) {
             json = rows[0][0].text();
             facts.json = json;
             facts.internal_metadata = rows[0][1].text();
@@ -316,39 +316,39 @@ void MembershipFacts::read_before(std::span<const MembershipKey> keys, std::span
                                   const MembershipsBefore& before,
                                   std::vector<rules::MembershipFacts>& memberships) {
     std::vector<MembershipKey> unknown;
-    std::vector<std::size_t> places;
+    std::vector<std::size_t> positions;
     for (std::size_t i = 0; i < keys.size(); ++i) {
         rules::MembershipFacts& facts = memberships[i];
         const auto& row = stored[i].row;
-        const auto told = before.find(keys[i]);
-        const bool had_membership = told != before.end() && !told->second.empty();
+        const auto states = before.find(keys[i]);
+        const bool had_membership = states != before.end() && !states->second.empty();
         const bool is_untouched = row ? !stored[i].written_by_this_transaction : !had_membership;
-        const bool is_same = (had_membership && told->second == facts.event_id) ||
+        const bool is_same = (had_membership && states->second == facts.event_id) ||
                              (row && row->membership_event_id == facts.event_id);
-        if (told != before.end() && is_untouched && !is_same) {
+        if (states != before.end() && is_untouched && !is_same) {
             facts.previous = row;
         } else {
             unknown.push_back(keys[i]);
-            places.push_back(i);
+            positions.push_back(i);
         }
     }
     if (unknown.empty()) {
         return;
     }
-    Reading reading(View::before_transaction);
+    LookupScope scope(SnapshotKind::before_transaction);
     for (std::size_t i = 0; i < unknown.size(); ++i) {
         const auto& [room_id, user_id] = unknown[i];
-        rules::MembershipFacts& facts = memberships[places[i]];
-        if (const Rows rows = snapshots_.find(reading, {room_id, user_id}); rows.count > 0) {
+        rules::MembershipFacts& facts = memberships[positions[i]];
+        if (const Rows rows = snapshots_.find(scope, {room_id, user_id}); rows.count > 0) {
             facts.previous = snapshot(unknown[i], rows[0]);
         }
-        const Rows membership = memberships_.find(reading, {room_id, user_id});
+        const Rows membership = memberships_.find(scope, {room_id, user_id});
         const bool same_membership =
             (membership.count > 0 && membership[0][0].text() == facts.event_id) ||
             (facts.previous && facts.previous->membership_event_id == facts.event_id);
         const bool entered_current_state =
             facts.in_current_state &&
-            !stands_in_current_state(current_state_.find(reading, {room_id, "m.room.member", user_id}),
+            !stands_in_current_state(current_state_.find(scope, {room_id, "m.room.member", user_id}),
                                      facts.event_id);
         facts.membership_unchanged = same_membership && !entered_current_state;
     }

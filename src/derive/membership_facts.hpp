@@ -3,7 +3,7 @@
 
 #include <set>
 
-#include "derive/redaction_verdicts.hpp"
+#include "derive/redactions.hpp"
 #include "rules/membership_snapshot.hpp"
 
 namespace sliding_sync {
@@ -25,11 +25,11 @@ struct EarlierInvite {
 /// what is missing or unreadable comes out empty.
 class MembershipFacts {
 public:
-    MembershipFacts(const HomeserverSchema& schema, RedactionVerdicts& redacted);
+    MembershipFacts(const HomeserverSchema& schema, Redactions& redacted);
 
     /// Of memberships without a snapshot: keeps the membership until the end of the transaction, and whether it is
     /// forgotten where that alone would not make a change derive a row (joins, invites and knocks get one in any case).
-    void lock_inputs(std::span<const MembershipKey> keys);
+    void lock_source_rows(std::span<const MembershipKey> keys);
 
     std::vector<StoredSnapshot> stored(std::span<const MembershipKey> keys);
     /// The same rows as they are by now, locked in the order of the (sorted) keys until the transaction ends.
@@ -38,7 +38,7 @@ public:
     /// What the rules need to know; `stored` are the snapshots of these keys.
     std::vector<rules::MembershipFacts> facts(std::span<const MembershipKey> keys,
                                               std::span<const StoredSnapshot> stored,
-                                              const MembershipsBefore& before, rules::Occasion occasion);
+                                              const MembershipsBefore& before, rules::RefreshMode mode);
     std::vector<EarlierInvite> earlier_invites(std::span<const MembershipKey> keys,
                                                std::span<const std::string_view> but_not_event_ids);
 
@@ -50,14 +50,14 @@ public:
 
 private:
     StoredSnapshot stored_snapshot(const MembershipKey& key, const Rows& rows);
-    void read_event(Reading& reading, rules::MembershipFacts& facts);
+    void read_event(LookupScope& scope, rules::MembershipFacts& facts);
     void read_rooms_with_state(std::vector<rules::MembershipFacts>& memberships);
-    void read_details(Reading& reading, std::span<rules::MembershipFacts> memberships);
+    void read_details(LookupScope& scope, std::span<rules::MembershipFacts> memberships);
     void read_been_in_state(std::vector<rules::MembershipFacts>& memberships);
     void read_before(std::span<const MembershipKey> keys, std::span<const StoredSnapshot> stored,
                      const MembershipsBefore& before, std::vector<rules::MembershipFacts>& memberships);
 
-    RedactionVerdicts& redacted_;
+    Redactions& redacted_;
     Statement lock_memberships_;
     Statement lock_forgotten_;
     TableReader rooms_;

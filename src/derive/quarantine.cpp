@@ -1,8 +1,8 @@
 #include "derive/quarantine.hpp"
 
 #include "derive/attachment.hpp"
-#include "server/transaction.hpp"
-#include "server/write_as.hpp"
+#include "pg/transaction.hpp"
+#include "pg/write_as.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -67,8 +67,8 @@ const char* reason_code(QuarantineReason reason) noexcept {
     switch (reason) {
     case QuarantineReason::refresh_failed:
         return "refresh_failed";
-    case QuarantineReason::fuse_blown:
-        return "fuse_blown";
+    case QuarantineReason::circuit_breaker_open:
+        return "circuit_breaker_open";
     case QuarantineReason::unreadable:
         return "unreadable";
     case QuarantineReason::stale:
@@ -92,13 +92,13 @@ void quarantine(const HomeserverSchema& schema, const char* derived_table,
         }
     };
     if (run_in_subtransaction(note, Swallow::all_but_cancel)) {
-        count_lost_note();
+        count_lost_record();
     }
 }
 
 // A sequence counts whatever becomes of the transaction, and no lock on a table stands in its way.
-void count_lost_note() {
-    const Oid counter = own_relation("lost_notes");
+void count_lost_record() {
+    const Oid counter = own_relation("lost_records");
     const Oid owner = owner_of(counter);
     if (!OidIsValid(owner)) {
         return;

@@ -18,23 +18,23 @@ struct QuarantineKey {
 
 /// Why a key is in quarantine; documented in docs/diagnostics.md.
 enum class QuarantineReason : std::uint8_t {
-    refresh_failed,  ///< its facts could not be read, or its row could not be written
-    fuse_blown,      ///< refreshes had kept failing: its row was removed without another try
-    unreadable,      ///< tables could not be understood: every row was removed; the key is empty
-    stale,           ///< it was changed without the triggers, and removed by catch_up()
-    lookup_failed,   ///< which rooms a change concerns could not be found out; the key is empty
+    refresh_failed,        ///< its facts could not be read, or its row could not be written
+    circuit_breaker_open,  ///< refreshes had kept failing: its row was removed without another try
+    unreadable,            ///< tables could not be understood: every row was removed; the key is empty
+    stale,                 ///< it was changed without the triggers, and removed by catch_up()
+    lookup_failed,         ///< which rooms a change concerns could not be found out; the key is empty
 };
 
 [[nodiscard]] const char* reason_code(QuarantineReason reason) noexcept;
 
 /// Adds a row for each key to sliding_sync.quarantine, unless it stands there with this SQLSTATE already. Written as
 /// the owner of that table, since nobody else may, and in a subtransaction: a note that cannot be written is counted by
-/// the sequence sliding_sync.lost_notes, and costs nobody's transaction. Does nothing for a homeserver that is not
+/// the sequence sliding_sync.lost_records, and costs nobody's transaction. Does nothing for a homeserver that is not
 /// attached, and when the extension is gone.
 void quarantine(const HomeserverSchema& schema, const char* derived_table,
                 std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure);
 
 /// Counts a note that could not be written.
-void count_lost_note();
+void count_lost_record();
 
 }  // namespace sliding_sync

@@ -19,23 +19,23 @@ References::References(const HomeserverSchema& s)
 References::Found References::to_event(std::optional<std::int64_t> stream_ordering,
                                        std::optional<std::string_view> event_id) {
     Found found;
-    Reading reading;
+    LookupScope scope;
     const auto add_snapshots = [&](const Rows& rows) {
         for (std::size_t i = 0; i < rows.count; ++i) {
             found.memberships.push_back({rows[i][0].text(), rows[i][1].text()});
         }
     };
     if (has_joined_rooms_ && stream_ordering) {
-        const Rows rows = rooms_of_ordering_.find(reading, {*stream_ordering});
+        const Rows rows = rooms_of_ordering_.find(scope, {*stream_ordering});
         for (std::size_t i = 0; i < rows.count; ++i) {
             found.rooms.push_back(rows[i][0].text());
         }
     }
     if (has_snapshots_ && stream_ordering) {
-        add_snapshots(snapshots_of_ordering_.find(reading, {*stream_ordering}));
+        add_snapshots(snapshots_of_ordering_.find(scope, {*stream_ordering}));
     }
     if (has_snapshots_ && event_id) {
-        add_snapshots(snapshots_of_event_.find(reading, {*event_id}));
+        add_snapshots(snapshots_of_event_.find(scope, {*event_id}));
     }
     std::sort(found.memberships.begin(), found.memberships.end());
     found.memberships.erase(std::unique(found.memberships.begin(), found.memberships.end()),

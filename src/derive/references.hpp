@@ -2,7 +2,7 @@
 #pragma once
 
 #include "derive/fact_sql.hpp"
-#include "server/table_reader.hpp"
+#include "pg/table_reader.hpp"
 
 namespace sliding_sync {
 

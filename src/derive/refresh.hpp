@@ -10,7 +10,7 @@ struct Refreshed {
     std::uint64_t joined_rooms = 0;  ///< rooms looked at
     std::uint64_t memberships = 0;   ///< memberships looked at
     std::uint64_t rows_written = 0;  ///< rows inserted, updated or deleted
-    std::uint64_t failed = 0;        ///< keys that went into quarantine
+    std::uint64_t quarantined = 0;   ///< keys that went into quarantine
 
     Refreshed& operator+=(const Refreshed& other) noexcept;
 };
@@ -25,7 +25,7 @@ struct Refreshed {
 /// A recall reads what other transactions may be changing just now, also where no row is there to be locked. It locks what
 /// it reads, so that each of them either comes first, and is seen, or waits for this transaction and then sees its rows.
 Refreshed refresh(const Homeserver& homeserver, Changes changes,
-                  rules::Occasion occasion = rules::Occasion::change);
+                  rules::RefreshMode mode = rules::RefreshMode::change);
 
 /// Removes every derived row: when nobody can tell any more which of them are right.
 Refreshed remove_everything(const Homeserver& homeserver);

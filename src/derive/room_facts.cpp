@@ -2,7 +2,7 @@
 
 #include <unordered_set>
 
-#include "server/transaction.hpp"
+#include "pg/transaction.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -16,9 +16,9 @@ const ParameterRows room_keys{"k", {{"room_id", TEXTOID}}};
 
 }  // namespace
 
-RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
+RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted)
     : state_events_(s, redacted),
-      lock_inputs_(
+      lock_source_rows_(
           "lock_room_inputs",
           // OFFSET 0: rows are locked as they come, so they must come in the order of the rooms
           sql_text("SELECT FROM (SELECT k.room_id FROM pg_catalog.unnest($1) k(room_id) WHERE NOT "
@@ -59,8 +59,8 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
                             s.name),
                    {INT8OID, TEXTOID}) {}
 
-void RoomFacts::lock_inputs(std::span<const std::string_view> room_ids) {
-    lock_inputs_.run(Arguments().texts(room_ids));
+void RoomFacts::lock_source_rows(std::span<const std::string_view> room_ids) {
+    lock_source_rows_.run(Arguments().texts(room_ids));
 }
 
 StoredRoom RoomFacts::stored_room(std::string_view room_id, const Rows& rows) {
@@ -78,27 +78,27 @@ StoredRoom RoomFacts::stored_room(std::string_view room_id, const Rows& rows) {
 
 std::vector<StoredRoom> RoomFacts::stored(std::span<const std::string_view> room_ids) {
     std::vector<StoredRoom> result;
-    Reading reading;
+    LookupScope scope;
     for (const std::string_view room_id : room_ids) {
-        result.push_back(stored_room(room_id, joined_rooms_.find(reading, {room_id})));
+        result.push_back(stored_room(room_id, joined_rooms_.find(scope, {room_id})));
     }
     return result;
 }
 
 std::vector<StoredRoom> RoomFacts::lock(std::span<const std::string_view> room_ids) {
     std::vector<StoredRoom> result;
-    Reading reading;
+    LookupScope scope;
     for (const std::string_view room_id : room_ids) {
-        result.push_back(stored_room(room_id, joined_rooms_.lock(reading, {room_id})));
+        result.push_back(stored_room(room_id, joined_rooms_.lock(scope, {room_id})));
     }
     return result;
 }
 
 std::vector<bool> RoomFacts::in_rooms(std::span<const std::string_view> room_ids) {
     std::vector<bool> result;
-    Reading reading;
+    LookupScope scope;
     for (const std::string_view room_id : room_ids) {
-        result.push_back(rooms_.find(reading, {room_id}).count > 0);
+        result.push_back(rooms_.find(scope, {room_id}).count > 0);
     }
     return result;
 }
@@ -113,13 +113,13 @@ std::vector<Orderings> RoomFacts::orderings(std::span<const std::string_view> ro
     return result;
 }
 
-std::vector<StateEventIds> RoomFacts::current_state_ids(Reading& reading,
+std::vector<StateEventIds> RoomFacts::current_state_ids(LookupScope& scope,
                                                         std::span<const std::string_view> room_ids) {
     std::vector<StateEventIds> event_ids(room_ids.size());
     for (std::size_t i = 0; i < room_ids.size(); ++i) {
         for (std::size_t kind = 0; kind < rules::state_kind_count; ++kind) {
             const Rows rows =
-                current_state_.find(reading, {room_ids[i], rules::relevant_state_types[kind], ""});
+                current_state_.find(scope, {room_ids[i], rules::relevant_state_types[kind], ""});
             if (rows.count > 0) {
                 event_ids[i][kind] = rows[0][0].text();
             }
@@ -129,33 +129,33 @@ std::vector<StateEventIds> RoomFacts::current_state_ids(Reading& reading,
 }
 
 std::vector<rules::StateEvents> RoomFacts::current_state(std::span<const std::string_view> room_ids) {
-    Reading reading;
-    return read_events(reading, room_ids, current_state_ids(reading, room_ids));
+    LookupScope scope;
+    return read_events(scope, room_ids, current_state_ids(scope, room_ids));
 }
 
 std::vector<rules::StateEvents> RoomFacts::events(std::span<const std::string_view> room_ids,
                                                   std::span<const StateEventIds> event_ids) {
-    Reading reading;
-    return read_events(reading, room_ids, event_ids);
+    LookupScope scope;
+    return read_events(scope, room_ids, event_ids);
 }
 
-std::vector<rules::StateEvents> RoomFacts::read_events(Reading& reading,
+std::vector<rules::StateEvents> RoomFacts::read_events(LookupScope& scope,
                                                        std::span<const std::string_view> room_ids,
                                                        std::span<const StateEventIds> event_ids) {
     std::vector<StateEventKey> keys;
-    std::vector<std::size_t> places;
+    std::vector<std::size_t> positions;
     for (std::size_t i = 0; i < room_ids.size(); ++i) {
         for (std::size_t kind = 0; kind < rules::state_kind_count; ++kind) {
             if (!event_ids[i][kind].empty()) {
                 keys.push_back({room_ids[i], static_cast<rules::StateKind>(kind), event_ids[i][kind]});
-                places.push_back(i);
+                positions.push_back(i);
             }
         }
     }
-    const auto events = state_events_.of(reading, keys);
+    const auto events = state_events_.of(scope, keys);
     std::vector<rules::StateEvents> result(room_ids.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        result[places[i]][static_cast<std::size_t>(keys[i].kind)] = events[i];
+        result[positions[i]][static_cast<std::size_t>(keys[i].kind)] = events[i];
     }
     return result;
 }
@@ -164,7 +164,7 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
                                                        std::span<const std::optional<std::int64_t>> oldest) {
     std::vector<StateEventIds> found;
     {
-        Reading before(View::before_transaction);
+        LookupScope before(SnapshotKind::before_transaction);
         found = current_state_ids(before, room_ids);
     }
     const auto take = [&](std::span<const Cell> row) {
@@ -178,7 +178,7 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
         newer_ids.push_back(newer[i][2].text());
     }
     const auto old_ids =
-        first_column(visible_before_.run(Arguments().texts(newer_ids), View::before_transaction));
+        first_column(visible_before_.run(Arguments().texts(newer_ids), SnapshotKind::before_transaction));
     const std::unordered_set<std::string_view> old(old_ids.begin(), old_ids.end());
     for (std::size_t i = 0; i < newer.count; ++i) {
         if (!old.contains(newer_ids[i])) {
@@ -188,9 +188,9 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
     // The events are read as a reader sees them now, redactions of this very transaction included; one that it has
     // deleted as it stood before.
     std::vector<rules::StateEvents> result(room_ids.size());
-    for (const View view : {View::current, View::before_transaction}) {
-        Reading reading(view);
-        const auto read = read_events(reading, room_ids, found);
+    for (const SnapshotKind view : {SnapshotKind::current, SnapshotKind::before_transaction}) {
+        LookupScope scope(view);
+        const auto read = read_events(scope, room_ids, found);
         for (std::size_t room = 0; room < found.size(); ++room) {
             for (std::size_t kind = 0; kind < rules::state_kind_count; ++kind) {
                 if (read[room][kind]) {
@@ -205,8 +205,8 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
 
 std::optional<std::string_view> RoomFacts::holder_of(std::int64_t ordering,
                                                      std::string_view but_not_room_id) {
-    Reading reading;
-    const Rows rows = holders_.find(reading, {ordering});
+    LookupScope scope;
+    const Rows rows = holders_.find(scope, {ordering});
     if (rows.count == 0 || rows[0][0].text() == but_not_room_id) {
         return std::nullopt;
     }
@@ -215,7 +215,7 @@ std::optional<std::string_view> RoomFacts::holder_of(std::int64_t ordering,
 
 bool RoomFacts::can_be_referred_to(const rules::JoinedRoom& row) {
     return referred_to_
-        .run(Arguments().number(row.event_stream_ordering).text(row.room_id), View::transaction)[0][0]
+        .run(Arguments().number(row.event_stream_ordering).text(row.room_id), SnapshotKind::transaction)[0][0]
         .boolean();
 }
 

@@ -23,12 +23,12 @@ struct Orderings {
 /// as that connection. Bad data is never an error here: what is missing or unreadable comes out empty.
 class RoomFacts {
 public:
-    RoomFacts(const HomeserverSchema& schema, RedactionVerdicts& redacted);
+    RoomFacts(const HomeserverSchema& schema, Redactions& redacted);
 
     /// Of rooms without a row: keeps one of the state events that there must be for a row until the end of the
     /// transaction. Who leaves no room for a row has to take that one away, and waits; who changes anything else wants a
     /// row, and meets ours. (Orderings are kept by the foreign key, a row that exists by its own lock.)
-    void lock_inputs(std::span<const std::string_view> room_ids);
+    void lock_source_rows(std::span<const std::string_view> room_ids);
 
     std::vector<StoredRoom> stored(std::span<const std::string_view> room_ids);
     /// The same rows as they are by now, locked in the order of the (sorted) keys until the transaction ends.
@@ -59,13 +59,14 @@ public:
 
 private:
     StoredRoom stored_room(std::string_view room_id, const Rows& rows);
-    std::vector<StateEventIds> current_state_ids(Reading& reading,
+    std::vector<StateEventIds> current_state_ids(LookupScope& scope,
                                                  std::span<const std::string_view> room_ids);
-    std::vector<rules::StateEvents> read_events(Reading& reading, std::span<const std::string_view> room_ids,
+    std::vector<rules::StateEvents> read_events(LookupScope& scope,
+                                                std::span<const std::string_view> room_ids,
                                                 std::span<const StateEventIds> event_ids);
 
     StateEventFacts state_events_;
-    Statement lock_inputs_;
+    Statement lock_source_rows_;
     TableReader rooms_;
     TableReader joined_rooms_;
     TableReader holders_;

@@ -14,18 +14,18 @@ struct StateEventFacts::StoredEvent {
     rules::StateEvent event;
 };
 
-StateEventFacts::StateEventFacts(const HomeserverSchema& s, RedactionVerdicts& redacted)
+StateEventFacts::StateEventFacts(const HomeserverSchema& s, Redactions& redacted)
     : redacted_(redacted), has_rejections_(s.has_rejections),
       events_("state_events", s, table_name(BaseTable::events), {{"event_id", TEXTOID}},
               {"room_id", "type", "sender", "stream_ordering", "rejection_reason"}),
       rejections_("rejections", s, table_name(BaseTable::rejections), {{"event_id", TEXTOID}}, {}),
       json_("state_event_json", s, table_name(BaseTable::event_json), {{"event_id", TEXTOID}}, {"json"}) {}
 
-std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(Reading& reading, RedactionDoubts& doubts,
+std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(LookupScope& scope, RedactionFilter& doubts,
                                                                   std::string_view event_id) {
-    const Rows events = events_.find(reading, {event_id});
+    const Rows events = events_.find(scope, {event_id});
     const auto kind = events.count > 0 ? rules::state_kind(events[0][1].text()) : std::nullopt;
-    const Rows json = kind ? json_.find(reading, {event_id}) : Rows{};
+    const Rows json = kind ? json_.find(scope, {event_id}) : Rows{};
     if (json.count == 0) {
         return std::nullopt;
     }
@@ -34,7 +34,7 @@ std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(Reading& readi
     const std::string_view text = json[0][0].text();
     // as is_rejected (fact_sql.hpp) says it where events are looked for by their order
     const bool rejected =
-        !event[4].is_null || (has_rejections_ && rejections_.find(reading, {event_id}).count > 0);
+        !event[4].is_null || (has_rejections_ && rejections_.find(scope, {event_id}).count > 0);
     return StoredEvent{room_id,
                        *kind,
                        {event_id, room_id, event[2].is_null ? std::nullopt : std::optional(event[2].text()),
@@ -43,14 +43,14 @@ std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(Reading& readi
                        {text, false, rejected}};
 }
 
-std::vector<std::optional<rules::StateEvent>> StateEventFacts::of(Reading& reading,
+std::vector<std::optional<rules::StateEvent>> StateEventFacts::of(LookupScope& scope,
                                                                   std::span<const StateEventKey> keys) {
-    RedactionDoubts doubts(redacted_, reading);
+    RedactionFilter doubts(redacted_, scope);
     // memberships of one room share most of their state
     std::unordered_map<std::string_view, std::optional<StoredEvent>> stored;
     for (const StateEventKey& key : keys) {
         if (const auto [place, is_new] = stored.try_emplace(key.event_id); is_new) {
-            place->second = read(reading, doubts, key.event_id);
+            place->second = read(scope, doubts, key.event_id);
         }
     }
     std::vector<RedactionCandidate> candidates;

@@ -1,7 +1,7 @@
 // Reads relevant state events as the rules need them.
 #pragma once
 
-#include "derive/redaction_verdicts.hpp"
+#include "derive/redactions.hpp"
 #include "rules/room_state.hpp"
 
 namespace sliding_sync {
@@ -15,17 +15,17 @@ struct StateEventKey {
 
 class StateEventFacts {
 public:
-    StateEventFacts(const HomeserverSchema& schema, RedactionVerdicts& redacted);
+    StateEventFacts(const HomeserverSchema& schema, Redactions& redacted);
 
     /// In the order of the keys, inside an open SpiConnection, whose memory they use. Nothing where the event or its
     /// JSON is not stored, or is of another room or type. Each event is read once.
-    std::vector<std::optional<rules::StateEvent>> of(Reading& reading, std::span<const StateEventKey> keys);
+    std::vector<std::optional<rules::StateEvent>> of(LookupScope& scope, std::span<const StateEventKey> keys);
 
 private:
     struct StoredEvent;
-    std::optional<StoredEvent> read(Reading& reading, RedactionDoubts& doubts, std::string_view event_id);
+    std::optional<StoredEvent> read(LookupScope& scope, RedactionFilter& doubts, std::string_view event_id);
 
-    RedactionVerdicts& redacted_;
+    Redactions& redacted_;
     bool has_rejections_;
     TableReader events_;
     TableReader rejections_;

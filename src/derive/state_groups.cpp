@@ -50,8 +50,8 @@ StateGroups::StateGroups(const HomeserverSchema& s)
 
 // Where the group hangs, and what it holds itself. A purge can leave the edge of a group behind: what then hangs on it
 // must not be believed, so that there is a group at all is known from its rows, or looked up.
-void StateGroups::read(Reading& reading, std::int64_t id, Group& group) {
-    const Rows edges = edges_.find(reading, {id});
+void StateGroups::read(LookupScope& scope, std::int64_t id, Group& group) {
+    const Rows edges = edges_.find(scope, {id});
     for (std::size_t i = 0; i < edges.count; ++i) {
         // of several predecessors the highest wins, as readers of the homeserver have it
         group.previous = std::max(group.previous, edges[i][0].optional_number());
@@ -68,22 +68,22 @@ void StateGroups::read(Reading& reading, std::int64_t id, Group& group) {
     constexpr auto& types = rules::relevant_state_types;
     if (!group.previous) {
         for (const std::string_view type : types) {
-            take(state_of_roots_.find(reading, {id, type, ""}));
+            take(state_of_roots_.find(scope, {id, type, ""}));
         }
-    } else if (const Rows first = differences_.find(reading, {id}, few_differences); first.count > 0) {
+    } else if (const Rows first = differences_.find(scope, {id}, few_differences); first.count > 0) {
         is_there = true;
         if (first.count == few_differences || has_relevant_state(first)) {
-            take(state_of_differences_.find(reading, {id, types.front(), types.back(), ""}));
+            take(state_of_differences_.find(scope, {id, types.front(), types.back(), ""}));
         }
     }
-    if (!is_there && groups_.find(reading, {id}).count == 0) {
+    if (!is_there && groups_.find(scope, {id}).count == 0) {
         group.progress = Group::Progress::broken;
     }
 }
 
 // Goes back along the chain to what is known or has nothing before it, and completes each group on the way back from
 // the one before. Deep chains are no reason to recurse, and one that bites its own tail ends where it does.
-const StateGroups::Group& StateGroups::complete(Reading& reading, Groups& groups, std::int64_t id) {
+const StateGroups::Group& StateGroups::complete(LookupScope& scope, Groups& groups, std::int64_t id) {
     using Progress = Group::Progress;
     std::vector<Group*> path;
     const Group* base = nullptr;
@@ -92,7 +92,7 @@ const StateGroups::Group& StateGroups::complete(Reading& reading, Groups& groups
         const auto [place, is_new] = groups.try_emplace(*at);
         Group& group = place->second;
         if (is_new) {
-            read(reading, *at, group);
+            read(scope, *at, group);
         }
         if (group.progress == Progress::known) {
             base = &group;
@@ -122,14 +122,14 @@ std::vector<std::optional<StateEventIds>> StateGroups::after(std::span<const std
     if (!is_here_) {
         return result;
     }
-    Reading reading;
+    LookupScope scope;
     Groups groups;
     for (std::size_t i = 0; i < event_ids.size(); ++i) {
-        const Rows rows = groups_of_events_.find(reading, {event_ids[i]});
+        const Rows rows = groups_of_events_.find(scope, {event_ids[i]});
         if (rows.count == 0) {
             continue;
         }
-        const Group& group = complete(reading, groups, rows[0][0].number);
+        const Group& group = complete(scope, groups, rows[0][0].number);
         constexpr auto create = static_cast<std::size_t>(rules::StateKind::create);
         if (group.progress == Group::Progress::known && !group.state[create].empty()) {
             result[i] = group.state;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "derive/fact_sql.hpp"
-#include "server/table_reader.hpp"
+#include "pg/table_reader.hpp"
 
 namespace sliding_sync {
 
@@ -24,8 +24,8 @@ private:
     struct Group;
     using Groups = std::unordered_map<std::int64_t, Group>;
 
-    void read(Reading& reading, std::int64_t id, Group& group);
-    const Group& complete(Reading& reading, Groups& groups, std::int64_t id);
+    void read(LookupScope& scope, std::int64_t id, Group& group);
+    const Group& complete(LookupScope& scope, Groups& groups, std::int64_t id);
 
     bool is_here_;
     TableReader groups_of_events_;

@@ -1,14 +1,14 @@
 // The doors of the SQL-callable functions.
 #include "admin/as_owner.hpp"
 #include "admin/attach.hpp"
-#include "admin/attached.hpp"
+#include "admin/attached_homeserver.hpp"
 #include "admin/backfill.hpp"
 #include "admin/catch_up.hpp"
 #include "admin/repair.hpp"
 #include "admin/repair_quarantine.hpp"
 #include "live/flush.hpp"
-#include "server/result_rows.hpp"
-#include "server/sql_call.hpp"
+#include "pg/result_rows.hpp"
+#include "pg/sql_call.hpp"
 
 extern "C" {
 #include "fmgr.h"
@@ -30,7 +30,7 @@ BackfillOptions backfill_options(FunctionCallInfo fcinfo) {
     refuse_subscribed(homeserver);
     options.namespace_oid = homeserver.namespace_oid;
     options.scope.schema = homeserver.schema;
-    options.scope.what = parse_what(text_argument(fcinfo, 1).value_or("both"));
+    options.scope.tables = parse_tables(text_argument(fcinfo, 1).value_or("both"));
     options.scope.first_room = text_argument(fcinfo, 2);
     options.scope.last_room = text_argument(fcinfo, 3);
     options.batch_size = number_argument(fcinfo, 4);
@@ -52,7 +52,7 @@ VerifyOptions verify_options(FunctionCallInfo fcinfo) {
     VerifyOptions options;
     options.homeserver = attached_homeserver(text_argument(fcinfo, 0));
     options.scope.schema = options.homeserver.schema;
-    options.scope.what = parse_what(text_argument(fcinfo, 1).value_or("both"));
+    options.scope.tables = parse_tables(text_argument(fcinfo, 1).value_or("both"));
     options.scope.first_room = text_argument(fcinfo, 2);
     options.scope.last_room = text_argument(fcinfo, 3);
     options.room = text_argument(fcinfo, 4);
@@ -91,7 +91,7 @@ SLIDING_SYNC_FUNCTION(sliding_sync_repair_quarantine) {
     using namespace sliding_sync;
     return enter_cpp([&] {
         const Repaired done = repair_quarantine();
-        return row_result(fcinfo, std::array{number_column(done.repaired), number_column(done.left_over)});
+        return row_result(fcinfo, std::array{number_column(done.repaired), number_column(done.remaining)});
     });
 }
 
@@ -107,7 +107,7 @@ SLIDING_SYNC_FUNCTION(sliding_sync_backfill) {
         }
         return row_result(fcinfo,
                           std::array{number_column(done.joined_rooms), number_column(done.memberships),
-                                     number_column(done.rows_written), number_column(done.set_aside),
+                                     number_column(done.rows_written), number_column(done.quarantined),
                                      boolean_column(done.is_finished)});
     });
 }
@@ -123,7 +123,7 @@ SLIDING_SYNC_FUNCTION(sliding_sync_catch_up) {
         return row_result(fcinfo,
                           std::array{boolean_column(done.had_gap), number_column(done.joined_rooms),
                                      number_column(done.memberships), number_column(done.rows_written),
-                                     number_column(done.set_aside)});
+                                     number_column(done.quarantined)});
     });
 }
 

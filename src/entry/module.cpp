@@ -1,6 +1,6 @@
 // What happens once when a backend loads the library.
 #include "live/flush.hpp"
-#include "server/settings.hpp"
+#include "pg/settings.hpp"
 
 extern "C" {
 #include "fmgr.h"

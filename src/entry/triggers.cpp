@@ -1,9 +1,9 @@
 // The doors of the triggers: one function a base table.
+#include "live/bypassed_writes.hpp"
+#include "live/clear_references.hpp"
 #include "live/collect.hpp"
 #include "live/lost_rows.hpp"
-#include "live/release.hpp"
-#include "live/unwatched.hpp"
-#include "server/settings.hpp"
+#include "pg/settings.hpp"
 
 extern "C" {
 #include "fmgr.h"
@@ -42,18 +42,18 @@ const TriggerData& trigger_of_call(FunctionCallInfo fcinfo) {
 Datum changed_row(FunctionCallInfo fcinfo, BaseTable table) {
     const TriggerData& trigger = trigger_of_call(fcinfo);
     if (!sliding_sync::is_base_table(trigger.tg_relation, table)) {
-        sliding_sync::note_unwatched(RelationGetRelid(trigger.tg_relation),
-                                     sliding_sync::UnwatchedReason::moved);
+        sliding_sync::record_bypassed_write(RelationGetRelid(trigger.tg_relation),
+                                            sliding_sync::BypassReason::moved);
     } else if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA) {
-        sliding_sync::note_unwatched(RelationGetRelid(trigger.tg_relation),
-                                     sliding_sync::UnwatchedReason::replica);
+        sliding_sync::record_bypassed_write(RelationGetRelid(trigger.tg_relation),
+                                            sliding_sync::BypassReason::replica);
     } else if (!sliding_sync::enabled) {
-        sliding_sync::note_unwatched(RelationGetRelid(trigger.tg_relation),
-                                     sliding_sync::UnwatchedReason::disabled);
+        sliding_sync::record_bypassed_write(RelationGetRelid(trigger.tg_relation),
+                                            sliding_sync::BypassReason::disabled);
     } else {
         sliding_sync::collect(trigger, table);
-        if (sliding_sync::must_be_released(trigger, table)) {
-            sliding_sync::enter_cpp([&] { sliding_sync::release(trigger, table); });
+        if (sliding_sync::may_be_referred_to(trigger, table)) {
+            sliding_sync::enter_cpp([&] { sliding_sync::clear_references(trigger, table); });
         }
     }
     return Datum{0};
@@ -102,11 +102,11 @@ Datum sliding_sync_collect_derived(PG_FUNCTION_ARGS) {
     const char* const name = RelationGetRelationName(trigger.tg_relation);
     if (strcmp(name, sliding_sync::joined_rooms_table) != 0 &&
         strcmp(name, sliding_sync::membership_snapshots_table) != 0) {
-        sliding_sync::note_unwatched(table, sliding_sync::UnwatchedReason::moved);
+        sliding_sync::record_bypassed_write(table, sliding_sync::BypassReason::moved);
     } else if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA) {
-        sliding_sync::note_unwatched(table, sliding_sync::UnwatchedReason::replica);
+        sliding_sync::record_bypassed_write(table, sliding_sync::BypassReason::replica);
     } else if (!sliding_sync::enabled) {
-        sliding_sync::note_unwatched(table, sliding_sync::UnwatchedReason::disabled);
+        sliding_sync::record_bypassed_write(table, sliding_sync::BypassReason::disabled);
     } else {
         sliding_sync::keep_lost_row(trigger);
     }

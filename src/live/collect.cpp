@@ -48,13 +48,13 @@ constexpr std::array<ColumnSpec, 9> specs{{{"event_id", ColumnKind::key},
                                            {"rejection_reason", ColumnKind::text}}};
 ColumnNumbers<specs.size()> columns;
 
-void inserted(NotedKeys& keys, const Row<specs.size()>& row) {
-    NotedRoom& room = note_room(keys, row.text(room_id));
-    room.unmatched ^= std::hash<std::string_view>{}(row.text(event_id));
+void inserted(PendingKeys& keys, const Row<specs.size()>& row) {
+    PendingRoom& room = pending_room(keys, row.text(room_id));
+    room.unpaired_event_ids ^= std::hash<std::string_view>{}(row.text(event_id));
     const std::string_view event_type = row.text(type);
     if (event_type == redaction_type) {
         // its row in `redactions` may have come first
-        note_event(keys, row.text(event_id)).redaction = true;
+        pending_event(keys, row.text(event_id)).redaction = true;
     } else if (rules::state_kind(event_type)) {
         room.state = true;  // current state may have named it before it was stored
     }
@@ -64,11 +64,11 @@ void inserted(NotedKeys& keys, const Row<specs.size()>& row) {
     const std::int64_t ordering = row.number(stream_ordering);
     room.oldest_new = std::min(room.oldest_new, ordering);
     if (row.boolean(outlier)) {
-        room.touched = true;  // a homeserver's own bump counts it, ours does not (D5)
+        room.may_be_rewritten = true;  // a homeserver's own bump counts it, ours does not (D5)
         return;
     }
     if (!row.is_null(rejection_reason)) {
-        room.touched = true;
+        room.may_be_rewritten = true;
         return;
     }
     room.latest = std::max(room.latest, ordering);
@@ -86,8 +86,8 @@ bool is_other_membership(const Change<specs.size()>& change) {
 }
 
 // Everything that reads differently now: its room's orderings, the state it stands in, the membership it makes.
-void changed(NotedKeys& keys, const Row<specs.size()>& row, bool with_membership) {
-    NotedRoom& room = note_room(keys, row.text(room_id));
+void changed(PendingKeys& keys, const Row<specs.size()>& row, bool with_membership) {
+    PendingRoom& room = pending_room(keys, row.text(room_id));
     room.orderings = true;
     room.state = true;
     if (row.text(type) == member_type) {
@@ -95,22 +95,22 @@ void changed(NotedKeys& keys, const Row<specs.size()>& row, bool with_membership
             return;
         }
         if (row.is_null(state_key)) {
-            note_event(keys, row.text(event_id)).membership = true;  // older than the column (spec 1.5)
+            pending_event(keys, row.text(event_id)).membership = true;  // older than the column (spec 1.5)
         } else {
-            note_membership(keys, row.text(room_id), row.text(state_key));
+            pending_membership(keys, row.text(room_id), row.text(state_key));
         }
     } else if (row.text(type) == redaction_type) {
-        note_event(keys, row.text(event_id)).redaction = true;
+        pending_event(keys, row.text(event_id)).redaction = true;
     }
 }
 
-void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+void collect(PendingKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     if (!change.before && is_complete) {
         inserted(keys, *change.after);
         return;
     }
     if (!change.before || !change.after) {
-        NotedRoom& room = note_room(keys, (change.before ? change.before : change.after)->text(room_id));
+        PendingRoom& room = pending_room(keys, (change.before ? change.before : change.after)->text(room_id));
         room.orderings = true;
         room.state = true;
         return;
@@ -133,9 +133,9 @@ constexpr std::array<ColumnSpec, 4> specs{{{"event_id", ColumnKind::key},
                                            {"internal_metadata", ColumnKind::text}}};
 ColumnNumbers<specs.size()> columns;
 
-void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+void collect(PendingKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     if (!change.before) {
-        note_room(keys, change.after->text(room_id)).unmatched ^=
+        pending_room(keys, change.after->text(room_id)).unpaired_event_ids ^=
             std::hash<std::string_view>{}(change.after->text(event_id));
         return;
     }
@@ -143,10 +143,10 @@ void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_comple
         !change.after->differs(*change.before, internal_metadata)) {
         return;
     }
-    note_room(keys, change.before->text(room_id)).state = true;
+    pending_room(keys, change.before->text(room_id)).state = true;
     if (change.after) {
         // it may be a redaction whose verdict depends on its own JSON
-        note_event(keys, change.after->text(event_id)).redaction = true;
+        pending_event(keys, change.after->text(event_id)).redaction = true;
     }
 }
 
@@ -158,10 +158,10 @@ enum Column : std::size_t { event_id };
 constexpr std::array<ColumnSpec, 1> specs{{{"event_id", ColumnKind::key}}};
 ColumnNumbers<specs.size()> columns;
 
-void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+void collect(PendingKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     for (const auto& row : {change.before, change.after}) {
         if (row) {
-            NotedEvent& event = note_event(keys, row->text(event_id));
+            PendingEvent& event = pending_event(keys, row->text(event_id));
             event.rejection = true;
             event.redaction = true;
         }
@@ -177,14 +177,14 @@ constexpr std::array<ColumnSpec, 3> specs{
     {{"event_id", ColumnKind::key}, {"redacts", ColumnKind::key}, {"recheck", ColumnKind::boolean, true}}};
 ColumnNumbers<specs.size()> columns;
 
-void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+void collect(PendingKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     if (is_complete && is_unchanged(change)) {
         return;  // have_censored and the like (H68)
     }
     for (const auto& row : {change.before, change.after}) {
         if (row) {
-            note_event(keys, row->text(redacts)).redaction = true;
-            note_event(keys, row->text(event_id)).redaction = true;
+            pending_event(keys, row->text(redacts)).redaction = true;
+            pending_event(keys, row->text(event_id)).redaction = true;
         }
     }
 }
@@ -197,10 +197,10 @@ enum Column : std::size_t { room_id };
 constexpr std::array<ColumnSpec, 1> specs{{{"room_id", ColumnKind::key}}};
 ColumnNumbers<specs.size()> columns;
 
-void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+void collect(PendingKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     for (const auto& row : {change.before, change.after}) {
         if (row) {
-            note_room(keys, row->text(room_id)).state = true;  // H92
+            pending_room(keys, row->text(room_id)).state = true;  // H92
         }
     }
 }
@@ -214,13 +214,13 @@ constexpr std::array<ColumnSpec, 1> specs{
     {{"room_id", ColumnKind::key}}};  // the version decides nothing here (H51)
 ColumnNumbers<specs.size()> columns;
 
-void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+void collect(PendingKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     if (is_complete && is_unchanged(change)) {
         return;
     }
     for (const auto& row : {change.before, change.after}) {
         if (row) {
-            NotedRoom& room = note_room(keys, row->text(room_id));
+            PendingRoom& room = pending_room(keys, row->text(room_id));
             room.state = true;
             room.memberships = true;
         }
@@ -238,7 +238,7 @@ constexpr std::array<ColumnSpec, 4> specs{{{"room_id", ColumnKind::key},
                                            {"forgotten", ColumnKind::integer}}};
 ColumnNumbers<specs.size()> columns;
 
-void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+void collect(PendingKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     if (!change.after) {
         return;  // what was forgotten stays known: a purge removes the membership as well
     }
@@ -248,7 +248,7 @@ void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_comple
                                                               row.differs(*change.before, sender)
                                                         : is_forgotten);
     if (matters) {
-        note_membership(keys, row.text(room_id), row.text(user_id));
+        pending_membership(keys, row.text(room_id), row.text(user_id));
     }
 }
 
@@ -263,16 +263,16 @@ constexpr std::array<ColumnSpec, 4> specs{{{"event_id", ColumnKind::key},
                                            {"state_key", ColumnKind::text}}};
 ColumnNumbers<specs.size()> columns;
 
-void note(NotedKeys& keys, const Row<specs.size()>& row, bool is_complete) {
-    NotedRoom& room = note_room(keys, row.text(room_id));
+void note(PendingKeys& keys, const Row<specs.size()>& row, bool is_complete) {
+    PendingRoom& room = pending_room(keys, row.text(room_id));
     // Any change of current state makes a homeserver write a missing row by its own rules (spec 3.4, FULL).
-    room.touched = true;
+    room.may_be_rewritten = true;
     if (!is_complete || (!room.state && rules::state_kind(row.text(type)) && row.text(state_key).empty())) {
         room.state = true;
     }
 }
 
-void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+void collect(PendingKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     if (is_complete && is_unchanged(change)) {
         return;  // a backfill of `membership` or `event_stream_ordering` (H78)
     }
@@ -294,22 +294,22 @@ constexpr std::array<ColumnSpec, 4> specs{{{"room_id", ColumnKind::key},
                                            {"membership", ColumnKind::text}}};
 ColumnNumbers<specs.size()> columns;
 
-void collect(NotedKeys& keys, const Change<specs.size()>& change, bool is_complete) {
+void collect(PendingKeys& keys, const Change<specs.size()>& change, bool is_complete) {
     if (is_complete && is_unchanged(change)) {
         return;  // a backfill of `event_stream_ordering` (H78)
     }
     if (change.before) {
-        note_local_membership(keys, change.before->text(room_id), change.before->text(user_id),
-                              change.before->text(event_id));
+        record_local_membership(keys, change.before->text(room_id), change.before->text(user_id),
+                                change.before->text(event_id));
     }
     if (change.after) {
-        note_local_membership(keys, change.after->text(room_id), change.after->text(user_id), {});
+        record_local_membership(keys, change.after->text(room_id), change.after->text(user_id), {});
     }
 }
 
 }  // namespace local_current_membership
 
-void truncated(NotedKeys& keys, BaseTable table) {
+void truncated(PendingKeys& keys, BaseTable table) {
     switch (table) {
     case BaseTable::local_current_membership:
         keys.all_memberships = true;
@@ -330,7 +330,7 @@ void truncated(NotedKeys& keys, BaseTable table) {
 // Reads the row with the columns of its table. Without the columns that name what it concerns, anything may have
 // changed.
 template <std::size_t count, typename Collect>
-void read_and_collect(const TriggerData& trigger, NotedKeys& keys, ColumnNumbers<count>& cache,
+void read_and_collect(const TriggerData& trigger, PendingKeys& keys, ColumnNumbers<count>& cache,
                       const std::array<ColumnSpec, count>& specs, Collect collect) {
     const ColumnNumbers<count>& columns = column_numbers(cache, trigger.tg_relation, specs);
     if (!columns.has_keys) {
@@ -343,7 +343,7 @@ void read_and_collect(const TriggerData& trigger, NotedKeys& keys, ColumnNumbers
 }  // namespace
 
 void collect(const TriggerData& trigger, BaseTable table) {
-    NotedKeys& keys = noted_keys(RelationGetNamespace(trigger.tg_relation));
+    PendingKeys& keys = pending_keys(RelationGetNamespace(trigger.tg_relation));
     if (TRIGGER_FIRED_BY_TRUNCATE(trigger.tg_event)) {
         truncated(keys, table);
         return;

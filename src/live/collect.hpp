@@ -1,7 +1,7 @@
 // Turns one changed row of a homeserver's table into noted keys. Runs once a row: plain C, no statement, no lock.
 #pragma once
 
-#include "live/changed_keys.hpp"
+#include "live/pending_keys.hpp"
 
 extern "C" {
 #include "commands/trigger.h"

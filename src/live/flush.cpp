@@ -1,10 +1,9 @@
 #include "live/flush.hpp"
 
+#include "live/bypassed_writes.hpp"
 #include "live/lost_rows.hpp"
-#include "live/noted.hpp"
 #include "live/resolve.hpp"
-#include "live/unwatched.hpp"
-#include "server/write_as.hpp"
+#include "pg/write_as.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -18,7 +17,7 @@ namespace {
 
 // More rounds than any chain of deferred triggers on the derived tables needs; a trigger that always changes the
 // base tables again would never come to an end.
-constexpr int most_rounds = 100;
+constexpr int max_rounds = 100;
 
 constexpr std::int64_t keys_per_page = 1000;
 
@@ -28,19 +27,19 @@ std::optional<std::int64_t> known(std::int64_t value, std::int64_t none) noexcep
     return value == none ? std::nullopt : std::optional<std::int64_t>(value);
 }
 
-RoomChange room_change(const NotedRoom& room, bool distrust) {
+RoomChange room_change(const PendingRoom& room, bool distrust) {
     RoomChange change;
     change.room_id = view(room.room_id);
     change.orderings = room.orderings || distrust;
-    change.state = room.state || distrust || room.unmatched != 0;
-    change.touched = room.touched;
+    change.state = room.state || distrust || room.unpaired_event_ids != 0;
+    change.may_be_rewritten = room.may_be_rewritten;
     change.latest = known(room.latest, PG_INT64_MIN);
     change.latest_bump = known(room.latest_bump, PG_INT64_MIN);
     change.oldest_new = known(room.oldest_new, PG_INT64_MAX);
     return change;
 }
 
-void add(Changes& changes, const NotedMembership& membership) {
+void add(Changes& changes, const PendingMembership& membership) {
     const MembershipKey key{view(membership.room_id), view(membership.user_id)};
     changes.memberships.push_back(key);
     if (membership.before != BeforeTransaction::not_told) {
@@ -63,7 +62,7 @@ void merge(Changes& changes) {
         RoomChange& merged = rooms.back();
         merged.orderings = merged.orderings || room.orderings;
         merged.state = merged.state || room.state;
-        merged.touched = merged.touched || room.touched;
+        merged.may_be_rewritten = merged.may_be_rewritten || room.may_be_rewritten;
         merged.latest = std::max(merged.latest, room.latest);
         merged.latest_bump = std::max(merged.latest_bump, room.latest_bump);
         merged.oldest_new = merged.oldest_new ? merged.oldest_new : room.oldest_new;
@@ -76,7 +75,7 @@ void merge(Changes& changes) {
 
 // Reads one page of keys; false when that failed, and was noted in quarantine.
 bool read_page(const Homeserver& homeserver, const std::function<void()>& read) {
-    return look_up(homeserver.schema, [&] {
+    return try_lookup(homeserver.schema, [&] {
         const SpiConnection connection;
         read();
     });
@@ -89,7 +88,7 @@ bool refresh_all_rooms(const Homeserver& homeserver, Refreshed& refreshed) {
         std::vector<std::string> page;
         const bool is_read = read_page(homeserver, [&] {
             for (const std::string_view room_id :
-                 homeserver.street.lookup.rooms_after(after, keys_per_page)) {
+                 homeserver.statements.lookup.rooms_after(after, keys_per_page)) {
                 page.emplace_back(room_id);
             }
         });
@@ -111,7 +110,7 @@ bool refresh_stale_memberships(const Homeserver& homeserver, Refreshed& refreshe
     while (true) {
         std::vector<std::pair<std::string, std::string>> page;
         const bool is_read = read_page(homeserver, [&] {
-            for (const MembershipKey& key : homeserver.street.lookup.stale_memberships_after(
+            for (const MembershipKey& key : homeserver.statements.lookup.stale_memberships_after(
                      {after.first, after.second}, keys_per_page)) {
                 page.emplace_back(key.room_id, key.user_id);
             }
@@ -129,7 +128,7 @@ bool refresh_stale_memberships(const Homeserver& homeserver, Refreshed& refreshe
 }
 
 // A TRUNCATE concerns whole tables. If not even the keys can be read, nobody knows which rows are right.
-Refreshed refresh_everything(const Homeserver& homeserver, const NotedKeys& keys) {
+Refreshed refresh_everything(const Homeserver& homeserver, const PendingKeys& keys) {
     Refreshed refreshed;
     const HomeserverSchema& schema = homeserver.schema;
     bool is_done = true;
@@ -150,7 +149,7 @@ bool has_derived_tables(const Homeserver& homeserver) noexcept {
     return OidIsValid(homeserver.schema.derived_owner);
 }
 
-Refreshed refresh_noted(const NotedKeys& keys) {
+Refreshed refresh_pending(const PendingKeys& keys) {
     const auto held = homeserver_in(keys.namespace_oid);
     const Homeserver& homeserver = *held;
     if (!has_derived_tables(homeserver)) {
@@ -159,12 +158,12 @@ Refreshed refresh_noted(const NotedKeys& keys) {
     const WriteAs owner(homeserver.schema.derived_owner);
     // what was inserted may be gone again, if triggers were off or not there for a while
     const bool distrust =
-        hints_are_distrusted() || has_unwatched() || keys.generation != catalog_generation();
+        hints_are_distrusted() || has_bypassed_writes() || keys.generation != catalog_generation();
     Changes changes;
-    for_each<NotedRoom>(keys.rooms,
-                        [&](const NotedRoom& room) { changes.rooms.push_back(room_change(room, distrust)); });
-    for_each<NotedMembership>(keys.memberships,
-                              [&](const NotedMembership& membership) { add(changes, membership); });
+    for_each<PendingRoom>(
+        keys.rooms, [&](const PendingRoom& room) { changes.rooms.push_back(room_change(room, distrust)); });
+    for_each<PendingMembership>(keys.memberships,
+                                [&](const PendingMembership& membership) { add(changes, membership); });
     if (keys.unreadable) {
         return remove_everything(homeserver);
     }
@@ -185,9 +184,9 @@ void forget_at_end(XactEvent event) {
     case XACT_EVENT_PREPARE:
     case XACT_EVENT_PARALLEL_COMMIT:
     case XACT_EVENT_PARALLEL_ABORT:
-        forget_noted_keys();
+        forget_pending_keys();
         forget_lost_rows();
-        forget_unwatched();
+        forget_bypassed_writes();
         break;
     default:
         break;
@@ -196,14 +195,14 @@ void forget_at_end(XactEvent event) {
 
 void transaction_callback(XactEvent event, void*) {
     if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) {
-        if (has_noted_keys()) {
+        if (has_pending_keys()) {
             enter_cpp([] { flush_before_commit(); });
         }
         if (has_lost_rows()) {
-            enter_cpp([] { note_lost_rows(); });
+            enter_cpp([] { record_lost_rows(); });
         }
-        if (has_unwatched()) {
-            enter_cpp([] { write_unwatched(); });
+        if (has_bypassed_writes()) {
+            enter_cpp([] { write_bypassed_writes(); });
         }
         return;
     }
@@ -222,16 +221,16 @@ void flush_before_commit() {
     instr_time start;
     INSTR_TIME_SET_CURRENT(start);
     Refreshed refreshed;
-    for (int round = 0; has_noted_keys(); ++round) {
-        if (round == most_rounds) {
+    for (int round = 0; has_pending_keys(); ++round) {
+        if (round == max_rounds) {
             throw Error(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                         "sliding_sync gave up: the derived tables' own triggers never stop changing rooms",
                         "A hundred rounds of refreshing and firing deferred triggers were not enough.",
                         "Look for user-made triggers on the tables sliding_sync_joined_rooms and "
                         "sliding_sync_membership_snapshots.");
         }
-        for (const NotedKeys* keys = take_noted_keys(); keys != nullptr; keys = keys->next) {
-            refreshed += refresh_noted(*keys);
+        for (const PendingKeys* keys = take_pending_keys(); keys != nullptr; keys = keys->next) {
+            refreshed += refresh_pending(*keys);
             // Deferred constraints and triggers that our own writes have queued would be lost from here on
             // (mechanism, trap 1). They run as the tables' owner, not as whoever commits.
             if (const auto homeserver = homeserver_in(keys->namespace_oid); has_derived_tables(*homeserver)) {
@@ -248,8 +247,8 @@ void flush_before_commit() {
 
 Refreshed flush_now() {
     Refreshed refreshed;
-    for (const NotedKeys* keys = current_noted_keys(); keys != nullptr; keys = keys->next) {
-        refreshed += refresh_noted(*keys);
+    for (const PendingKeys* keys = current_pending_keys(); keys != nullptr; keys = keys->next) {
+        refreshed += refresh_pending(*keys);
     }
     return refreshed;
 }

@@ -1,7 +1,7 @@
 // When the noted keys of a transaction become rows: before it commits or is prepared.
 #pragma once
 
-#include "live/changed_keys.hpp"
+#include "live/pending_keys.hpp"
 
 namespace sliding_sync {
 

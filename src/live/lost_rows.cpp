@@ -2,10 +2,10 @@
 
 #include "derive/fact_sql.hpp"
 #include "derive/homeserver.hpp"
+#include "live/bypassed_writes.hpp"
 #include "live/row.hpp"
-#include "live/unwatched.hpp"
-#include "server/transaction.hpp"
-#include "server/write_as.hpp"
+#include "pg/transaction.hpp"
+#include "pg/write_as.hpp"
 
 #include <map>
 
@@ -69,7 +69,7 @@ void keep_lost_row(const TriggerData& trigger) {
     const ColumnNumbers<key_columns.size()>& found =
         column_numbers(columns, trigger.tg_relation, key_columns);
     if (!found.has_keys) {
-        note_unwatched(RelationGetRelid(trigger.tg_relation), UnwatchedReason::deleted);
+        record_bypassed_write(RelationGetRelid(trigger.tg_relation), BypassReason::deleted);
         return;
     }
     const Row row(trigger.tg_trigslot, found.numbers);
@@ -85,7 +85,7 @@ bool has_lost_rows() noexcept {
     return lost != nullptr;
 }
 
-void note_lost_rows() {
+void record_lost_rows() {
     std::map<Oid, std::vector<const LostRow*>> by_table;
     for (const LostRow* row = lost; row != nullptr; row = row->next) {
         by_table[row->table].push_back(row);
@@ -106,7 +106,7 @@ void note_lost_rows() {
                 are_missing(homeserver->schema, user_ids.front().data() == nullptr, room_ids, user_ids);
         });
         if (is_missing || failure) {
-            call_pg([&] { note_unwatched(table, UnwatchedReason::deleted); });
+            call_pg([&] { record_bypassed_write(table, BypassReason::deleted); });
         }
     }
     forget_lost_rows();

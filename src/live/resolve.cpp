@@ -1,12 +1,10 @@
 #include "live/resolve.hpp"
 
-#include "live/noted.hpp"
-
 namespace sliding_sync {
 
-KeyResolver::KeyResolver(const Homeserver& homeserver, const NotedKeys& keys)
-    : schema_(homeserver.schema), lookup_(homeserver.street.lookup) {
-    for_each<NotedEvent>(keys.events, [&](const NotedEvent& event) {
+KeyResolver::KeyResolver(const Homeserver& homeserver, const PendingKeys& keys)
+    : schema_(homeserver.schema), lookup_(homeserver.statements.lookup) {
+    for_each<PendingEvent>(keys.events, [&](const PendingEvent& event) {
         if (event.redaction) {
             redactions_.push_back(view(event.event_id));
         }
@@ -17,7 +15,7 @@ KeyResolver::KeyResolver(const Homeserver& homeserver, const NotedKeys& keys)
             memberships_.push_back(view(event.event_id));
         }
     });
-    for_each<NotedRoom>(keys.rooms, [&](const NotedRoom& room) {
+    for_each<PendingRoom>(keys.rooms, [&](const PendingRoom& room) {
         if (room.memberships) {
             rooms_.push_back(view(room.room_id));
         }
@@ -29,25 +27,25 @@ bool KeyResolver::has_work() const noexcept {
 }
 
 void KeyResolver::resolve(Changes& changes) {
-    const auto look_up = [&](const auto& add) {
-        return sliding_sync::look_up(schema_, [&] {
+    const auto try_lookup = [&](const auto& add) {
+        return sliding_sync::try_lookup(schema_, [&] {
             const SpiConnection connection;
             add();
         });
     };
     // Their own rooms are more than is needed, and less to fail at.
     if (!redactions_.empty() &&
-        !look_up([&] { add_rooms(lookup_.rooms_of_redactions(redactions_), changes, false); })) {
-        (void)look_up([&] { add_rooms(lookup_.rooms_of_events(redactions_), changes, false); });
+        !try_lookup([&] { add_rooms(lookup_.rooms_of_redactions(redactions_), changes, false); })) {
+        (void)try_lookup([&] { add_rooms(lookup_.rooms_of_events(redactions_), changes, false); });
     }
     if (!rejections_.empty()) {
-        (void)look_up([&] { add_rooms(lookup_.rooms_of_events(rejections_), changes, true); });
+        (void)try_lookup([&] { add_rooms(lookup_.rooms_of_events(rejections_), changes, true); });
     }
     if (!memberships_.empty()) {
-        (void)look_up([&] { add_memberships(lookup_.memberships_of_events(memberships_), changes); });
+        (void)try_lookup([&] { add_memberships(lookup_.memberships_of_events(memberships_), changes); });
     }
     if (!rooms_.empty()) {
-        (void)look_up([&] { add_memberships(lookup_.memberships_of_rooms(rooms_), changes); });
+        (void)try_lookup([&] { add_memberships(lookup_.memberships_of_rooms(rooms_), changes); });
     }
 }
 

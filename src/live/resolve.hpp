@@ -1,14 +1,14 @@
 // From noted event ids, and rooms noted as a whole, to the rooms and memberships that they concern.
 #pragma once
 
-#include "live/changed_keys.hpp"
+#include "live/pending_keys.hpp"
 
 namespace sliding_sync {
 
 /// Owns the texts of the keys that it adds: it must outlive the changes.
 class KeyResolver {
 public:
-    KeyResolver(const Homeserver& homeserver, const NotedKeys& keys);
+    KeyResolver(const Homeserver& homeserver, const PendingKeys& keys);
 
     [[nodiscard]] bool has_work() const noexcept;
 

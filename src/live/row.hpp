@@ -1,7 +1,7 @@
 // The rows that a trigger is fired for, read by column name. C calls only, no guard: for code that runs once a row.
 #pragma once
 
-#include "server/catalog.hpp"
+#include "pg/catalog.hpp"
 
 extern "C" {
 #include "commands/trigger.h"

@@ -53,7 +53,7 @@ SnapshotSource source_from_outside(const MembershipFacts& facts) noexcept {
 /// (D23) has no state group, and no invite is taken for it either.
 SnapshotSource source_of_recall(const MembershipFacts& facts) {
     const bool same = facts.previous && facts.previous->membership_event_id == facts.event_id;
-    const bool believed = same && facts.occasion == Occasion::recall;
+    const bool believed = same && facts.mode == RefreshMode::recall;
     if (brings_stripped_state(facts.membership) && !facts.in_current_state && is_out_of_band(facts)) {
         // It may have been in current state once, and have taken the room's state (O13); redacted since, what it said then
         // is history (D24).
@@ -121,7 +121,7 @@ SnapshotSource snapshot_source(const MembershipFacts& facts) {
         !sender_of(facts)) {
         return SnapshotSource::none;
     }
-    if (facts.occasion != Occasion::change) {
+    if (facts.mode != RefreshMode::change) {
         return source_of_recall(facts);
     }
     if (facts.membership_unchanged) {

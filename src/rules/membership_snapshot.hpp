@@ -40,7 +40,7 @@ enum class SnapshotSource : std::uint8_t {
 };
 
 /// Why a snapshot is derived.
-enum class Occasion : std::uint8_t {
+enum class RefreshMode : std::uint8_t {
     change,  ///< this transaction changed what it depends on
     recall,  ///< somebody asks for it later: a row of the same membership keeps its history where it is known
     rewrite,  ///< the same, but what the stored row says of the room is not believed
@@ -48,7 +48,7 @@ enum class Occasion : std::uint8_t {
 
 /// The membership as the base tables hold it, and what was there before this transaction.
 struct MembershipFacts {
-    Occasion occasion = Occasion::change;
+    RefreshMode mode = RefreshMode::change;
     std::string room_id;
     std::string user_id;
     bool in_rooms = false;  ///< the foreign key to `rooms` can be met

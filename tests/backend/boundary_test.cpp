@@ -5,7 +5,7 @@
 #include <stdexcept>
 
 #include "guard/boundary.hpp"
-#include "server/transaction.hpp"
+#include "pg/transaction.hpp"
 
 extern "C" {
 #include "access/xact.h"

@@ -27,13 +27,13 @@ bool same(const Value& left, const Value& right) {
 }
 
 /// Everything that the rules read from one document.
-struct Reading {
+struct LookupScope {
     bool readable = false;
     std::array<Value, keys.size()> content;
     std::array<Value, keys.size()> top;
     rules::InternalMetadata metadata;
 
-    friend bool operator==(const Reading& left, const Reading& right) {
+    friend bool operator==(const LookupScope& left, const LookupScope& right) {
         bool equal = left.readable == right.readable &&
                      left.metadata.out_of_band_membership == right.metadata.out_of_band_membership &&
                      left.metadata.recheck_redaction == right.metadata.recheck_redaction;
@@ -44,15 +44,15 @@ struct Reading {
     }
 };
 
-Reading read(std::string_view document) {
-    Reading reading;
-    reading.readable = is_readable(document);
+LookupScope read(std::string_view document) {
+    LookupScope scope;
+    scope.readable = is_readable(document);
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        reading.content[i] = content_value(document, keys[i]);
-        reading.top[i] = top_level_value(document, keys[i]);
+        scope.content[i] = content_value(document, keys[i]);
+        scope.top[i] = top_level_value(document, keys[i]);
     }
-    reading.metadata = read_internal_metadata(document);
-    return reading;
+    scope.metadata = read_internal_metadata(document);
+    return scope;
 }
 
 void check_value(const Value& value) {
@@ -70,12 +70,12 @@ void check_unreadable(std::string_view document) {
             "an unreadable document says nothing");
 }
 
-void check_strict(std::string_view document, const Reading& reading) {
+void check_strict(std::string_view document, const LookupScope& scope) {
     const auto object = strict_object(document);
     if (!object) {
         return;
     }
-    require(reading.readable, "a valid object is readable");
+    require(scope.readable, "a valid object is readable");
     const auto check = [](const Value& value, std::optional<dom::element> expected) {
         const auto text = as_string(expected);
         const bool usable = text && text->find('\0') == std::string_view::npos;
@@ -88,22 +88,22 @@ void check_strict(std::string_view document, const Reading& reading) {
     };
     const auto content = as_object(last_value(*object, "content"));
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        check(reading.top[i], last_value(*object, keys[i]));
-        check(reading.content[i], content ? last_value(*content, keys[i]) : std::nullopt);
+        check(scope.top[i], last_value(*object, keys[i]));
+        check(scope.content[i], content ? last_value(*content, keys[i]) : std::nullopt);
     }
     const auto is_true = [&](std::string_view key) {
         const auto value = last_value(*object, key);
         bool flag = false;
         return value && value->get_bool().get(flag) == simdjson::SUCCESS && flag;
     };
-    require(reading.metadata.out_of_band_membership == is_true("out_of_band_membership") &&
-                reading.metadata.recheck_redaction == is_true("recheck_redaction"),
+    require(scope.metadata.out_of_band_membership == is_true("out_of_band_membership") &&
+                scope.metadata.recheck_redaction == is_true("recheck_redaction"),
             "a flag is what a strict reader says");
 }
 
-void check_readable(std::string_view document, const Reading& reading) {
+void check_readable(std::string_view document, const LookupScope& scope) {
     const std::string text(document);
-    require(read(text + " \n") == reading, "space behind a document changes nothing");
+    require(read(text + " \n") == scope, "space behind a document changes nothing");
     for (const auto* tail : {"}", "x", "{}", ","}) {
         check_unreadable(text + tail);
     }
@@ -112,7 +112,7 @@ void check_readable(std::string_view document, const Reading& reading) {
 
     const std::string wrapped = R"({"content":)" + text + "}";
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        require(same(content_value(wrapped, keys[i]), reading.top[i]), "content is read as the top is");
+        require(same(content_value(wrapped, keys[i]), scope.top[i]), "content is read as the top is");
     }
     require(same(top_level_value(with_field(document, R"("sender":"@last:o")"), "sender"),
                  {ValueState::text, "@last:o"}),
@@ -126,23 +126,22 @@ void check_readable(std::string_view document, const Reading& reading) {
 }  // namespace
 
 void check_json(std::string_view document) {
-    const Reading reading = read(document);
+    const LookupScope scope = read(document);
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        check_value(reading.content[i]);
-        check_value(reading.top[i]);
+        check_value(scope.content[i]);
+        check_value(scope.top[i]);
         if (document.find('\\') == std::string_view::npos &&
             document.find(keys[i]) == std::string_view::npos) {
-            require(reading.top[i].state == ValueState::absent &&
-                        reading.content[i].state == ValueState::absent,
+            require(scope.top[i].state == ValueState::absent && scope.content[i].state == ValueState::absent,
                     "a key that is not there is absent");
         }
     }
-    require(read(document) == reading, "a document reads the same again");
-    check_strict(document, reading);
-    if (reading.readable) {
-        check_readable(document, reading);
+    require(read(document) == scope, "a document reads the same again");
+    check_strict(document, scope);
+    if (scope.readable) {
+        check_readable(document, scope);
     } else {
-        require(reading == Reading{}, "an unreadable document says nothing");
+        require(scope == LookupScope{}, "an unreadable document says nothing");
     }
 }
 

@@ -162,8 +162,8 @@ def contexts_of_function(call: str) -> Iterator[list[str]]:
         "statement_timeout = 1",
         "row_security = off",
         "sliding_sync.enabled = off",
-        "sliding_sync.fault = '*:58030'",
-        "sliding_sync.fault = '!*:58030'",
+        "sliding_sync.inject_fault = '*:58030'",
+        "sliding_sync.inject_fault = '!*:58030'",
         "plan_cache_mode = force_custom_plan",
     ):
         yield [f"SET {setting}", select, rows, f"RESET {setting.partition(' ')[0]}"]
@@ -292,11 +292,11 @@ def contexts_of_procedure(call: str) -> Iterator[list[str]]:
     yield ["SET default_transaction_read_only = on", called, "RESET default_transaction_read_only"]
     yield ["BEGIN", f"DECLARE c CURSOR WITH HOLD FOR SELECT 1", "COMMIT", called, "FETCH 1 FROM c", "CLOSE c"]
     yield [
-        "SET sliding_sync.fault = '*:58030'",
+        "SET sliding_sync.inject_fault = '*:58030'",
         called,
-        "SET sliding_sync.fault = '!*:58030'",
+        "SET sliding_sync.inject_fault = '!*:58030'",
         called,
-        "RESET sliding_sync.fault",
+        "RESET sliding_sync.inject_fault",
     ]
 
 

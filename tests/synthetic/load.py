@@ -35,7 +35,7 @@ class Outcome:
     effective: Counter[str] = field(default_factory=Counter)  # of these, those that found something to do
     retries: Counter[str] = field(default_factory=Counter)  # by SQLSTATE
     exhausted: Counter[str] = field(default_factory=Counter)  # by operation
-    errors: Counter[str] = field(default_factory=Counter)  # by SQLSTATE and table: what no retry would cure
+    errors: Counter[str] = field(default_factory=Counter)  # by SQLSTATE and table: what no retry would remedy
     examples: dict[str, str] = field(default_factory=dict)
     disconnections: int = 0
     seconds: float = 0.0

@@ -299,11 +299,11 @@ TEST(SnapshotSourceChanged, OtherwiseCurrentState) {
 
 // ---- snapshot_source: asked for later (spec 5.4) ----
 
-constexpr std::initializer_list<Occasion> later{Occasion::recall, Occasion::rewrite};
+constexpr std::initializer_list<RefreshMode> later{RefreshMode::recall, RefreshMode::rewrite};
 
 /// What a backfill (`recall`) or a repair that believes no row (`rewrite`) finds.
-MembershipFacts asked(Occasion occasion, MembershipFacts input) {
-    input.occasion = occasion;
+MembershipFacts asked(RefreshMode mode, MembershipFacts input) {
+    input.mode = mode;
     return input;
 }
 
@@ -316,15 +316,15 @@ MembershipSnapshot stored_snapshot(bool has_known_state) {
 }
 
 TEST(SnapshotSourceLater, NoRowAsForAChange) {
-    for (const auto occasion : later) {
-        auto input = asked(occasion, facts("join"));
+    for (const auto mode : later) {
+        auto input = asked(mode, facts("join"));
         input.previous = stored_snapshot(true);
         input.in_rooms = false;
         EXPECT_EQ(snapshot_source(input), SnapshotSource::none);
-        input = asked(occasion, facts("leave"));
+        input = asked(mode, facts("leave"));
         input.event_id.clear();
         EXPECT_EQ(snapshot_source(input), SnapshotSource::none);
-        input = asked(occasion, out_of_band_facts("invite"));
+        input = asked(mode, out_of_band_facts("invite"));
         input.event_stored = false;
         EXPECT_EQ(snapshot_source(input), SnapshotSource::none);
     }
@@ -337,12 +337,12 @@ TEST(SnapshotSourceLater, WithoutARow) {
         {"ban", SnapshotSource::state_group},      {"org.example.odd", SnapshotSource::state_group},
         {"", SnapshotSource::state_group},
     };
-    for (const auto occasion : later) {
+    for (const auto mode : later) {
         for (const auto& [membership, expected] : cases) {
-            EXPECT_EQ(snapshot_source(asked(occasion, facts(membership))), expected) << membership;
+            EXPECT_EQ(snapshot_source(asked(mode, facts(membership))), expected) << membership;
             // in a room that nobody of ours is in any more, too
-            EXPECT_EQ(snapshot_source(asked(occasion, wiped_facts(membership))), expected) << membership;
-            auto input = asked(occasion, facts(membership));
+            EXPECT_EQ(snapshot_source(asked(mode, wiped_facts(membership))), expected) << membership;
+            auto input = asked(mode, facts(membership));
             input.in_current_state = true;
             EXPECT_EQ(snapshot_source(input), expected) << membership;
             // whether the transaction changed the membership is no question: there is none
@@ -354,17 +354,17 @@ TEST(SnapshotSourceLater, WithoutARow) {
 
 // Another membership's row tells nothing of this one (P11, D25).
 TEST(SnapshotSourceLater, WithTheRowOfAnotherMembership) {
-    for (const auto occasion : later) {
-        auto input = asked(occasion, facts("leave"));
+    for (const auto mode : later) {
+        auto input = asked(mode, facts("leave"));
         input.previous = previous_snapshot();
         EXPECT_EQ(snapshot_source(input), SnapshotSource::state_group);
-        input = asked(occasion, facts("join"));
+        input = asked(mode, facts("join"));
         input.previous = previous_snapshot();
         EXPECT_EQ(snapshot_source(input), SnapshotSource::current_state);
-        input = asked(occasion, out_of_band_facts("leave"));
+        input = asked(mode, out_of_band_facts("leave"));
         input.previous = previous_snapshot();
         EXPECT_EQ(snapshot_source(input), SnapshotSource::earlier_invite);
-        input = asked(occasion, out_of_band_facts("invite"));
+        input = asked(mode, out_of_band_facts("invite"));
         input.previous = previous_snapshot();
         input.redacted = true;
         EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
@@ -374,20 +374,20 @@ TEST(SnapshotSourceLater, WithTheRowOfAnotherMembership) {
 // P57: what is known is kept, for nothing may tell it any more; unless it is not believed.
 TEST(SnapshotSourceLater, WithAKnownRow) {
     for (const auto* membership : {"join", "invite", "knock", "leave", "ban", "org.example.odd"}) {
-        auto input = asked(Occasion::recall, facts(membership));
+        auto input = asked(RefreshMode::recall, facts(membership));
         input.previous = stored_snapshot(true);
         EXPECT_EQ(snapshot_source(input), SnapshotSource::keep) << membership;
         auto bare = input;
         bare.previous.reset();
-        input.occasion = Occasion::rewrite;
+        input.mode = RefreshMode::rewrite;
         EXPECT_EQ(snapshot_source(input), snapshot_source(bare)) << membership;
     }
 }
 
 TEST(SnapshotSourceLater, WithARowThatKnowsNothing) {
-    for (const auto occasion : later) {
+    for (const auto mode : later) {
         for (const auto* membership : {"join", "invite", "knock", "leave", "ban", "org.example.odd"}) {
-            auto input = asked(occasion, facts(membership));
+            auto input = asked(mode, facts(membership));
             const auto without = snapshot_source(input);
             input.previous = stored_snapshot(false);
             EXPECT_EQ(snapshot_source(input), without) << membership;
@@ -397,9 +397,9 @@ TEST(SnapshotSourceLater, WithARowThatKnowsNothing) {
 
 // It is told by the very event: it is read again, known or not.
 TEST(SnapshotSourceLater, OutOfBandInviteOrKnock) {
-    for (const auto occasion : later) {
+    for (const auto mode : later) {
         for (const auto* membership : invite_like) {
-            auto input = asked(occasion, out_of_band_facts(membership));
+            auto input = asked(mode, out_of_band_facts(membership));
             EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state) << membership;
             input.previous = stored_snapshot(true);
             EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state) << membership;
@@ -410,14 +410,14 @@ TEST(SnapshotSourceLater, OutOfBandInviteOrKnock) {
 // D24: what it told before it was redacted is history.
 TEST(SnapshotSourceLater, RedactedOutOfBandInviteOrKnock) {
     for (const auto* membership : invite_like) {
-        auto input = asked(Occasion::recall, out_of_band_facts(membership));
+        auto input = asked(RefreshMode::recall, out_of_band_facts(membership));
         input.redacted = true;
         EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state) << membership;
         for (const bool known : {false, true}) {
-            input.occasion = Occasion::recall;
+            input.mode = RefreshMode::recall;
             input.previous = stored_snapshot(known);
             EXPECT_EQ(snapshot_source(input), SnapshotSource::keep) << membership;
-            input.occasion = Occasion::rewrite;
+            input.mode = RefreshMode::rewrite;
             EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state) << membership;
         }
     }
@@ -425,7 +425,7 @@ TEST(SnapshotSourceLater, RedactedOutOfBandInviteOrKnock) {
 
 // O13, H80: it became part of a joined room's state, and took that.
 TEST(SnapshotSourceLater, OutOfBandInviteInCurrentState) {
-    auto input = asked(Occasion::recall, out_of_band_facts("invite"));
+    auto input = asked(RefreshMode::recall, out_of_band_facts("invite"));
     input.in_current_state = true;
     EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
     input.previous = stored_snapshot(true);
@@ -436,17 +436,17 @@ TEST(SnapshotSourceLater, OutOfBandInviteInCurrentState) {
 
 // D22; D23: an outlier that purging made of a leave did not come out of band.
 TEST(SnapshotSourceLater, OutOfBandLeave) {
-    for (const auto occasion : later) {
+    for (const auto mode : later) {
         for (const auto* membership : {"leave", "ban", "org.example.odd", ""}) {
-            auto input = asked(occasion, out_of_band_facts(membership));
+            auto input = asked(mode, out_of_band_facts(membership));
             EXPECT_EQ(snapshot_source(input), SnapshotSource::earlier_invite) << membership;
             input.previous = stored_snapshot(false);
             EXPECT_EQ(snapshot_source(input), SnapshotSource::earlier_invite) << membership;
             input.previous = stored_snapshot(true);
             EXPECT_EQ(snapshot_source(input),
-                      occasion == Occasion::recall ? SnapshotSource::keep : SnapshotSource::earlier_invite)
+                      mode == RefreshMode::recall ? SnapshotSource::keep : SnapshotSource::earlier_invite)
                 << membership;
-            input = asked(occasion, facts(membership));
+            input = asked(mode, facts(membership));
             input.outlier = true;
             EXPECT_EQ(snapshot_source(input), SnapshotSource::state_group) << membership;
         }
@@ -456,12 +456,12 @@ TEST(SnapshotSourceLater, OutOfBandLeave) {
 // O13: it may have been part of current state, and have taken the room's
 TEST(SnapshotSourceLater, OutOfBandInviteThatMayHaveBeenInCurrentState) {
     for (const auto* membership : invite_like) {
-        auto input = asked(Occasion::recall, out_of_band_facts(membership));
+        auto input = asked(RefreshMode::recall, out_of_band_facts(membership));
         input.may_have_been_in_state = true;
         EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
         input.previous = stored_snapshot(true);
         EXPECT_EQ(snapshot_source(input), SnapshotSource::keep);
-        EXPECT_EQ(snapshot_source(asked(Occasion::rewrite, input)), SnapshotSource::stripped_state);
+        EXPECT_EQ(snapshot_source(asked(RefreshMode::rewrite, input)), SnapshotSource::stripped_state);
         input.previous = stored_snapshot(false);
         EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
         input.previous = previous_snapshot();  // of another membership
@@ -524,8 +524,8 @@ TEST(DeriveMembershipSnapshot, WipedState) {
 
 // D16, D19: the invite's own stripped state, by its own membership; nothing of the previous snapshot.
 TEST(DeriveMembershipSnapshot, StateGroup) {
-    for (const auto occasion : later) {
-        const auto input = asked(occasion, facts("leave"));
+    for (const auto mode : later) {
+        const auto input = asked(mode, facts("leave"));
         EXPECT_EQ(derive_membership_snapshot(input, input_with_state()),
                   row_of("leave", true, named("Current")));
         // nobody knows it: a row all the same
@@ -535,7 +535,7 @@ TEST(DeriveMembershipSnapshot, StateGroup) {
 
 // Today's facts stand in a row whose history is kept.
 TEST(DeriveMembershipSnapshot, KeptForARecall) {
-    auto input = asked(Occasion::recall, facts("leave"));
+    auto input = asked(RefreshMode::recall, facts("leave"));
     input.previous = stored_snapshot(true);
     EXPECT_EQ(derive_membership_snapshot(input, input_with_state()),
               row_of("leave", true, previous_snapshot().state));

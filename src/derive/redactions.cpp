@@ -1,0 +1,119 @@
+#include "derive/redactions.hpp"
+
+#include <deque>
+
+#include "rules/json.hpp"
+#include "rules/redaction.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+std::string value_or(std::string_view json, std::string_view key, std::string_view otherwise) {
+    return rules::top_level_value(json, key).column().value_or(std::string(otherwise));
+}
+
+// Columns 2.. are the same in both statements: stored, rejected, same room, sender, json, internal_metadata.
+rules::RedactionEvent redaction_event(std::span<const Cell> row, std::deque<std::string>& senders) {
+    const std::string_view sender =
+        row[5].is_null ? std::string_view(senders.emplace_back(value_or(row[6].text(), "sender", "")))
+                       : row[5].text();
+    return {row[2].boolean(), row[3].boolean(), row[4].boolean(), sender, row[6].text(), row[7].text()};
+}
+
+}  // namespace
+
+Redactions::Redactions(const HomeserverSchema& s)
+    : has_ban_redactions_(s.has_ban_redactions),
+      redactions_of_event_("redactions_of_event", s, table_name(BaseTable::redactions),
+                           {{"redacts", TEXTOID}}, {}),
+      bans_of_room_("bans_of_room", s, table_name(BaseTable::room_ban_redactions), {{"room_id", TEXTOID}},
+                    {}),
+      redactions_("redactions",
+                  sql_text("SELECT k.n, " + std::string(s.has_redaction_recheck ? "x.recheck" : "true") +
+                               ", (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " +
+                               is_rejected(s, "e") +
+                               ", (e.room_id %= k.room_id), e.sender, j.json, j.internal_metadata "
+                               "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH "
+                               "ORDINALITY k(event_id, room_id, n) "
+                               "JOIN %S.redactions x ON x.redacts %= k.event_id "
+                               "LEFT JOIN %S.events e ON e.event_id %= x.event_id "
+                               "LEFT JOIN %S.event_json j ON j.event_id %= x.event_id",
+                           s.name),
+                  {TEXTARRAYOID, TEXTARRAYOID}),
+      ban_redactions_(
+          "ban_redactions",
+          sql_text(
+              "SELECT k.n, x.redact_end_ordering, (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " +
+                  is_rejected(s, "e") +
+                  ", (e.room_id %= k.room_id), e.sender, j.json, j.internal_metadata "
+                  "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
+                  "WITH ORDINALITY k(own_room_id, user_id, room_id, n) "
+                  "JOIN %S.room_ban_redactions x ON x.room_id %= k.own_room_id AND x.user_id %= k.user_id "
+                  "LEFT JOIN %S.events e ON e.event_id %= x.redacting_event_id "
+                  "LEFT JOIN %S.event_json j ON j.event_id %= x.redacting_event_id",
+              s.name),
+          {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}) {}
+
+std::vector<bool> Redactions::of(std::span<const RedactionCandidate> candidates) {
+    std::vector<bool> result(candidates.size(), false);
+    if (candidates.empty()) {
+        return result;
+    }
+    std::vector<std::string_view> event_ids;
+    std::vector<std::string_view> room_ids;
+    for (const RedactionCandidate& candidate : candidates) {
+        event_ids.push_back(candidate.event_id);
+        room_ids.push_back(candidate.room_id);
+    }
+    std::vector<std::vector<rules::Redaction>> redactions(candidates.size());
+    std::deque<std::string> senders;  // of redaction events that only their JSON tells
+    const Rows rows = redactions_.run(Arguments().texts(event_ids).texts(room_ids));
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        redactions[position(rows[i][0])].push_back({rows[i][1].boolean(), redaction_event(rows[i], senders)});
+    }
+    std::vector<std::vector<rules::BanRedaction>> bans(candidates.size());
+    if (has_ban_redactions_) {
+        // A reader looks bans up by what the event itself says (H91).
+        std::vector<std::string> own_room_ids;
+        std::vector<std::string> own_senders;
+        for (const RedactionCandidate& candidate : candidates) {
+            own_room_ids.push_back(value_or(candidate.json, "room_id", candidate.room_id));
+            own_senders.push_back(value_or(candidate.json, "sender", candidate.sender.value_or("")));
+        }
+        const std::vector<std::string_view> ban_rooms(own_room_ids.begin(), own_room_ids.end());
+        const std::vector<std::string_view> ban_users(own_senders.begin(), own_senders.end());
+        const Rows ban_rows =
+            ban_redactions_.run(Arguments().texts(ban_rooms).texts(ban_users).texts(room_ids));
+        for (std::size_t i = 0; i < ban_rows.count; ++i) {
+            bans[position(ban_rows[i][0])].push_back(
+                {ban_rows[i][1].optional_number(), redaction_event(ban_rows[i], senders)});
+        }
+    }
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+        const std::string sender = candidates[i].sender ? std::string(*candidates[i].sender)
+                                                        : value_or(candidates[i].json, "sender", "");
+        result[i] = rules::is_redacted({sender, candidates[i].stream_ordering}, redactions[i], bans[i]);
+    }
+    return result;
+}
+
+bool RedactionFilter::concern(std::string_view event_id, std::string_view room_id) {
+    if (verdicts_.redactions_of_event_.find(scope_, {event_id}).count > 0) {
+        return true;
+    }
+    if (!verdicts_.has_ban_redactions_) {
+        return false;
+    }
+    const auto [place, is_new] = has_bans_.try_emplace(room_id, false);
+    if (is_new) {
+        place->second = verdicts_.bans_of_room_.find(scope_, {room_id}).count > 0;
+    }
+    return place->second;
+}
+
+}  // namespace sliding_sync

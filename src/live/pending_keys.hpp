@@ -1,0 +1,122 @@
+// Which keys this transaction touched: noted row by row, read once before commit.
+//
+// Everything here is plain C in style: the functions run once a row inside the server, may be left by longjmp, and
+// allocate only at the first sight of a key.
+#pragma once
+
+#include "derive/refresh.hpp"
+
+extern "C" {
+#include "utils/hsearch.h"
+}
+
+namespace sliding_sync {
+
+/// A text key in the memory of the transaction; hashed once.
+struct TextKey {
+    const char* data;
+    std::uint32_t size;
+    std::uint32_t hash;
+};
+
+struct PendingRoom {
+    TextKey room_id;  // the hash key: must be first
+    bool orderings;
+    bool state;
+    bool may_be_rewritten;
+    bool memberships;          ///< look at all memberships of the room
+    std::int64_t latest;       ///< PG_INT64_MIN: none
+    std::int64_t latest_bump;  ///< PG_INT64_MIN: none
+    std::int64_t oldest_new;   ///< PG_INT64_MAX: none
+    /// XOR over the hashes of the ids inserted into `events` and `event_json`: zero when every new event came with
+    /// its JSON, which is the usual case.
+    std::uint64_t unpaired_event_ids;
+};
+
+/// Which event stood in local_current_membership before this transaction, as the first change of the row told.
+enum class BeforeTransaction : std::uint8_t { not_told, no_membership, membership };
+
+struct PendingMembership {
+    TextKey room_id;  // both together are the hash key
+    TextKey user_id;
+    BeforeTransaction before;
+    TextKey event_id_before;
+};
+
+struct PendingEvent {
+    TextKey event_id;
+    bool redaction;   ///< it redacts, or is redacted: the state it stands in may read differently
+    bool rejection;   ///< its rejection changed
+    bool membership;  ///< its sender, ordering or instance changed
+};
+
+/// The keys of one homeserver.
+struct PendingKeys {
+    Oid namespace_oid;
+    std::uint64_t generation;  ///< of the catalog, when the first key was noted
+    HTAB* rooms;  ///< this and the other two: null until one is noted, a message notes a room only
+    HTAB* memberships;
+    HTAB* events;
+    bool all_rooms;        ///< TRUNCATE: any room may have changed
+    bool all_memberships;  ///< TRUNCATE: any membership may be gone
+    bool unreadable;       ///< a row's key could not be read: nobody knows which rows are right
+    PendingRoom* last_room;
+    PendingKeys* next;
+};
+
+/// The keys of the homeserver in this schema, made at first use. Raises an error inside a security-restricted
+/// operation, where what is noted would be carried out later with other rights (mechanism, trap 2).
+PendingKeys& pending_keys(Oid namespace_oid);
+
+PendingRoom& pending_room(PendingKeys& keys, std::string_view room_id);
+PendingMembership& pending_membership(PendingKeys& keys, std::string_view room_id, std::string_view user_id);
+/// The same for a row of local_current_membership: empty when it was inserted, its event when that is replaced or gone.
+void record_local_membership(PendingKeys& keys, std::string_view room_id, std::string_view user_id,
+                             std::string_view event_id_before);
+PendingEvent& pending_event(PendingKeys& keys, std::string_view event_id);
+
+/// True when something is noted that no `take_pending_keys` has taken.
+[[nodiscard]] bool has_pending_keys() noexcept;
+
+/// All noted keys of the transaction, by homeserver; null when there are none.
+[[nodiscard]] PendingKeys* current_pending_keys() noexcept;
+
+/// Hands them over and begins an empty set; what was handed over lives until the transaction ends.
+[[nodiscard]] PendingKeys* take_pending_keys() noexcept;
+
+/// What inserts have told about orderings is a lie once some of them were rolled back (trap 3): from here on every
+/// noted room is looked at from scratch. Constant cost, however many savepoints there are.
+void distrust_hints() noexcept;
+[[nodiscard]] bool hints_are_distrusted() noexcept;
+
+/// Forgets everything at the end of the transaction.
+void forget_pending_keys() noexcept;
+
+// For C++ code, which reads them before commit.
+
+inline std::string_view view(const TextKey& key) noexcept {
+    return {key.data, key.size};
+}
+
+/// Visits every entry of one of the tables of PendingKeys, which may be null. `visit` may throw and may note more.
+template <typename Entry, typename Visit>
+void for_each(HTAB* table, Visit visit) {
+    if (table == nullptr) {
+        return;
+    }
+    // A scan that an exception leaves would stay registered with the server: take the entries out first.
+    std::vector<Entry*> entries(static_cast<std::size_t>(hash_get_num_entries(table)));
+    call_pg([&] {
+        HASH_SEQ_STATUS scan;
+        hash_seq_init(&scan, table);
+        std::size_t i = 0;
+        while (auto* const entry = static_cast<Entry*>(hash_seq_search(&scan))) {
+            entries[i++] = entry;
+        }
+    });
+    for (Entry* const entry : entries) {
+        visit(*entry);
+    }
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,104 @@
+#include "pg/transaction.hpp"
+
+extern "C" {
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+bool is_swallowed(int sqlstate, Swallow swallow) noexcept {
+    switch (sqlstate) {
+    case ERRCODE_QUERY_CANCELED:
+    case ERRCODE_ADMIN_SHUTDOWN:
+    case ERRCODE_CRASH_SHUTDOWN:
+    case ERRCODE_OUT_OF_MEMORY:
+        return false;
+    case ERRCODE_LOCK_NOT_AVAILABLE:
+        return swallow.lock_timeouts;
+    case ERRCODE_T_R_SERIALIZATION_FAILURE:
+        return swallow.conflicts;
+    case ERRCODE_T_R_DEADLOCK_DETECTED:
+        return swallow.deadlocks;
+    default:
+        return swallow.failures;
+    }
+}
+
+// C calls only.
+void set(const char* name, const char* value, GucAction until) {
+    set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION, until, true, 0,
+                      false);
+}
+
+}  // namespace
+
+std::optional<PgError> run_in_subtransaction(const std::function<void()>& body, Swallow swallow) {
+    MemoryContext const context = CurrentMemoryContext;
+    ResourceOwner const owner = CurrentResourceOwner;
+    call_pg([&] {
+        BeginInternalSubTransaction(nullptr);
+        MemoryContextSwitchTo(context);
+    });
+    std::optional<PgError> error;
+    std::exception_ptr other;  // not the server's: it goes on, but only after our level is closed
+    try {
+        body();
+    } catch (const PgError& caught) {
+        error = caught;
+    } catch (...) {
+        other = std::current_exception();
+    }
+    const bool is_done = !error && other == nullptr;
+    call_pg([&] {
+        if (is_done) {
+            ReleaseCurrentSubTransaction();
+        } else {
+            RollbackAndReleaseCurrentSubTransaction();
+        }
+        MemoryContextSwitchTo(context);
+        CurrentResourceOwner = owner;
+    });
+    if (other != nullptr) {
+        std::rethrow_exception(other);
+    }
+    if (error && !is_swallowed(error->sqlstate(), swallow)) {
+        throw PgError(*error);
+    }
+    return error;
+}
+
+void set_local(const char* name, const char* value) {
+    call_pg([&] { set(name, value, GUC_ACTION_LOCAL); });
+}
+
+OwnSettings::OwnSettings() noexcept : exceptions_(std::uncaught_exceptions()), level_(NewGUCNestLevel()) {}
+
+OwnSettings::~OwnSettings() {
+    if (std::uncaught_exceptions() == exceptions_) {
+        AtEOXact_GUC(false, level_);
+    }
+}
+
+MaintenanceMemory::MaintenanceMemory() {
+    set_local("work_mem", std::to_string(std::max(work_mem, maintenance_work_mem)).c_str());
+}
+
+bool is_read_committed() noexcept {
+    return !IsolationUsesXactSnapshot();
+}
+
+bool is_serializable() noexcept {
+    return IsolationIsSerializable();
+}
+
+bool written_by_this_transaction(std::uint32_t xmin) {
+    return call_pg([&] { return TransactionIdIsCurrentTransactionId(xmin); });
+}
+
+}  // namespace sliding_sync

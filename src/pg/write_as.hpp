@@ -1,0 +1,44 @@
+// The identity and the settings under which the derived tables and our own are read and written.
+#pragma once
+
+#include "pg/transaction.hpp"
+
+namespace sliding_sync {
+
+/// Reads and writes as the owner of the tables for its lifetime, as foreign key checks do: whoever changed the base tables
+/// needs no rights on the derived ones, and no code of theirs runs with more rights than they have. A transaction that
+/// became read only after its changes may still be completed.
+///
+/// Where the session is not the owner's own, the owner's code (triggers, rules, views, policies, index expressions) is kept
+/// from the session as in VACUUM and REINDEX: a security-restricted operation under a search_path of its own. It makes no
+/// temporary tables, prepared statements or cursors, what it sets is set back, and deferred triggers fire at once.
+/// Where an exception ends it, the (sub)transaction that is aborted sets everything back.
+class WriteAs {
+public:
+    explicit WriteAs(Oid owner);
+    ~WriteAs();
+    WriteAs(const WriteAs&) = delete;
+    WriteAs& operator=(const WriteAs&) = delete;
+
+    /// True inside one that is restricted: what is changed there is refreshed at commit, restricted as well.
+    [[nodiscard]] static bool is_restricting() noexcept;
+
+private:
+    Oid user_ = InvalidOid;
+    int security_context_ = 0;
+    class Restriction {
+    public:
+        Restriction() noexcept;
+        ~Restriction();
+        Restriction(const Restriction&) = delete;
+        Restriction& operator=(const Restriction&) = delete;
+
+    private:
+        OwnSettings settings_;
+    };
+
+    bool read_only_;
+    std::optional<Restriction> restriction_;
+};
+
+}  // namespace sliding_sync
