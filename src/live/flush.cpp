@@ -1,9 +1,9 @@
 #include "live/flush.hpp"
 
+#include "derive/write_as.hpp"
 #include "live/bypassed_writes.hpp"
 #include "live/lost_rows.hpp"
 #include "live/resolve.hpp"
-#include "pg/write_as.hpp"
 
 extern "C" {
 #include "access/xact.h"

@@ -17,7 +17,7 @@ struct MembershipSnapshot {
     std::string sender;
     std::string membership_event_id;
     std::string membership;
-    bool forgotten = false;
+    std::int32_t forgotten = 0;  ///< 0 or 1
     std::int64_t event_stream_ordering = 0;
     std::string event_instance_name;
     bool has_known_state = false;
@@ -41,14 +41,14 @@ enum class SnapshotSource : std::uint8_t {
 
 /// Why a snapshot is derived.
 enum class RefreshMode : std::uint8_t {
-    change,  ///< this transaction changed what it depends on
-    recall,  ///< somebody asks for it later: a row of the same membership keeps its history where it is known
-    rewrite,  ///< the same, but what the stored row says of the room is not believed
+    live,       ///< this transaction changed what it depends on
+    recompute,  ///< somebody asks for it later: a row of the same membership keeps its history where it is known
+    rebuild,  ///< the same, but what the stored row says of the room is not believed
 };
 
 /// The membership as the base tables hold it, and what was there before this transaction.
 struct MembershipFacts {
-    RefreshMode mode = RefreshMode::change;
+    RefreshMode mode = RefreshMode::live;
     std::string room_id;
     std::string user_id;
     bool in_rooms = false;  ///< the foreign key to `rooms` can be met

@@ -299,7 +299,7 @@ TEST(SnapshotSourceChanged, OtherwiseCurrentState) {
 
 // ---- snapshot_source: asked for later (spec 5.4) ----
 
-constexpr std::initializer_list<RefreshMode> later{RefreshMode::recall, RefreshMode::rewrite};
+constexpr std::initializer_list<RefreshMode> later{RefreshMode::recompute, RefreshMode::rebuild};
 
 /// What a backfill (`recall`) or a repair that believes no row (`rewrite`) finds.
 MembershipFacts asked(RefreshMode mode, MembershipFacts input) {
@@ -374,12 +374,12 @@ TEST(SnapshotSourceLater, WithTheRowOfAnotherMembership) {
 // P57: what is known is kept, for nothing may tell it any more; unless it is not believed.
 TEST(SnapshotSourceLater, WithAKnownRow) {
     for (const auto* membership : {"join", "invite", "knock", "leave", "ban", "org.example.odd"}) {
-        auto input = asked(RefreshMode::recall, facts(membership));
+        auto input = asked(RefreshMode::recompute, facts(membership));
         input.previous = stored_snapshot(true);
         EXPECT_EQ(snapshot_source(input), SnapshotSource::keep) << membership;
         auto bare = input;
         bare.previous.reset();
-        input.mode = RefreshMode::rewrite;
+        input.mode = RefreshMode::rebuild;
         EXPECT_EQ(snapshot_source(input), snapshot_source(bare)) << membership;
     }
 }
@@ -410,14 +410,14 @@ TEST(SnapshotSourceLater, OutOfBandInviteOrKnock) {
 // D24: what it told before it was redacted is history.
 TEST(SnapshotSourceLater, RedactedOutOfBandInviteOrKnock) {
     for (const auto* membership : invite_like) {
-        auto input = asked(RefreshMode::recall, out_of_band_facts(membership));
+        auto input = asked(RefreshMode::recompute, out_of_band_facts(membership));
         input.redacted = true;
         EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state) << membership;
         for (const bool known : {false, true}) {
-            input.mode = RefreshMode::recall;
+            input.mode = RefreshMode::recompute;
             input.previous = stored_snapshot(known);
             EXPECT_EQ(snapshot_source(input), SnapshotSource::keep) << membership;
-            input.mode = RefreshMode::rewrite;
+            input.mode = RefreshMode::rebuild;
             EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state) << membership;
         }
     }
@@ -425,7 +425,7 @@ TEST(SnapshotSourceLater, RedactedOutOfBandInviteOrKnock) {
 
 // O13, H80: it became part of a joined room's state, and took that.
 TEST(SnapshotSourceLater, OutOfBandInviteInCurrentState) {
-    auto input = asked(RefreshMode::recall, out_of_band_facts("invite"));
+    auto input = asked(RefreshMode::recompute, out_of_band_facts("invite"));
     input.in_current_state = true;
     EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
     input.previous = stored_snapshot(true);
@@ -444,7 +444,7 @@ TEST(SnapshotSourceLater, OutOfBandLeave) {
             EXPECT_EQ(snapshot_source(input), SnapshotSource::earlier_invite) << membership;
             input.previous = stored_snapshot(true);
             EXPECT_EQ(snapshot_source(input),
-                      mode == RefreshMode::recall ? SnapshotSource::keep : SnapshotSource::earlier_invite)
+                      mode == RefreshMode::recompute ? SnapshotSource::keep : SnapshotSource::earlier_invite)
                 << membership;
             input = asked(mode, facts(membership));
             input.outlier = true;
@@ -456,12 +456,12 @@ TEST(SnapshotSourceLater, OutOfBandLeave) {
 // O13: it may have been part of current state, and have taken the room's
 TEST(SnapshotSourceLater, OutOfBandInviteThatMayHaveBeenInCurrentState) {
     for (const auto* membership : invite_like) {
-        auto input = asked(RefreshMode::recall, out_of_band_facts(membership));
+        auto input = asked(RefreshMode::recompute, out_of_band_facts(membership));
         input.may_have_been_in_state = true;
         EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
         input.previous = stored_snapshot(true);
         EXPECT_EQ(snapshot_source(input), SnapshotSource::keep);
-        EXPECT_EQ(snapshot_source(asked(RefreshMode::rewrite, input)), SnapshotSource::stripped_state);
+        EXPECT_EQ(snapshot_source(asked(RefreshMode::rebuild, input)), SnapshotSource::stripped_state);
         input.previous = stored_snapshot(false);
         EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
         input.previous = previous_snapshot();  // of another membership
@@ -535,7 +535,7 @@ TEST(DeriveMembershipSnapshot, StateGroup) {
 
 // Today's facts stand in a row whose history is kept.
 TEST(DeriveMembershipSnapshot, KeptForARecall) {
-    auto input = asked(RefreshMode::recall, facts("leave"));
+    auto input = asked(RefreshMode::recompute, facts("leave"));
     input.previous = stored_snapshot(true);
     EXPECT_EQ(derive_membership_snapshot(input, input_with_state()),
               row_of("leave", true, previous_snapshot().state));
