@@ -1,5 +1,5 @@
-// The definition of the derived tables, as a homeserver of schema 94 has them (spec 1.1), for homeservers that are
-// older than the tables.
+// The definition of the derived tables, as a homeserver of schema 94 has them, for homeservers that are older
+// than the tables.
 #pragma once
 
 #include <array>

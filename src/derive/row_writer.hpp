@@ -1,4 +1,4 @@
-// Writes rows of the derived tables, and only those that differ: the end of the street.
+// Writes rows of the derived tables, and only those that differ: the end of the pipeline.
 #pragma once
 
 #include "derive/fact_sql.hpp"

@@ -194,7 +194,7 @@ TEST(SnapshotSourceUnchanged, WithoutPreviousSnapshot) {
     }
 }
 
-// ---- snapshot_source: changed memberships (spec 3.5) ----
+// ---- snapshot_source: changed memberships (docs/rules.md#live-mode) ----
 
 // 3.5 rule 1 comes first: O13, H80, an out-of-band invite in the state of a room joined since.
 TEST(SnapshotSourceChanged, InCurrentState) {
@@ -252,7 +252,7 @@ TEST(SnapshotSourceChanged, OutOfBandNeedsBothFlags) {
     }
 }
 
-// spec 1.0: metadata that cannot be read says nothing.
+// docs/rules.md#internal-metadata: metadata that cannot be read says nothing.
 TEST(SnapshotSourceChanged, UnreadableMetadataIsNotOutOfBand) {
     auto input = out_of_band_facts("invite");
     input.room_has_current_state = true;
@@ -297,7 +297,7 @@ TEST(SnapshotSourceChanged, OtherwiseCurrentState) {
     }
 }
 
-// ---- snapshot_source: asked for later (spec 5.4) ----
+// ---- snapshot_source: asked for later (docs/rules.md#recompute-mode) ----
 
 constexpr std::initializer_list<RefreshMode> later{RefreshMode::recall, RefreshMode::rewrite};
 
@@ -563,7 +563,7 @@ TEST(DeriveMembershipSnapshot, StrippedStateOfARedactedInvite) {
     EXPECT_EQ(derive_membership_snapshot(input, input_with_state()), row_of("invite", false, {}));
 }
 
-// H8, C13: a rejected invite keeps what the invite told; the membership columns are new.
+// H8: a rejected invite keeps what the invite told; the membership columns are new.
 TEST(DeriveMembershipSnapshot, Inherit) {
     auto input = out_of_band_facts("leave");
     input.previous = previous_snapshot();
