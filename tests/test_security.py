@@ -54,7 +54,7 @@ def database(cluster: Cluster, template: str) -> Iterator[str]:
 
 
 def change_much(connection: Connection) -> None:
-    """Inside a transaction: every way through the street."""
+    """Inside a transaction: every way through the pipeline."""
     connection.execute("SELECT send_message(%s, %s)", (ROOM, ANNA))
     connection.execute("SELECT rename(%s, %s, 'Coffee')", (ROOM, ANNA))
     connection.execute('SELECT "join"(%s, %s)', (ROOM, BERT))

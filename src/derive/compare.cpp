@@ -58,7 +58,7 @@ void read_state_groups(Statements& statements, std::span<const MembershipKey> ke
     }
 }
 
-// Fetches the state that each membership's way (spec 3.5) asks for.
+// Fetches the state that each membership's source asks for (docs/rules.md#source-of-the-state-columns).
 std::vector<rules::SnapshotInput> snapshot_inputs(Statements& statements, StateReader& state,
                                                   std::span<const MembershipKey> keys,
                                                   std::span<rules::MembershipFacts> memberships,

@@ -170,7 +170,7 @@ void MembershipFacts::read_event(LookupScope& scope, rules::MembershipFacts& fac
         const auto row = rows[0];
         user_id = row[0].text();
         facts.room_memberships_sender = row[1].optional_text();
-        // the row exists; its forgotten may be NULL (spec 1.5)
+        // the row exists; its forgotten may be NULL (docs/rules.md#columns-of-a-membership)
         facts.forgotten = static_cast<std::int32_t>(row[2].optional_number().value_or(0));
     }
     if (const Rows rows = events_.find(scope, {facts.event_id}); rows.count > 0) {

@@ -1,4 +1,4 @@
-// The one entrance of the street: from changed keys to written rows. Triggers, backfill, catch-up and repair all
+// The one entry point of the pipeline: from changed keys to written rows. Triggers, backfill, catch-up and repair all
 // come through here; nothing else writes the derived tables.
 #pragma once
 

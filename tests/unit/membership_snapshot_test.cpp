@@ -194,9 +194,10 @@ TEST(SnapshotSourceUnchanged, WithoutPreviousSnapshot) {
     }
 }
 
-// ---- snapshot_source: changed memberships (spec 3.5) ----
+// ---- snapshot_source: changed memberships (docs/rules.md#live-mode) ----
 
-// 3.5 rule 1 comes first: O13, H80, an out-of-band invite in the state of a room joined since.
+// docs/rules.md#live-mode, line 5 comes before line 6: O13, H80, an out-of-band invite in the state of a room
+// joined since.
 TEST(SnapshotSourceChanged, InCurrentState) {
     for (const auto* membership : all_memberships) {
         auto input = facts(membership);
@@ -209,7 +210,7 @@ TEST(SnapshotSourceChanged, InCurrentState) {
     }
 }
 
-// 3.5 rule 2
+// docs/rules.md#live-mode, line 6
 TEST(SnapshotSourceChanged, OutOfBandInviteOrKnock) {
     for (const auto* membership : invite_like) {
         for (const bool room_has_state : {false, true}) {
@@ -222,7 +223,7 @@ TEST(SnapshotSourceChanged, OutOfBandInviteOrKnock) {
     }
 }
 
-// 3.5 rule 2: leave = inherit. D22: without a previous snapshot, the earlier invite.
+// docs/rules.md#live-mode, line 7: leave = inherit. D22: without a previous snapshot, the earlier invite.
 TEST(SnapshotSourceChanged, OutOfBandLeave) {
     for (const auto* membership : leave_like) {
         for (const bool room_has_state : {false, true}) {
@@ -252,7 +253,7 @@ TEST(SnapshotSourceChanged, OutOfBandNeedsBothFlags) {
     }
 }
 
-// spec 1.0: metadata that cannot be read says nothing.
+// docs/rules.md#internal-metadata: metadata that cannot be read says nothing.
 TEST(SnapshotSourceChanged, UnreadableMetadataIsNotOutOfBand) {
     auto input = out_of_band_facts("invite");
     input.room_has_current_state = true;
@@ -260,7 +261,7 @@ TEST(SnapshotSourceChanged, UnreadableMetadataIsNotOutOfBand) {
     EXPECT_EQ(snapshot_source(input), SnapshotSource::current_state);
 }
 
-// 3.5 rule 3, H7: the last local user left.
+// docs/rules.md#live-mode, line 8, H7: the last local user left.
 TEST(SnapshotSourceChanged, StateWipedInThisTransaction) {
     for (const auto* membership : all_memberships) {
         auto input = wiped_facts(membership);
@@ -270,7 +271,7 @@ TEST(SnapshotSourceChanged, StateWipedInThisTransaction) {
     }
 }
 
-// 3.5 rule 3, H8: nothing was there to wipe.
+// docs/rules.md#live-mode, line 9, H8: nothing was there to wipe.
 TEST(SnapshotSourceChanged, NoStateAtAll) {
     for (const auto* membership : invite_like) {
         auto input = wiped_facts(membership);
@@ -297,7 +298,7 @@ TEST(SnapshotSourceChanged, OtherwiseCurrentState) {
     }
 }
 
-// ---- snapshot_source: asked for later (spec 5.4) ----
+// ---- snapshot_source: asked for later (docs/rules.md#recompute-mode) ----
 
 constexpr std::initializer_list<RefreshMode> later{RefreshMode::recompute, RefreshMode::rebuild};
 
@@ -507,7 +508,7 @@ TEST(DeriveMembershipSnapshot, CurrentState) {
     EXPECT_EQ(derive_membership_snapshot(input, input_with_state()), row_of("join", true, named("Current")));
 }
 
-// 3.5: a join into a room without any relevant state.
+// A join into a room without any relevant state.
 TEST(DeriveMembershipSnapshot, CurrentStateWithoutRelevantEvents) {
     auto input = facts("join");
     input.previous = previous_snapshot();
@@ -563,7 +564,7 @@ TEST(DeriveMembershipSnapshot, StrippedStateOfARedactedInvite) {
     EXPECT_EQ(derive_membership_snapshot(input, input_with_state()), row_of("invite", false, {}));
 }
 
-// H8, C13: a rejected invite keeps what the invite told; the membership columns are new.
+// H8: a rejected invite keeps what the invite told; the membership columns are new.
 TEST(DeriveMembershipSnapshot, Inherit) {
     auto input = out_of_band_facts("leave");
     input.previous = previous_snapshot();
