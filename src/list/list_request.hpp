@@ -1,0 +1,50 @@
+// What is asked of a list, and the SQL that answers it: which rooms, and in which order.
+#pragma once
+
+#include "list/list_tables.hpp"
+#include "server/caller_query.hpp"
+#include "server/sql_call.hpp"
+
+namespace sliding_sync {
+
+/// Filters that are not there let every room pass.
+struct ListFilters {
+    std::optional<bool> is_dm;
+    std::optional<bool> is_encrypted;
+    std::optional<bool> is_invite;
+    std::optional<TextList> room_types;  ///< nothing among them: rooms without a type
+    std::optional<TextList> not_room_types;
+    std::optional<TextList> tags;
+    std::optional<TextList> not_tags;
+    std::optional<TextList> spaces;
+    std::optional<std::string> room_name_like;
+};
+
+enum class ListOrder : std::uint8_t { recency, bump, name };
+
+struct ListRequest {
+    std::string user_id;
+    ListFilters filters;
+    std::optional<TextList> known_versions;
+};
+
+/// The parameters $1 to $13 of every list's query; its own come after them. Raises 42501. Inside an open CallerConnection.
+[[nodiscard]] Arguments list_arguments(const ListTables& tables, const ListRequest& request);
+[[nodiscard]] std::vector<Oid> list_argument_types(std::initializer_list<Oid> more);
+
+/// Templates for `sql_text`. `m` is the membership's row, `j` that of a joined room, `r` the room's.
+[[nodiscard]] std::string list_joins();
+/// A membership that is in the list of everything.
+[[nodiscard]] std::string is_listed(const ListTables& tables);
+/// Each filter as " AND ...".
+[[nodiscard]] std::string passes_filters(const ListTables& tables, const ListFilters& filters);
+
+/// What a list is sorted by. Orderings are unique: what comes after them decides nothing but the theoretical.
+[[nodiscard]] std::string sort_columns(ListOrder sort_by, const std::string& of);
+/// The same as expressions of the joined rows, with the names that sort_columns() wants.
+[[nodiscard]] std::string sort_keys(ListOrder sort_by);
+
+/// The columns of a result after `place` and `total`.
+[[nodiscard]] std::string list_columns();
+
+}  // namespace sliding_sync
