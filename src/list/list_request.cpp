@@ -1,9 +1,16 @@
 #include "list/list_request.hpp"
 
+#include "derive/sql_text.hpp"
 #include "list/space_children.hpp"
 #include "rules/list_filters.hpp"
 #include "rules/lower_case.hpp"
 #include "rules/room_versions.hpp"
+
+extern "C" {
+#include "catalog/pg_class.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+}
 
 namespace sliding_sync {
 
@@ -13,9 +20,11 @@ using Texts = std::vector<std::optional<std::string_view>>;
 
 Texts usable(const std::optional<TextList>& list) {
     Texts texts;
-    for (const auto& text : list.value_or(TextList{})) {
-        if (text) {
-            texts.emplace_back(std::string_view(*text));
+    if (list) {
+        for (const auto& text : *list) {
+            if (text) {
+                texts.emplace_back(std::string_view(*text));
+            }
         }
     }
     return texts;
@@ -52,7 +61,7 @@ std::string has_tag(const ListTables& tables, const std::string& tags) {
     if (!tables.has_room_tags) {
         return "false";
     }
-    return is_in("m.room_id", "ARRAY(SELECT t.room_id FROM %S.room_tags t WHERE t.user_id %= $1 AND t.tag %= ANY (" +
+    return is_in("s.room_id", "ARRAY(SELECT t.room_id FROM %S.room_tags t WHERE t.user_id %= $1 AND t.tag %= ANY (" +
                                   tags + "))");
 }
 
@@ -61,6 +70,37 @@ constexpr const char* bump_stamp =
 constexpr const char* room_name = "CASE WHEN j.room_id IS NULL THEN m.room_name ELSE j.room_name END";
 constexpr const char* ordering = "COALESCE(j.event_stream_ordering, m.event_stream_ordering)";
 constexpr const char* room_type = "COALESCE(j.room_type, m.room_type)";
+
+std::string membership_filters(const ListTables& tables, const ListFilters& filters) {
+    std::string conditions;
+    const auto add = [&](bool is_asked, const std::string& condition) {
+        conditions += is_asked ? " AND " + condition : "";
+    };
+    add(filters.is_dm.has_value(), "(" + is_in("s.room_id", "$3") + ") %= $4");
+    add(filters.is_encrypted || filters.room_types || filters.not_room_types, "s.has_known_state");
+    add(filters.is_invite.has_value(), "(s.membership %= 'invite') %= $6");
+    add(filters.tags.has_value(), has_tag(tables, "$11"));
+    add(filters.not_tags.has_value(), "NOT (" + has_tag(tables, "$12") + ")");
+    add(filters.spaces.has_value(), is_in("s.room_id", "$13"));
+    return conditions;
+}
+
+std::string room_filters(const ListFilters& filters) {
+    std::string conditions;
+    const auto add = [&](bool is_asked, const std::string& condition) {
+        conditions += is_asked ? (conditions.empty() ? " WHERE " : " AND ") + condition : "";
+    };
+    const auto is_of_type = [](const char* types, const char* no_type) {
+        return std::string("CASE WHEN ") + room_type + " IS NULL THEN " + no_type + " ELSE " + room_type +
+               " %= ANY (" + types + ") END";
+    };
+    add(filters.is_encrypted.has_value(), "COALESCE(j.is_encrypted, m.is_encrypted) %= $5");
+    add(filters.room_types.has_value(), is_of_type("$7", "$8"));
+    add(filters.not_room_types.has_value(), "NOT " + is_of_type("$9", "$10"));
+    add(filters.room_name_like.has_value(),
+        std::string("pg_catalog.strpos(sliding_sync.lower_case(") + room_name + "), $14) %> 0");
+    return conditions;
+}
 
 }  // namespace
 
@@ -107,42 +147,46 @@ std::vector<Oid> list_argument_types(std::initializer_list<Oid> more) {
     return types;
 }
 
-std::string list_joins() {
-    return "%S.sliding_sync_membership_snapshots m JOIN %S.rooms r ON r.room_id %= m.room_id LEFT JOIN "
-           "%S.sliding_sync_joined_rooms j ON j.room_id %= m.room_id AND m.membership %= 'join'";
-}
-
-std::string is_listed(const ListTables& tables) {
-    std::string condition = "m.forgotten %= 0 AND (m.membership %<> 'leave' OR m.sender %<> m.user_id) AND "
-                            "r.room_version %= ANY ($2)";
+std::string listed_rooms(const ListTables& tables, const ListFilters& filters) {
+    std::string memberships =
+        "SELECT s.* FROM %S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 AND s.forgotten %= 0 AND "
+        "(s.membership %<> 'leave' OR s.sender %<> s.user_id)";
     if (tables.has_ignored_users) {
-        condition += " AND (m.membership %<> 'invite' OR NOT " +
-                     is_in("m.sender", "ARRAY(SELECT i.ignored_user_id FROM %S.ignored_users i WHERE "
-                                       "i.ignorer_user_id %= $1)") +
-                     ")";
+        memberships += " AND (s.membership %<> 'invite' OR NOT " +
+                       is_in("s.sender", "ARRAY(SELECT i.ignored_user_id FROM %S.ignored_users i WHERE "
+                                         "i.ignorer_user_id %= $1)") +
+                       ")";
     }
-    return condition;
+    return "(" + memberships + membership_filters(tables, filters) +
+           " ORDER BY s.room_id OFFSET 0) m JOIN %S.rooms r ON r.room_id %= m.room_id AND r.room_version %= ANY ($2) "
+           "LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= m.room_id AND m.membership %= 'join'" +
+           room_filters(filters);
 }
 
-std::string passes_filters(const ListTables& tables, const ListFilters& filters) {
-    std::string conditions;
-    const auto add = [&](bool is_asked, const std::string& condition) {
-        conditions += is_asked ? " AND " + condition : "";
-    };
-    const std::string type = room_type;
-    add(filters.is_dm.has_value(), "(" + is_in("m.room_id", "$3") + ") %= $4");
-    add(filters.is_encrypted.has_value(),
-        "m.has_known_state AND COALESCE(j.is_encrypted, m.is_encrypted) %= $5");
-    add(filters.is_invite.has_value(), "(m.membership %= 'invite') %= $6");
-    add(filters.room_types.has_value(), "m.has_known_state AND COALESCE(" + type + " %= ANY ($7), $8)");
-    add(filters.not_room_types.has_value(),
-        "m.has_known_state AND NOT COALESCE(" + type + " %= ANY ($9), $10)");
-    add(filters.tags.has_value(), has_tag(tables, "$11"));
-    add(filters.not_tags.has_value(), "NOT (" + has_tag(tables, "$12") + ")");
-    add(filters.spaces.has_value(), is_in("m.room_id", "$13"));
-    add(filters.room_name_like.has_value(),
-        std::string("pg_catalog.strpos(sliding_sync.lower_case(") + room_name + "), $14) %> 0");
-    return conditions;
+Joins joins_for(const ListTables& tables, const std::string& user_id) {
+    // An entry of an index costs less than half of a look-up.
+    constexpr double share = 0.4;
+    constexpr double small = 2000;
+    const double rooms = call_pg([&] {
+        const Oid table = get_relname_relid("rooms", tables.namespace_oid);
+        HeapTuple const row = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+        const double tuples =
+            HeapTupleIsValid(row) ? static_cast<double>(reinterpret_cast<Form_pg_class>(GETSTRUCT(row))->reltuples) : -1;
+        if (HeapTupleIsValid(row)) {
+            ReleaseSysCache(row);
+        }
+        return tuples;
+    });
+    if (rooms * share < small) {
+        return Joins::nested;
+    }
+    const auto enough = static_cast<std::int64_t>(rooms * share);
+    const Rows count = caller_query(sql_text("SELECT pg_catalog.count(*) FROM (SELECT FROM "
+                                             "%S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 LIMIT $2) x",
+                                             tables.schema),
+                                    {TEXTOID, INT8OID})
+                           ->run(Arguments().text(user_id).number(enough));
+    return count[0][0].number >= enough ? Joins::merged : Joins::nested;
 }
 
 std::string sort_keys(ListOrder sort_by) {

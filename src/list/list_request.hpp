@@ -32,12 +32,12 @@ struct ListRequest {
 [[nodiscard]] Arguments list_arguments(const ListTables& tables, const ListRequest& request);
 [[nodiscard]] std::vector<Oid> list_argument_types(std::initializer_list<Oid> more);
 
-/// Templates for `sql_text`. `m` is the membership's row, `j` that of a joined room, `r` the room's.
-[[nodiscard]] std::string list_joins();
-/// A membership that is in the list of everything.
-[[nodiscard]] std::string is_listed(const ListTables& tables);
-/// Each filter as " AND ...".
-[[nodiscard]] std::string passes_filters(const ListTables& tables, const ListFilters& filters);
+/// Templates for `sql_text`. `m` is a membership of $1, `r` its room's row, `j` that of a joined room. Rooms come in the order
+/// of their ids, which is that of both tables' indexes: neighbours lie together.
+[[nodiscard]] std::string listed_rooms(const ListTables& tables, const ListFilters& filters);
+
+/// Whether walking through whole indexes is cheaper for this user than looking each room up.
+[[nodiscard]] Joins joins_for(const ListTables& tables, const std::string& user_id);
 
 /// What a list is sorted by. Orderings are unique: what comes after them decides nothing but the theoretical.
 [[nodiscard]] std::string sort_columns(ListOrder sort_by, const std::string& of);

@@ -2,29 +2,35 @@
 
 #include "derive/sql_text.hpp"
 
+#include <limits>
+
 namespace sliding_sync {
 
 namespace {
 
 // A page is found among narrow rows, and only its own rooms are then looked at whole.
-std::string page_query(const ListTables& tables, const ListRequest& request, ListOrder sort_by) {
-    return "WITH listed AS MATERIALIZED (SELECT m.room_id, " + sort_keys(sort_by) + " FROM " + list_joins() +
-           " WHERE m.user_id %= $1 AND " + is_listed(tables) + passes_filters(tables, request.filters) +
-           "), page AS (SELECT * FROM listed l ORDER BY " + sort_columns(sort_by, "l") +
-           " OFFSET $15 LIMIT $16) SELECT $15 %+ pg_catalog.row_number() OVER (ORDER BY " +
-           sort_columns(sort_by, "p") + ") %- 1 AS place, (SELECT pg_catalog.count(*) FROM listed), " + list_columns() +
-           " FROM page p JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= p.room_id AND m.user_id %= $1 "
-           "LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= p.room_id AND m.membership %= 'join' ORDER BY place";
+std::string narrow_query(const ListTables& tables, const ListRequest& request, ListOrder order) {
+    return "WITH listed AS MATERIALIZED (SELECT m.room_id, " + sort_keys(order) + " FROM " +
+           listed_rooms(tables, request.filters) +
+           ") SELECT l.room_id, (SELECT pg_catalog.count(*) FROM listed) FROM listed l ORDER BY " +
+           sort_columns(order, "l") + " OFFSET $15 LIMIT $16";
+}
+
+std::string page_query() {
+    return "SELECT p.n %+ $3 %- 1 AS place, $4, " + list_columns() +
+           " FROM pg_catalog.unnest($2) WITH ORDINALITY p (room_id, n) JOIN %S.sliding_sync_membership_snapshots m ON "
+           "m.room_id %= p.room_id AND m.user_id %= $1 LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= "
+           "p.room_id AND m.membership %= 'join' ORDER BY place";
 }
 
 // The whole list needs every row anyway: looking each up a second time would cost more than sorting it.
-std::string whole_query(const ListTables& tables, const ListRequest& request, ListOrder sort_by) {
-    return "SELECT pg_catalog.row_number() OVER (ORDER BY " + sort_columns(sort_by, "x") +
+std::string whole_query(const ListTables& tables, const ListRequest& request, ListOrder order) {
+    return "SELECT pg_catalog.row_number() OVER (ORDER BY " + sort_columns(order, "x") +
            ") %- 1 AS place, pg_catalog.count(*) OVER () AS total, x.room_id, x.membership, x.sender, "
            "x.membership_event_id, x.room_name, x.room_type, x.is_encrypted, x.has_known_state, "
            "x.tombstone_successor_room_id, x.event_stream_ordering, x.bump_stamp FROM (SELECT " +
-           list_columns() + ", " + sort_keys(sort_by) + " FROM " + list_joins() + " WHERE m.user_id %= $1 AND " +
-           is_listed(tables) + passes_filters(tables, request.filters) + ") x ORDER BY place OFFSET $15 LIMIT $16";
+           list_columns() + ", " + sort_keys(order) + " FROM " + listed_rooms(tables, request.filters) +
+           ") x ORDER BY place OFFSET $15";
 }
 
 }  // namespace
@@ -43,22 +49,33 @@ ListOrder parse_sort_by(const std::string& text) {
                 "Say 'recency', 'bump' or 'name'.");
 }
 
-void room_list(FunctionCallInfo call, const ListTables& tables, const ListRequest& request, ListOrder sort_by,
+void room_list(FunctionCallInfo call, const ListTables& tables, const ListRequest& request, ListOrder order,
                const ListRange& range) {
-    Arguments arguments = list_arguments(tables, request);
-    std::optional<std::int64_t> limit;
-    if (range.end) {
-        if (*range.end < range.start) {
-            return;
-        }
-        const std::int64_t last = std::min(*range.end, range.start + (std::int64_t{1} << 40));
-        limit = last - range.start + 1;
+    if (range.end && *range.end < range.start) {
+        return;
     }
-    arguments.number(range.start).number(limit);
-    const std::string text =
-        range.end ? page_query(tables, request, sort_by) : whole_query(tables, request, sort_by);
-    caller_query(sql_text(text, tables.schema), list_argument_types({INT8OID, INT8OID}))
-        ->return_rows(call, arguments);
+    Arguments arguments = list_arguments(tables, request);
+    arguments.number(range.start);
+    const Joins joins = joins_for(tables, request.user_id);
+    if (!range.end) {
+        caller_query(sql_text(whole_query(tables, request, order), tables.schema), list_argument_types({INT8OID}), joins)
+            ->return_rows(call, arguments);
+        return;
+    }
+    const std::int64_t most = std::numeric_limits<std::int64_t>::max() - 1;
+    arguments.number(std::min(*range.end, most) - range.start + 1);
+    const Rows page = caller_query(sql_text(narrow_query(tables, request, order), tables.schema),
+                                   list_argument_types({INT8OID, INT8OID}), joins)
+                          ->run(arguments);
+    if (page.count == 0) {
+        return;
+    }
+    std::vector<std::string_view> rooms;
+    for (std::size_t i = 0; i < page.count; ++i) {
+        rooms.push_back(page[i][0].text());
+    }
+    caller_query(sql_text(page_query(), tables.schema), {TEXTOID, TEXTARRAYOID, INT8OID, INT8OID})
+        ->return_rows(call, Arguments().text(request.user_id).texts(rooms).number(range.start).number(page[0][1].number));
 }
 
 }  // namespace sliding_sync

@@ -1,7 +1,5 @@
 #include "server/caller_query.hpp"
 
-#include "server/query_plan.hpp"
-
 #include <exception>
 
 extern "C" {
@@ -50,7 +48,7 @@ void CallerQuery::plan() {
         });
     }
     if (must_be_planned(plan_)) {
-        const KeyLookupPlanning planning;
+        const KeyLookupPlanning planning(joins_);
         call_pg([&] { ReleaseCachedPlan(SPI_plan_get_cached_plan(plan_), CurrentResourceOwner); });
     }
 }
@@ -92,15 +90,16 @@ void CallerQuery::return_rows(FunctionCallInfo call, const Arguments& arguments)
     static_cast<void>(execute(arguments, reinterpret_cast<ReturnSetInfo*>(call->resultinfo)));
 }
 
-std::shared_ptr<CallerQuery> caller_query(const std::string& sql, const std::vector<Oid>& types) {
-    static std::unordered_map<std::string, std::shared_ptr<CallerQuery>> queries;
-    if (const auto known = queries.find(sql); known != queries.end()) {
+std::shared_ptr<CallerQuery> caller_query(const std::string& sql, const std::vector<Oid>& types, Joins joins) {
+    static std::unordered_map<std::string, std::shared_ptr<CallerQuery>> queries[2];
+    auto& kept = queries[static_cast<std::size_t>(joins)];
+    if (const auto known = kept.find(sql); known != kept.end()) {
         return known->second;
     }
-    if (queries.size() >= most_queries) {
-        queries.clear();
+    if (kept.size() >= most_queries) {
+        kept.clear();
     }
-    return queries.emplace(sql, std::make_shared<CallerQuery>(sql, types)).first->second;
+    return kept.emplace(sql, std::make_shared<CallerQuery>(sql, types, joins)).first->second;
 }
 
 void begin_rows(FunctionCallInfo call) {

@@ -3,6 +3,7 @@
 // transaction, on a standby and in a parallel worker.
 #pragma once
 
+#include "server/query_plan.hpp"
 #include "server/spi.hpp"
 
 extern "C" {
@@ -26,7 +27,8 @@ private:
 /// One query whose plan is kept as long as the object lives, for all parameter values.
 class CallerQuery {
 public:
-    CallerQuery(std::string sql, std::vector<Oid> types) : sql_(std::move(sql)), types_(std::move(types)) {}
+    CallerQuery(std::string sql, std::vector<Oid> types, Joins joins)
+        : sql_(std::move(sql)), types_(std::move(types)), joins_(joins) {}
     ~CallerQuery();
     CallerQuery(const CallerQuery&) = delete;
     CallerQuery& operator=(const CallerQuery&) = delete;
@@ -42,12 +44,14 @@ private:
 
     std::string sql_;
     std::vector<Oid> types_;
+    Joins joins_;
     SPIPlanPtr plan_ = nullptr;
 };
 
 /// The query of this text, made when it is asked for the first time in this backend.
 [[nodiscard]] std::shared_ptr<CallerQuery> caller_query(const std::string& sql,
-                                                        const std::vector<Oid>& types);
+                                                        const std::vector<Oid>& types,
+                                                        Joins joins = Joins::nested);
 
 /// Makes `call` return a set of rows, so far an empty one.
 void begin_rows(FunctionCallInfo call);

@@ -19,15 +19,20 @@ namespace sliding_sync {
 // while the tables are still empty: anything but nested loops over index scans would be right only by accident, and so
 // would be one whose outer side is a table. They are planned as for big tables, then. Where the server must scan a
 // small table all the same, the price it sees would make it compile the statement.
+//
+// Where a large part of a table is wanted, walking through its whole index is cheaper than as many look-ups: `merged`.
+enum class Joins : std::uint8_t { nested, merged };
+
 class KeyLookupPlanning {
 public:
-    KeyLookupPlanning() noexcept : outer_hook_(versions::relation_hook) {
+    explicit KeyLookupPlanning(Joins joins = Joins::nested) noexcept : outer_hook_(versions::relation_hook) {
         next_hook = outer_hook_;
         versions::relation_hook = pretend_to_be_big;
         for (std::size_t i = 0; i < settings.size(); ++i) {
             before_[i] = *settings[i];
             *settings[i] = false;
         }
+        (joins == Joins::nested ? enable_nestloop : enable_mergejoin) = true;
     }
     ~KeyLookupPlanning() {
         for (std::size_t i = 0; i < settings.size(); ++i) {
@@ -42,10 +47,10 @@ private:
     static constexpr double big_tuples = 1e8;
     static constexpr BlockNumber big_pages = 1'000'000;
 
-    static inline const std::array<bool*, 7> settings{&enable_seqscan, &enable_material,  &enable_hashjoin,
-                                                      &enable_hashagg, &enable_mergejoin, &enable_bitmapscan,
-                                                      &jit_enabled};
-    std::array<bool, 7> before_{};
+    static inline const std::array settings{
+        &enable_seqscan,   &enable_material,   &enable_hashjoin, &enable_hashagg, &enable_nestloop,
+        &enable_mergejoin, &enable_bitmapscan, &enable_memoize,  &jit_enabled};
+    std::array<bool, settings.size()> before_{};
 
     // Runs inside the planner; C calls only.
     template <class... Arguments>
