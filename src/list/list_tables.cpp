@@ -4,11 +4,18 @@
 #include "server/catalog.hpp"
 #include "server/versions.hpp"
 
+#include <cstring>
+
 extern "C" {
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type_d.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 }
 
 namespace sliding_sync {
@@ -30,35 +37,74 @@ Oid find_table(Oid namespace_oid, Oid owner, const char* name) {
 struct Found {
     Oid namespace_oid;
     Oid owner;
-    std::string name;
 };
 
+/// The homeserver that a row of sliding_sync.attached is about, as long as it is still there. C calls only.
+Found homeserver_of(HeapTuple row, TupleDesc columns, const char* wanted_schema) {
+    const auto* const schema = find_attribute(columns, "schema_name");
+    const auto* const events = find_attribute(columns, "events_oid");
+    if (schema == nullptr || events == nullptr || schema->atttypid != TEXTOID || events->atttypid != OIDOID) {
+        return {InvalidOid, InvalidOid};
+    }
+    bool is_null = false;
+    const char* const name = TextDatumGetCString(heap_getattr(row, schema->attnum, columns, &is_null));
+    const Oid table = DatumGetObjectId(heap_getattr(row, events->attnum, columns, &is_null));
+    const char* const table_name = get_rel_name(table);
+    const Oid namespace_oid = get_rel_namespace(table);
+    const char* const namespace_name = get_namespace_name(namespace_oid);
+    const bool is_it = table_name != nullptr && std::strcmp(table_name, "events") == 0 && namespace_name != nullptr &&
+                       std::strcmp(namespace_name, name) == 0 &&
+                       (wanted_schema == nullptr || std::strcmp(wanted_schema, name) == 0);
+    return is_it ? Found{namespace_oid, relation_owner(table)} : Found{InvalidOid, InvalidOid};
+}
+
+// What the view sliding_sync.homeservers shows to everybody, read without a plan: making one takes a new connection as long as
+// a short list.
 Found find_homeserver(const std::optional<std::string>& target_schema) {
-    const Rows rows = caller_query("SELECT h.namespace_oid, h.owner_oid, h.schema_name FROM "
-                                   "sliding_sync.homeservers h WHERE $1 IS NULL OR h.schema_name "
-                                   "OPERATOR(pg_catalog.=) $1 LIMIT 2",
-                                   {TEXTOID})
-                          ->run(Arguments().optional_text(target_schema));
-    if (rows.count != 1) {
+    const char* const wanted = target_schema ? target_schema->c_str() : nullptr;
+    struct Result {
+        Found homeserver;
+        int count;
+    };
+    const Result result = call_pg([&]() -> Result {
+        Result so_far{{InvalidOid, InvalidOid}, 0};
+        const Oid schema = get_namespace_oid("sliding_sync", true);
+        const Oid table = OidIsValid(schema) ? get_relname_relid("attached", schema) : InvalidOid;
+        if (!OidIsValid(table)) {
+            return so_far;
+        }
+        Relation const attached = table_open(table, AccessShareLock);
+        SysScanDesc const scan = systable_beginscan(attached, InvalidOid, false, GetActiveSnapshot(), 0, nullptr);
+        while (HeapTuple const row = systable_getnext(scan)) {
+            const Found found = homeserver_of(row, RelationGetDescr(attached), wanted);
+            if (OidIsValid(found.namespace_oid)) {
+                so_far = {found, so_far.count + 1};
+            }
+        }
+        systable_endscan(scan);
+        table_close(attached, AccessShareLock);
+        return so_far;
+    });
+    if (result.count != 1) {
         // says what is the matter
         static_cast<void>(caller_query("SELECT sliding_sync.attached_schema($1)", {TEXTOID})
                               ->run(Arguments().optional_text(target_schema)));
         throw Error(ERRCODE_UNDEFINED_TABLE, "the homeserver's schema was detached meanwhile");
     }
-    return {static_cast<Oid>(rows[0][0].number), static_cast<Oid>(rows[0][1].number),
-            std::string(rows[0][2].text())};
+    return result.homeserver;
 }
 
 ListTables read_tables(const Found& found) {
     ListTables tables;
     tables.namespace_oid = found.namespace_oid;
-    tables.schema = quoted_identifier(found.name);
+    const std::string name = call_pg([&]() -> const char* { return get_namespace_name(found.namespace_oid); });
+    tables.schema = quoted_identifier(name);
     const auto has = [&](const char* name) {
         return call_pg([&] { return find_table(found.namespace_oid, found.owner, name) != InvalidOid; });
     };
-    for (const char* const name : {joined_rooms_table, membership_snapshots_table, table_name(BaseTable::rooms)}) {
-        if (!has(name)) {
-            throw Error(ERRCODE_UNDEFINED_TABLE, "schema \"" + found.name + "\" lacks a table \"" + name + "\" of its own",
+    for (const char* const table : {joined_rooms_table, membership_snapshots_table, table_name(BaseTable::rooms)}) {
+        if (!has(table)) {
+            throw Error(ERRCODE_UNDEFINED_TABLE, "schema \"" + name + "\" lacks a table \"" + table + "\" of its own",
                         "It exists in an attached schema, and belongs to the owner of its table of events.",
                         "SELECT code, detail, cure FROM sliding_sync.health; tells more.");
         }
