@@ -1,6 +1,7 @@
 // The doors of the functions that answer a user's room list.
 #include "list/list_helpers.hpp"
 #include "list/room_list.hpp"
+#include "list/room_list_changes.hpp"
 #include "server/caller_query.hpp"
 #include "server/sql_call.hpp"
 
@@ -42,7 +43,7 @@ SLIDING_SYNC_FUNCTION(sliding_sync_room_list) {
     using namespace sliding_sync;
     return enter_cpp([&]() -> Datum {
         const auto user_id = text_argument(fcinfo, 0);
-        const ListOrder sort_by = parse_sort_by(text_argument(fcinfo, 10).value_or("recency"));
+        const ListOrder order = parse_list_order(text_argument(fcinfo, 10).value_or("recency"));
         const ListRange range{number_argument(fcinfo, 11).value_or(0), number_argument(fcinfo, 12)};
         require_not_negative(range.start, "range_start");
         require_not_negative(range.end.value_or(0), "range_end");
@@ -51,7 +52,27 @@ SLIDING_SYNC_FUNCTION(sliding_sync_room_list) {
         const CallerConnection connection;
         const ListTables tables = list_tables(text_argument(fcinfo, 14));
         if (user_id) {
-            room_list(fcinfo, tables, request, sort_by, range);
+            room_list(fcinfo, tables, request, order, range);
+        }
+        return Datum{0};
+    });
+}
+
+SLIDING_SYNC_FUNCTION(sliding_sync_room_list_changes) {
+    using namespace sliding_sync;
+    return enter_cpp([&]() -> Datum {
+        const auto user_id = text_argument(fcinfo, 0);
+        const auto since = number_argument(fcinfo, 1);
+        if (!since) {
+            throw Error(ERRCODE_INVALID_PARAMETER_VALUE, "since must not be NULL", "",
+                        "Name the greatest event_stream_ordering of the list that the reader has, or 0.");
+        }
+        ListRequest request{user_id.value_or(""), filters_from(fcinfo, 2), text_list_argument(fcinfo, 11)};
+        begin_rows(fcinfo);
+        const CallerConnection connection;
+        const ListTables tables = list_tables(text_argument(fcinfo, 12));
+        if (user_id) {
+            room_list_changes(fcinfo, tables, request, *since);
         }
         return Datum{0};
     });

@@ -71,20 +71,6 @@ constexpr const char* room_name = "CASE WHEN j.room_id IS NULL THEN m.room_name 
 constexpr const char* ordering = "COALESCE(j.event_stream_ordering, m.event_stream_ordering)";
 constexpr const char* room_type = "COALESCE(j.room_type, m.room_type)";
 
-std::string membership_filters(const ListTables& tables, const ListFilters& filters) {
-    std::string conditions;
-    const auto add = [&](bool is_asked, const std::string& condition) {
-        conditions += is_asked ? " AND " + condition : "";
-    };
-    add(filters.is_dm.has_value(), "(" + is_in("s.room_id", "$3") + ") %= $4");
-    add(filters.is_encrypted || filters.room_types || filters.not_room_types, "s.has_known_state");
-    add(filters.is_invite.has_value(), "(s.membership %= 'invite') %= $6");
-    add(filters.tags.has_value(), has_tag(tables, "$11"));
-    add(filters.not_tags.has_value(), "NOT (" + has_tag(tables, "$12") + ")");
-    add(filters.spaces.has_value(), is_in("s.room_id", "$13"));
-    return conditions;
-}
-
 std::string room_filters(const ListFilters& filters) {
     std::string conditions;
     const auto add = [&](bool is_asked, const std::string& condition) {
@@ -147,17 +133,38 @@ std::vector<Oid> list_argument_types(std::initializer_list<Oid> more) {
     return types;
 }
 
-std::string listed_rooms(const ListTables& tables, const ListFilters& filters) {
-    std::string memberships =
-        "SELECT s.* FROM %S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 AND s.forgotten %= 0 AND "
-        "(s.membership %<> 'leave' OR s.sender %<> s.user_id)";
+std::string is_listed(const ListTables& tables, const std::string& of) {
+    std::string condition = of + ".forgotten %= 0 AND (" + of + ".membership %<> 'leave' OR " + of + ".sender %<> $1)";
     if (tables.has_ignored_users) {
-        memberships += " AND (s.membership %<> 'invite' OR NOT " +
-                       is_in("s.sender", "ARRAY(SELECT i.ignored_user_id FROM %S.ignored_users i WHERE "
-                                         "i.ignorer_user_id %= $1)") +
-                       ")";
+        condition += " AND (" + of + ".membership %<> 'invite' OR NOT " +
+                     is_in(of + ".sender", "ARRAY(SELECT i.ignored_user_id FROM %S.ignored_users i WHERE "
+                                           "i.ignorer_user_id %= $1)") +
+                     ")";
     }
-    return "(" + memberships + membership_filters(tables, filters) +
+    return condition;
+}
+
+std::string lasting_filters(const ListTables& tables, const ListFilters& filters) {
+    std::string conditions;
+    const auto add = [&](bool is_asked, const std::string& condition) {
+        conditions += is_asked ? " AND " + condition : "";
+    };
+    add(filters.is_dm.has_value(), "(" + is_in("s.room_id", "$3") + ") %= $4");
+    add(filters.tags.has_value(), has_tag(tables, "$11"));
+    add(filters.not_tags.has_value(), "NOT (" + has_tag(tables, "$12") + ")");
+    add(filters.spaces.has_value(), is_in("s.room_id", "$13"));
+    return conditions;
+}
+
+std::string invite_filter(const ListFilters& filters, const std::string& of) {
+    return filters.is_invite ? " AND (" + of + ".membership %= 'invite') %= $6" : "";
+}
+
+std::string listed_rooms(const ListTables& tables, const ListFilters& filters, const std::string& from) {
+    const bool needs_state = filters.is_encrypted || filters.room_types || filters.not_room_types;
+    return "(SELECT s.* FROM " + from + " WHERE s.user_id %= $1 AND " + is_listed(tables, "s") +
+           invite_filter(filters, "s") + lasting_filters(tables, filters) +
+           (needs_state ? " AND s.has_known_state" : "") +
            " ORDER BY s.room_id OFFSET 0) m JOIN %S.rooms r ON r.room_id %= m.room_id AND r.room_version %= ANY ($2) "
            "LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= m.room_id AND m.membership %= 'join'" +
            room_filters(filters);
@@ -189,20 +196,24 @@ Joins joins_for(const ListTables& tables, const std::string& user_id) {
     return count[0][0].number >= enough ? Joins::merged : Joins::nested;
 }
 
-std::string sort_keys(ListOrder sort_by) {
+std::string sort_keys(ListOrder order) {
     std::string keys = std::string(ordering) + " AS position";
-    if (sort_by == ListOrder::bump) {
+    if (order == ListOrder::bump) {
         keys += std::string(", ") + bump_stamp + " AS bump";
     }
-    if (sort_by == ListOrder::name) {
+    if (order == ListOrder::name) {
         keys += std::string(", sliding_sync.lower_case(") + room_name + ") COLLATE pg_catalog.\"C\" AS name";
     }
     return keys;
 }
 
-std::string sort_columns(ListOrder sort_by, const std::string& of) {
-    const std::string first = sort_by == ListOrder::bump   ? of + ".bump DESC, "
-                              : sort_by == ListOrder::name ? of + ".name NULLS LAST, "
+std::string position_of_room() {
+    return ordering;
+}
+
+std::string sort_columns(ListOrder order, const std::string& of) {
+    const std::string first = order == ListOrder::bump   ? of + ".bump DESC, "
+                              : order == ListOrder::name ? of + ".name NULLS LAST, "
                                                         : "";
     return first + of + ".position DESC, " + of + ".room_id COLLATE pg_catalog.\"C\"";
 }

@@ -28,21 +28,35 @@ struct ListRequest {
     std::optional<TextList> known_versions;
 };
 
-/// The parameters $1 to $13 of every list's query; its own come after them. Raises 42501. Inside an open CallerConnection.
+inline constexpr const char* all_memberships = "%S.sliding_sync_membership_snapshots s";
+
+/// The parameters $1 to $14 of every list's query; its own come after them. Raises 42501. Inside an open CallerConnection.
 [[nodiscard]] Arguments list_arguments(const ListTables& tables, const ListRequest& request);
 [[nodiscard]] std::vector<Oid> list_argument_types(std::initializer_list<Oid> more);
 
 /// Templates for `sql_text`. `m` is a membership of $1, `r` its room's row, `j` that of a joined room. Rooms come in the order
-/// of their ids, which is that of both tables' indexes: neighbours lie together.
-[[nodiscard]] std::string listed_rooms(const ListTables& tables, const ListFilters& filters);
+/// of their ids, which is that of both tables' indexes: neighbours lie together. `from` are the memberships to look at, as `s`.
+[[nodiscard]] std::string listed_rooms(const ListTables& tables, const ListFilters& filters,
+                                       const std::string& from = all_memberships);
+
+/// A condition on membership, sender and forgotten: rooms that are in the list of everything.
+[[nodiscard]] std::string is_listed(const ListTables& tables, const std::string& of);
+/// The filters, as " AND ...", that a room passes whatever happens in it. `s` is the membership's row.
+[[nodiscard]] std::string lasting_filters(const ListTables& tables, const ListFilters& filters);
+/// The same for a membership.
+[[nodiscard]] std::string invite_filter(const ListFilters& filters, const std::string& of);
 
 /// Whether walking through whole indexes is cheaper for this user than looking each room up.
 [[nodiscard]] Joins joins_for(const ListTables& tables, const std::string& user_id);
 
 /// What a list is sorted by. Orderings are unique: what comes after them decides nothing but the theoretical.
-[[nodiscard]] std::string sort_columns(ListOrder sort_by, const std::string& of);
+[[nodiscard]] std::string sort_columns(ListOrder order, const std::string& of);
+/// The position that a room is sorted by, of the joined rows.
+[[nodiscard]] std::string position_of_room();
 /// The same as expressions of the joined rows, with the names that sort_columns() wants.
-[[nodiscard]] std::string sort_keys(ListOrder sort_by);
+[[nodiscard]] std::string sort_keys(ListOrder order);
+/// The position that a room is sorted by, of the joined rows.
+[[nodiscard]] std::string position_of_room();
 
 /// The columns of a result after `place` and `total`.
 [[nodiscard]] std::string list_columns();

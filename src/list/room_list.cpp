@@ -35,7 +35,7 @@ std::string whole_query(const ListTables& tables, const ListRequest& request, Li
 
 }  // namespace
 
-ListOrder parse_sort_by(const std::string& text) {
+ListOrder parse_list_order(const std::string& text) {
     if (text == "recency") {
         return ListOrder::recency;
     }

@@ -11,10 +11,10 @@ struct ListRange {
 };
 
 /// 'recency', 'bump' or 'name'; raises 22023 for anything else.
-[[nodiscard]] ListOrder parse_sort_by(const std::string& text);
+[[nodiscard]] ListOrder parse_list_order(const std::string& text);
 
 /// Returns the rooms as the set of rows of `call`.
-void room_list(FunctionCallInfo call, const ListTables& tables, const ListRequest& request, ListOrder sort_by,
+void room_list(FunctionCallInfo call, const ListTables& tables, const ListRequest& request, ListOrder order,
                const ListRange& range);
 
 }  // namespace sliding_sync
