@@ -5,47 +5,33 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from harness.cluster import Cluster
+from lists.homeserver import copy_of, create_template
 from lists.population import USERS, Life
 from lists.questions import answer, arguments, call, random_filters, random_question
 from oracle.room_list import Filters, ListedRoom, RoomLists
-from synthetic.database import SCHEMA, connect, create_homeserver, run_psql
+from synthetic.database import SCHEMA
 
 Connection = psycopg.Connection[Any]
 
 # 10,000 by hand: SLIDING_SYNC_QUESTIONS=5000 of two databases
 QUESTIONS = int(os.environ.get("SLIDING_SYNC_QUESTIONS", "400"))
-LIST_SCHEMA = Path(__file__).parent / "list_schema.sql"
 
 
 @pytest.fixture(scope="module")
 def template(cluster: Cluster) -> Iterator[str]:
-    name = create_homeserver(cluster, "room_list_template")
-    run_psql(cluster, name, LIST_SCHEMA.read_text(), user="homeserver_owner", search_path=SCHEMA)
-    yield name
-    cluster.drop_database(name)
-
-
-@contextmanager
-def homeserver(cluster: Cluster, template: str) -> Iterator[Connection]:
-    name = cluster.create_database("room_list", "homeserver_owner", template)
-    try:
-        with connect(cluster, name) as connection:
-            yield connection
-    finally:
-        cluster.drop_database(name)
+    yield create_template(cluster, "room_list")
+    cluster.drop_database("room_list")
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_questions(cluster: Cluster, template: str, seed: int) -> None:
-    with homeserver(cluster, template) as connection:
+    with copy_of(cluster, template) as connection:
         life = Life(connection, seed)
         life.begin(rooms=40)
         for _ in range(600):
@@ -71,7 +57,7 @@ def applied(old: list[str], changes: list[Any]) -> set[str]:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random_changes(cluster: Cluster, template: str, seed: int) -> None:
-    with homeserver(cluster, template) as connection:
+    with copy_of(cluster, template) as connection:
         life = Life(connection, 100 + seed)
         life.begin(rooms=30)
         for _ in range(300):

@@ -1,8 +1,10 @@
 // The doors of the functions that answer a user's room list.
+#include "admin/compare_rooms.hpp"
 #include "list/list_helpers.hpp"
 #include "list/room_list.hpp"
 #include "list/room_list_changes.hpp"
 #include "server/caller_query.hpp"
+#include "server/result_rows.hpp"
 #include "server/sql_call.hpp"
 
 extern "C" {
@@ -74,6 +76,26 @@ SLIDING_SYNC_FUNCTION(sliding_sync_room_list_changes) {
         if (user_id) {
             room_list_changes(fcinfo, tables, request, *since);
         }
+        return Datum{0};
+    });
+}
+
+SLIDING_SYNC_FUNCTION(sliding_sync_compare_rooms) {
+    using namespace sliding_sync;
+    return enter_cpp([&]() -> Datum {
+        std::vector<std::string> rooms;
+        for (auto& room : text_list_argument(fcinfo, 0).value_or(TextList{})) {
+            if (room) {
+                rooms.push_back(std::move(*room));
+            }
+        }
+        const AttachedHomeserver homeserver = attached_homeserver(text_argument(fcinfo, 1));
+        ResultRows rows(fcinfo);
+        compare_rooms(homeserver, rooms, [&](const ComparedColumn& column) {
+            rows.add(std::array<std::optional<std::string>, 6>{
+                std::string(column.room_id), column.name, column.expected, column.actual,
+                column.has_expected_row ? "t" : "f", column.has_actual_row ? "t" : "f"});
+        });
         return Datum{0};
     });
 }
