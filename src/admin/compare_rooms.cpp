@@ -18,12 +18,16 @@ struct Column {
 
 constexpr std::array<Column, 7> columns{{
     {"room_id", [](const rules::JoinedRoom& row) { return Text(row.room_id); }},
-    {"event_stream_ordering", [](const rules::JoinedRoom& row) { return Text(std::to_string(row.event_stream_ordering)); }},
+    {"event_stream_ordering",
+     [](const rules::JoinedRoom& row) { return Text(std::to_string(row.event_stream_ordering)); }},
     {"bump_stamp",
-     [](const rules::JoinedRoom& row) { return row.bump_stamp ? Text(std::to_string(*row.bump_stamp)) : Text(); }},
+     [](const rules::JoinedRoom& row) {
+         return row.bump_stamp ? Text(std::to_string(*row.bump_stamp)) : Text();
+     }},
     {"room_type", [](const rules::JoinedRoom& row) { return row.state.room_type; }},
     {"room_name", [](const rules::JoinedRoom& row) { return row.state.room_name; }},
-    {"is_encrypted", [](const rules::JoinedRoom& row) { return Text(row.state.is_encrypted ? "true" : "false"); }},
+    {"is_encrypted",
+     [](const rules::JoinedRoom& row) { return Text(row.state.is_encrypted ? "true" : "false"); }},
     {"tombstone_successor_room_id",
      [](const rules::JoinedRoom& row) { return row.state.tombstone_successor_room_id; }},
 }};
@@ -56,7 +60,8 @@ void compare_rooms(const AttachedHomeserver& attached, std::span<const std::stri
             const WriteAs reader(homeserver->schema.derived_owner);
             const OneMoment moment;
             const SpiConnection connection;
-            compared = compare_joined_rooms(homeserver->street, rooms, homeserver->street.rooms.stored(slice));
+            compared =
+                compare_joined_rooms(homeserver->street, rooms, homeserver->street.rooms.stored(slice));
         }
         for (const RoomComparison& room : compared) {
             report_room(room, report);

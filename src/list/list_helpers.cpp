@@ -31,8 +31,8 @@ Datum known_room_versions(FunctionCallInfo call) {
         Datum versions[count];
         for (std::size_t i = 0; i < count; ++i) {
             const std::string_view version = rules::known_room_versions[i];
-            versions[i] = PointerGetDatum(
-                cstring_to_text_with_len(version.data(), static_cast<int>(version.size())));
+            versions[i] =
+                PointerGetDatum(cstring_to_text_with_len(version.data(), static_cast<int>(version.size())));
         }
         return PointerGetDatum(
             construct_array(versions, static_cast<int>(count), TEXTOID, -1, false, TYPALIGN_INT));

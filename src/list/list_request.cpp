@@ -49,7 +49,7 @@ std::vector<std::string> direct_rooms_of(const ListTables& tables, const std::st
                      {TEXTOID})
             ->run(Arguments().text(user_id));
     return rows.count == 0 || rows[0][0].is_null ? std::vector<std::string>{}
-                                                  : rules::direct_rooms(rows[0][0].text());
+                                                 : rules::direct_rooms(rows[0][0].text());
 }
 
 /// Membership in a set that is computed once: an array would be searched element by element for each room.
@@ -61,8 +61,9 @@ std::string has_tag(const ListTables& tables, const std::string& tags) {
     if (!tables.has_room_tags) {
         return "false";
     }
-    return is_in("s.room_id", "ARRAY(SELECT t.room_id FROM %S.room_tags t WHERE t.user_id %= $1 AND t.tag %= ANY (" +
-                                  tags + "))");
+    return is_in("s.room_id",
+                 "ARRAY(SELECT t.room_id FROM %S.room_tags t WHERE t.user_id %= $1 AND t.tag %= ANY (" +
+                     tags + "))");
 }
 
 constexpr const char* bump_stamp =
@@ -127,14 +128,16 @@ Arguments list_arguments(const ListTables& tables, const ListRequest& request) {
 }
 
 std::vector<Oid> list_argument_types(std::initializer_list<Oid> more) {
-    std::vector<Oid> types{TEXTOID, TEXTARRAYOID, TEXTARRAYOID, BOOLOID,      BOOLOID,      BOOLOID,      TEXTARRAYOID,
-                           BOOLOID, TEXTARRAYOID, BOOLOID,      TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID};
+    std::vector<Oid> types{TEXTOID,      TEXTARRAYOID, TEXTARRAYOID, BOOLOID,      BOOLOID,
+                           BOOLOID,      TEXTARRAYOID, BOOLOID,      TEXTARRAYOID, BOOLOID,
+                           TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID};
     types.insert(types.end(), more);
     return types;
 }
 
 std::string is_listed(const ListTables& tables, const std::string& of) {
-    std::string condition = of + ".forgotten %= 0 AND (" + of + ".membership %<> 'leave' OR " + of + ".sender %<> $1)";
+    std::string condition =
+        of + ".forgotten %= 0 AND (" + of + ".membership %<> 'leave' OR " + of + ".sender %<> $1)";
     if (tables.has_ignored_users) {
         condition += " AND (" + of + ".membership %<> 'invite' OR NOT " +
                      is_in(of + ".sender", "ARRAY(SELECT i.ignored_user_id FROM %S.ignored_users i WHERE "
@@ -165,7 +168,8 @@ std::string listed_rooms(const ListTables& tables, const ListFilters& filters, c
     return "(SELECT s.* FROM " + from + " WHERE s.user_id %= $1 AND " + is_listed(tables, "s") +
            invite_filter(filters, "s") + lasting_filters(tables, filters) +
            (needs_state ? " AND s.has_known_state" : "") +
-           " ORDER BY s.room_id OFFSET 0) m JOIN %S.rooms r ON r.room_id %= m.room_id AND r.room_version %= ANY ($2) "
+           " ORDER BY s.room_id OFFSET 0) m JOIN %S.rooms r ON r.room_id %= m.room_id AND r.room_version %= "
+           "ANY ($2) "
            "LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= m.room_id AND m.membership %= 'join'" +
            room_filters(filters);
 }
@@ -178,7 +182,9 @@ Joins joins_for(const ListTables& tables, const std::string& user_id) {
         const Oid table = get_relname_relid("rooms", tables.namespace_oid);
         HeapTuple const row = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
         const double tuples =
-            HeapTupleIsValid(row) ? static_cast<double>(reinterpret_cast<Form_pg_class>(GETSTRUCT(row))->reltuples) : -1;
+            HeapTupleIsValid(row)
+                ? static_cast<double>(reinterpret_cast<Form_pg_class>(GETSTRUCT(row))->reltuples)
+                : -1;
         if (HeapTupleIsValid(row)) {
             ReleaseSysCache(row);
         }
@@ -188,11 +194,12 @@ Joins joins_for(const ListTables& tables, const std::string& user_id) {
         return Joins::nested;
     }
     const auto enough = static_cast<std::int64_t>(rooms * share);
-    const Rows count = caller_query(sql_text("SELECT pg_catalog.count(*) FROM (SELECT FROM "
-                                             "%S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 LIMIT $2) x",
-                                             tables.schema),
-                                    {TEXTOID, INT8OID})
-                           ->run(Arguments().text(user_id).number(enough));
+    const Rows count =
+        caller_query(sql_text("SELECT pg_catalog.count(*) FROM (SELECT FROM "
+                              "%S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 LIMIT $2) x",
+                              tables.schema),
+                     {TEXTOID, INT8OID})
+            ->run(Arguments().text(user_id).number(enough));
     return count[0][0].number >= enough ? Joins::merged : Joins::nested;
 }
 
@@ -214,13 +221,14 @@ std::string position_of_room() {
 std::string sort_columns(ListOrder order, const std::string& of) {
     const std::string first = order == ListOrder::bump   ? of + ".bump DESC, "
                               : order == ListOrder::name ? of + ".name NULLS LAST, "
-                                                        : "";
+                                                         : "";
     return first + of + ".position DESC, " + of + ".room_id COLLATE pg_catalog.\"C\"";
 }
 
 std::string list_columns() {
     return std::string("m.room_id, m.membership, m.sender, m.membership_event_id, ") + room_name +
-           " AS room_name, " + room_type + " AS room_type, COALESCE(j.is_encrypted, m.is_encrypted) AS is_encrypted, "
+           " AS room_name, " + room_type +
+           " AS room_type, COALESCE(j.is_encrypted, m.is_encrypted) AS is_encrypted, "
            "m.has_known_state, CASE WHEN j.room_id IS NULL THEN m.tombstone_successor_room_id ELSE "
            "j.tombstone_successor_room_id END AS tombstone_successor_room_id, " +
            ordering + " AS event_stream_ordering, " + bump_stamp + " AS bump_stamp";

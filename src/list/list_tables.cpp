@@ -52,8 +52,8 @@ Found homeserver_of(HeapTuple row, TupleDesc columns, const char* wanted_schema)
     const char* const table_name = get_rel_name(table);
     const Oid namespace_oid = get_rel_namespace(table);
     const char* const namespace_name = get_namespace_name(namespace_oid);
-    const bool is_it = table_name != nullptr && std::strcmp(table_name, "events") == 0 && namespace_name != nullptr &&
-                       std::strcmp(namespace_name, name) == 0 &&
+    const bool is_it = table_name != nullptr && std::strcmp(table_name, "events") == 0 &&
+                       namespace_name != nullptr && std::strcmp(namespace_name, name) == 0 &&
                        (wanted_schema == nullptr || std::strcmp(wanted_schema, name) == 0);
     return is_it ? Found{namespace_oid, relation_owner(table)} : Found{InvalidOid, InvalidOid};
 }
@@ -74,7 +74,8 @@ Found find_homeserver(const std::optional<std::string>& target_schema) {
             return so_far;
         }
         Relation const attached = table_open(table, AccessShareLock);
-        SysScanDesc const scan = systable_beginscan(attached, InvalidOid, false, GetActiveSnapshot(), 0, nullptr);
+        SysScanDesc const scan =
+            systable_beginscan(attached, InvalidOid, false, GetActiveSnapshot(), 0, nullptr);
         while (HeapTuple const row = systable_getnext(scan)) {
             const Found found = homeserver_of(row, RelationGetDescr(attached), wanted);
             if (OidIsValid(found.namespace_oid)) {
@@ -97,14 +98,17 @@ Found find_homeserver(const std::optional<std::string>& target_schema) {
 ListTables read_tables(const Found& found) {
     ListTables tables;
     tables.namespace_oid = found.namespace_oid;
-    const std::string name = call_pg([&]() -> const char* { return get_namespace_name(found.namespace_oid); });
+    const std::string name =
+        call_pg([&]() -> const char* { return get_namespace_name(found.namespace_oid); });
     tables.schema = quoted_identifier(name);
     const auto has = [&](const char* name) {
         return call_pg([&] { return find_table(found.namespace_oid, found.owner, name) != InvalidOid; });
     };
-    for (const char* const table : {joined_rooms_table, membership_snapshots_table, table_name(BaseTable::rooms)}) {
+    for (const char* const table :
+         {joined_rooms_table, membership_snapshots_table, table_name(BaseTable::rooms)}) {
         if (!has(table)) {
-            throw Error(ERRCODE_UNDEFINED_TABLE, "schema \"" + name + "\" lacks a table \"" + table + "\" of its own",
+            throw Error(ERRCODE_UNDEFINED_TABLE,
+                        "schema \"" + name + "\" lacks a table \"" + table + "\" of its own",
                         "It exists in an attached schema, and belongs to the owner of its table of events.",
                         "SELECT code, detail, cure FROM sliding_sync.health; tells more.");
         }
@@ -115,7 +119,8 @@ ListTables read_tables(const Found& found) {
     tables.has_rejections = has(table_name(BaseTable::rejections));
     tables.has_ban_redactions = has(table_name(BaseTable::room_ban_redactions));
     tables.has_redaction_recheck = call_pg([&] {
-        const Oid redactions = find_table(found.namespace_oid, found.owner, table_name(BaseTable::redactions));
+        const Oid redactions =
+            find_table(found.namespace_oid, found.owner, table_name(BaseTable::redactions));
         return redactions != InvalidOid && get_attnum(redactions, "recheck") != InvalidAttrNumber;
     });
     return tables;
@@ -165,7 +170,8 @@ void require_select(const ListTables& tables, std::span<const char* const> names
     if (refused.what == nullptr) {
         return;
     }
-    const std::string role = quoted_identifier(call_pg([]() -> const char* { return GetUserNameFromId(GetUserId(), false); }));
+    const std::string role =
+        quoted_identifier(call_pg([]() -> const char* { return GetUserNameFromId(GetUserId(), false); }));
     const bool is_schema = refused.what == std::string_view("schema");
     throw Error(ERRCODE_INSUFFICIENT_PRIVILEGE,
                 std::string("permission denied for ") + refused.what + " " + refused.name,

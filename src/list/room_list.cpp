@@ -18,8 +18,10 @@ std::string narrow_query(const ListTables& tables, const ListRequest& request, L
 
 std::string page_query() {
     return "SELECT p.n %+ $3 %- 1 AS place, $4, " + list_columns() +
-           " FROM pg_catalog.unnest($2) WITH ORDINALITY p (room_id, n) JOIN %S.sliding_sync_membership_snapshots m ON "
-           "m.room_id %= p.room_id AND m.user_id %= $1 LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= "
+           " FROM pg_catalog.unnest($2) WITH ORDINALITY p (room_id, n) JOIN "
+           "%S.sliding_sync_membership_snapshots m ON "
+           "m.room_id %= p.room_id AND m.user_id %= $1 LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id "
+           "%= "
            "p.room_id AND m.membership %= 'join' ORDER BY place";
 }
 
@@ -58,7 +60,8 @@ void room_list(FunctionCallInfo call, const ListTables& tables, const ListReques
     arguments.number(range.start);
     const Joins joins = joins_for(tables, request.user_id);
     if (!range.end) {
-        caller_query(sql_text(whole_query(tables, request, order), tables.schema), list_argument_types({INT8OID}), joins)
+        caller_query(sql_text(whole_query(tables, request, order), tables.schema),
+                     list_argument_types({INT8OID}), joins)
             ->return_rows(call, arguments);
         return;
     }
@@ -75,7 +78,9 @@ void room_list(FunctionCallInfo call, const ListTables& tables, const ListReques
         rooms.push_back(page[i][0].text());
     }
     caller_query(sql_text(page_query(), tables.schema), {TEXTOID, TEXTARRAYOID, INT8OID, INT8OID})
-        ->return_rows(call, Arguments().text(request.user_id).texts(rooms).number(range.start).number(page[0][1].number));
+        ->return_rows(
+            call,
+            Arguments().text(request.user_id).texts(rooms).number(range.start).number(page[0][1].number));
 }
 
 }  // namespace sliding_sync

@@ -15,24 +15,29 @@ namespace {
 // The membership as it was at the position. An event that is marked as forgotten was forgotten then, unless a newer one is
 // marked too: forgetting marks all that there are, so the mark may be as new as that.
 std::string past_memberships(const ListTables& tables, const ListFilters& filters) {
-    const std::string events = "FROM %S.room_memberships e JOIN %S.events v ON v.event_id %= e.event_id WHERE "
-                               "e.user_id %= $1 AND e.room_id %= s.room_id AND v.stream_ordering ";
+    const std::string events =
+        "FROM %S.room_memberships e JOIN %S.events v ON v.event_id %= e.event_id WHERE "
+        "e.user_id %= $1 AND e.room_id %= s.room_id AND v.stream_ordering ";
     return "SELECT s.room_id, s.event_stream_ordering %> $15 AS is_new, "
            "CASE WHEN s.event_stream_ordering %> $15 THEN p.membership ELSE s.membership END AS membership, "
            "CASE WHEN s.event_stream_ordering %> $15 THEN p.sender ELSE s.sender END AS sender, "
            "CASE WHEN s.event_stream_ordering %> $15 THEN p.forgotten ELSE s.forgotten END AS forgotten "
-           "FROM pg_catalog.unnest($16) t (room_id) JOIN %S.sliding_sync_membership_snapshots s ON s.room_id %= t.room_id "
+           "FROM pg_catalog.unnest($16) t (room_id) JOIN %S.sliding_sync_membership_snapshots s ON s.room_id "
+           "%= t.room_id "
            "AND s.user_id %= $1 "
            "JOIN %S.rooms r ON r.room_id %= s.room_id AND r.room_version %= ANY ($2) "
-           "LEFT JOIN LATERAL (SELECT e.membership, e.sender, CASE WHEN e.forgotten %= 1 AND NOT EXISTS (SELECT " +
+           "LEFT JOIN LATERAL (SELECT e.membership, e.sender, CASE WHEN e.forgotten %= 1 AND NOT EXISTS "
+           "(SELECT " +
            events + "%> $15 AND e.forgotten %= 1) THEN 1 ELSE 0 END AS forgotten " + events +
-           "%<= $15 AND v.stream_ordering %> 0 ORDER BY v.stream_ordering DESC LIMIT 1) p ON s.event_stream_ordering "
+           "%<= $15 AND v.stream_ordering %> 0 ORDER BY v.stream_ordering DESC LIMIT 1) p ON "
+           "s.event_stream_ordering "
            "%> $15 WHERE true" +
            lasting_filters(tables, filters);
 }
 
 std::string is_one_of(const std::string& room, const std::string& rooms) {
-    return "(" + room + " %= ANY (SELECT pg_catalog.unnest(ARRAY(SELECT x.room_id FROM " + rooms + " x)))) IS TRUE";
+    return "(" + room + " %= ANY (SELECT pg_catalog.unnest(ARRAY(SELECT x.room_id FROM " + rooms +
+           " x)))) IS TRUE";
 }
 
 std::string changes_query(const ListTables& tables, const ListRequest& request) {
@@ -40,24 +45,34 @@ std::string changes_query(const ListTables& tables, const ListRequest& request) 
     // What may change without the user's doing. Whether such a room has passed before, nothing tells.
     const bool may_change = filters.is_encrypted || filters.room_name_like;
     const ListOrder order = ListOrder::recency;
-    return "WITH past AS MATERIALIZED (" +
-           past_memberships(tables, filters) +
-           "), was_listed AS MATERIALIZED (SELECT p.room_id, p.is_new FROM past p WHERE p.membership IS NOT NULL AND " +
-           is_listed(tables, "p") + invite_filter(filters, "p") + "), listed AS MATERIALIZED (SELECT m.room_id, " +
-           sort_keys(order) + " FROM " +
+    return "WITH past AS MATERIALIZED (" + past_memberships(tables, filters) +
+           "), was_listed AS MATERIALIZED (SELECT p.room_id, p.is_new FROM past p WHERE p.membership IS NOT "
+           "NULL AND " +
+           is_listed(tables, "p") + invite_filter(filters, "p") +
+           "), listed AS MATERIALIZED (SELECT m.room_id, " + sort_keys(order) + " FROM " +
            listed_rooms(tables, filters,
-                        "pg_catalog.unnest($16) t (room_id) JOIN %S.sliding_sync_membership_snapshots s ON s.room_id %= t.room_id") +
+                        "pg_catalog.unnest($16) t (room_id) JOIN %S.sliding_sync_membership_snapshots s ON "
+                        "s.room_id %= t.room_id") +
            "), placed AS (SELECT l.room_id, l.position, pg_catalog.row_number() OVER (ORDER BY " +
            sort_columns(order, "l") +
-           ") %- 1 AS rank FROM listed l), changed AS (SELECT l.room_id, CASE WHEN l.position %> $15 THEN l.rank ELSE "
-           "(SELECT pg_catalog.count(*) FROM " + listed_rooms(tables, filters) +
-           (filters.is_encrypted || filters.room_types || filters.not_room_types || filters.room_name_like ? " AND " : " WHERE ") +
-           position_of_room() + " %> l.position) END AS place, CASE WHEN " + is_one_of("l.room_id", "was_listed") +
-           " THEN 'updated' ELSE 'entered' END AS change FROM placed l UNION ALL SELECT w.room_id, NULL, 'left' FROM "
-           "was_listed w WHERE " + (may_change ? "true" : "w.is_new") + " AND NOT " + is_one_of("w.room_id", "listed") +
+           ") %- 1 AS rank FROM listed l), changed AS (SELECT l.room_id, CASE WHEN l.position %> $15 THEN "
+           "l.rank ELSE "
+           "(SELECT pg_catalog.count(*) FROM " +
+           listed_rooms(tables, filters) +
+           (filters.is_encrypted || filters.room_types || filters.not_room_types || filters.room_name_like
+                ? " AND "
+                : " WHERE ") +
+           position_of_room() + " %> l.position) END AS place, CASE WHEN " +
+           is_one_of("l.room_id", "was_listed") +
+           " THEN 'updated' ELSE 'entered' END AS change FROM placed l UNION ALL SELECT w.room_id, NULL, "
+           "'left' FROM "
+           "was_listed w WHERE " +
+           (may_change ? "true" : "w.is_new") + " AND NOT " + is_one_of("w.room_id", "listed") +
            ") SELECT c.place, NULL::bigint, " + list_columns() +
-           ", c.change FROM changed c JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= c.room_id AND m.user_id "
-           "%= $1 LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= c.room_id AND m.membership %= 'join' ORDER BY "
+           ", c.change FROM changed c JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= c.room_id "
+           "AND m.user_id "
+           "%= $1 LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= c.room_id AND m.membership %= "
+           "'join' ORDER BY "
            "c.place, c.room_id COLLATE pg_catalog.\"C\"";
 }
 
@@ -72,18 +87,22 @@ Rows touched_rooms(const ListTables& tables, const std::string& user_id, std::in
                              ->run(Arguments().number(since).number(many));
     const auto count = static_cast<std::int64_t>(changed.count);
     const Rows memberships =
-        caller_query(sql_text("SELECT pg_catalog.count(*) FROM (SELECT FROM %S.sliding_sync_membership_snapshots s WHERE "
-                              "s.user_id %= $1 LIMIT $2) x",
-                              tables.schema),
-                     {TEXTOID, INT8OID})
+        caller_query(
+            sql_text(
+                "SELECT pg_catalog.count(*) FROM (SELECT FROM %S.sliding_sync_membership_snapshots s WHERE "
+                "s.user_id %= $1 LIMIT $2) x",
+                tables.schema),
+            {TEXTOID, INT8OID})
             ->run(Arguments().text(user_id).number(count + 1));
     if (count == many || memberships[0][0].number <= count) {
-        return caller_query(sql_text("SELECT s.room_id FROM (SELECT s.* FROM %S.sliding_sync_membership_snapshots s WHERE "
-                                     "s.user_id %= $1 ORDER BY s.room_id OFFSET 0) s LEFT JOIN "
-                                     "%S.sliding_sync_joined_rooms j ON j.room_id %= s.room_id AND s.membership %= 'join' "
-                                     "WHERE s.event_stream_ordering %> $2 OR j.event_stream_ordering %> $2",
-                                     tables.schema),
-                            {TEXTOID, INT8OID}, joins_for(tables, user_id))
+        return caller_query(
+                   sql_text(
+                       "SELECT s.room_id FROM (SELECT s.* FROM %S.sliding_sync_membership_snapshots s WHERE "
+                       "s.user_id %= $1 ORDER BY s.room_id OFFSET 0) s LEFT JOIN "
+                       "%S.sliding_sync_joined_rooms j ON j.room_id %= s.room_id AND s.membership %= 'join' "
+                       "WHERE s.event_stream_ordering %> $2 OR j.event_stream_ordering %> $2",
+                       tables.schema),
+                   {TEXTOID, INT8OID}, joins_for(tables, user_id))
             ->run(Arguments().text(user_id).number(since));
     }
     std::vector<std::string_view> rooms;
@@ -91,13 +110,15 @@ Rows touched_rooms(const ListTables& tables, const std::string& user_id, std::in
         rooms.push_back(changed[i][0].text());
     }
     // The comparison of rows leaves the planner no index but that of the user's memberships.
-    return caller_query(sql_text("SELECT s.room_id FROM %S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 AND "
-                                 "ROW(s.user_id, s.event_stream_ordering) %> ROW($1, $2) UNION ALL SELECT s.room_id FROM "
-                                 "pg_catalog.unnest($3) r (room_id) JOIN %S.sliding_sync_membership_snapshots s ON "
-                                 "s.room_id %= r.room_id AND s.user_id %= $1 AND s.membership %= 'join' AND "
-                                 "s.event_stream_ordering %<= $2",
-                                 tables.schema),
-                        {TEXTOID, INT8OID, TEXTARRAYOID})
+    return caller_query(
+               sql_text(
+                   "SELECT s.room_id FROM %S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 AND "
+                   "ROW(s.user_id, s.event_stream_ordering) %> ROW($1, $2) UNION ALL SELECT s.room_id FROM "
+                   "pg_catalog.unnest($3) r (room_id) JOIN %S.sliding_sync_membership_snapshots s ON "
+                   "s.room_id %= r.room_id AND s.user_id %= $1 AND s.membership %= 'join' AND "
+                   "s.event_stream_ordering %<= $2",
+                   tables.schema),
+               {TEXTOID, INT8OID, TEXTARRAYOID})
         ->run(Arguments().text(user_id).number(since).texts(rooms));
 }
 
@@ -116,7 +137,8 @@ void room_list_changes(FunctionCallInfo call, const ListTables& tables, const Li
         rooms.push_back(touched[i][0].text());
     }
     arguments.number(since).texts(rooms);
-    caller_query(sql_text(changes_query(tables, request), tables.schema), list_argument_types({INT8OID, TEXTARRAYOID}))
+    caller_query(sql_text(changes_query(tables, request), tables.schema),
+                 list_argument_types({INT8OID, TEXTARRAYOID}))
         ->return_rows(call, arguments);
 }
 

@@ -47,16 +47,17 @@ std::string own_value(std::string_view json, std::string_view key, std::string_v
 std::vector<Child> named_children(const ListTables& tables, const std::string& user_id,
                                   std::span<const std::optional<std::string_view>> spaces) {
     const Rows rows =
-        caller_query(sql_text("SELECT c.state_key, c.event_id, c.room_id, e.sender, e.stream_ordering, d.json "
-                              "FROM pg_catalog.unnest($2) s (room_id) "
-                              "JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= s.room_id AND "
-                              "m.user_id %= $1 AND m.membership %= 'join' "
-                              "JOIN %S.current_state_events c ON c.room_id %= s.room_id AND c.type %= "
-                              "'m.space.child' AND c.state_key %<> c.room_id "
-                              "JOIN %S.events e ON e.event_id %= c.event_id AND NOT " +
-                                  is_rejected(tables) + " JOIN %S.event_json d ON d.event_id %= c.event_id",
-                              tables.schema),
-                     {TEXTOID, TEXTARRAYOID})
+        caller_query(
+            sql_text("SELECT c.state_key, c.event_id, c.room_id, e.sender, e.stream_ordering, d.json "
+                     "FROM pg_catalog.unnest($2) s (room_id) "
+                     "JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= s.room_id AND "
+                     "m.user_id %= $1 AND m.membership %= 'join' "
+                     "JOIN %S.current_state_events c ON c.room_id %= s.room_id AND c.type %= "
+                     "'m.space.child' AND c.state_key %<> c.room_id "
+                     "JOIN %S.events e ON e.event_id %= c.event_id AND NOT " +
+                         is_rejected(tables) + " JOIN %S.event_json d ON d.event_id %= c.event_id",
+                     tables.schema),
+            {TEXTOID, TEXTARRAYOID})
             ->run(Arguments().text(user_id).texts(spaces));
     std::vector<Child> children;
     for (std::size_t i = 0; i < rows.count; ++i) {
@@ -81,8 +82,12 @@ rules::RedactionEvent redaction_event(std::span<const Cell> row, Facts& facts) {
     const std::string_view json = keep(facts, std::string(row[6].text()));
     const std::string_view sender =
         keep(facts, row[5].is_null ? own_value(json, "sender", "") : std::string(row[5].text()));
-    return {row[2].boolean(), row[3].boolean(), row[4].boolean(),
-            sender,           json,             keep(facts, std::string(row[7].text()))};
+    return {row[2].boolean(),
+            row[3].boolean(),
+            row[4].boolean(),
+            sender,
+            json,
+            keep(facts, std::string(row[7].text()))};
 }
 
 std::string redacting_events(const ListTables& tables, const std::string& event_id) {
@@ -106,9 +111,13 @@ void read_redactions(const ListTables& tables, std::vector<Child>& children, Fac
     }
     const auto query = [&](const char* extra, const char* table, const char* redacting,
                            const std::vector<std::string_view>& keys) {
-        const std::string text = std::string("SELECT k.n, ") + extra + ", " +
-                                 redacting_events(tables, std::string(table) + " LEFT JOIN %S.events e ON "
-                                 "e.event_id %= x." + redacting + " LEFT JOIN %S.event_json d ON d.event_id %= x." + redacting);
+        const std::string text =
+            std::string("SELECT k.n, ") + extra + ", " +
+            redacting_events(tables, std::string(table) +
+                                         " LEFT JOIN %S.events e ON "
+                                         "e.event_id %= x." +
+                                         redacting + " LEFT JOIN %S.event_json d ON d.event_id %= x." +
+                                         redacting);
         return caller_query(sql_text(text, tables.schema), {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID})
             ->run(Arguments().texts(keys).texts(rooms).texts(senders));
     };

@@ -91,7 +91,8 @@ std::size_t length_of_character(std::string_view text) noexcept {
                                                : 0;
     const auto is_continuation = [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; };
     return length <= text.size() &&
-                   std::all_of(text.begin() + 1, text.begin() + static_cast<std::ptrdiff_t>(std::max<std::size_t>(length, 1)),
+                   std::all_of(text.begin() + 1,
+                               text.begin() + static_cast<std::ptrdiff_t>(std::max<std::size_t>(length, 1)),
                                is_continuation)
                ? length
                : 0;

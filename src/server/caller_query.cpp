@@ -75,7 +75,8 @@ Rows CallerQuery::execute(const Arguments& arguments, ReturnSetInfo* result) {
             options.dest = CreateTuplestoreDestReceiver();
             SetTuplestoreDestReceiverParams(
                 options.dest, result->setResult, result->econtext->ecxt_per_query_memory, false,
-                result->setDesc, "the function is declared otherwise than the library of sliding_sync expects");
+                result->setDesc,
+                "the function is declared otherwise than the library of sliding_sync expects");
         }
         check_result(SPI_execute_plan_extended(plan_, &options), sql_.c_str());
         return result == nullptr ? read_rows() : Rows{};
@@ -90,7 +91,8 @@ void CallerQuery::return_rows(FunctionCallInfo call, const Arguments& arguments)
     static_cast<void>(execute(arguments, reinterpret_cast<ReturnSetInfo*>(call->resultinfo)));
 }
 
-std::shared_ptr<CallerQuery> caller_query(const std::string& sql, const std::vector<Oid>& types, Joins joins) {
+std::shared_ptr<CallerQuery> caller_query(const std::string& sql, const std::vector<Oid>& types,
+                                          Joins joins) {
     static std::unordered_map<std::string, std::shared_ptr<CallerQuery>> queries[2];
     auto& kept = queries[static_cast<std::size_t>(joins)];
     if (const auto known = kept.find(sql); known != kept.end()) {

@@ -49,8 +49,7 @@ private:
 };
 
 /// The query of this text, made when it is asked for the first time in this backend.
-[[nodiscard]] std::shared_ptr<CallerQuery> caller_query(const std::string& sql,
-                                                        const std::vector<Oid>& types,
+[[nodiscard]] std::shared_ptr<CallerQuery> caller_query(const std::string& sql, const std::vector<Oid>& types,
                                                         Joins joins = Joins::nested);
 
 /// Makes `call` return a set of rows, so far an empty one.

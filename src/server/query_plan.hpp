@@ -47,9 +47,9 @@ private:
     static constexpr double big_tuples = 1e8;
     static constexpr BlockNumber big_pages = 1'000'000;
 
-    static inline const std::array settings{
-        &enable_seqscan,   &enable_material,   &enable_hashjoin, &enable_hashagg, &enable_nestloop,
-        &enable_mergejoin, &enable_bitmapscan, &enable_memoize,  &jit_enabled};
+    static inline const std::array settings{&enable_seqscan,    &enable_material, &enable_hashjoin,
+                                            &enable_hashagg,    &enable_nestloop, &enable_mergejoin,
+                                            &enable_bitmapscan, &enable_memoize,  &jit_enabled};
     std::array<bool, settings.size()> before_{};
 
     // Runs inside the planner; C calls only.

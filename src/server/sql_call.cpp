@@ -77,8 +77,9 @@ std::optional<TextList> text_list_argument(FunctionCallInfo call, int number) {
     TextList list;
     for (int i = 0; i < count; ++i) {
         auto* const text = static_cast<varlena*>(static_cast<void*>(DatumGetPointer(elements[i])));
-        list.push_back(nulls[i] ? std::nullopt
-                                : std::optional<std::string>(std::in_place, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text)));
+        list.push_back(
+            nulls[i] ? std::nullopt
+                     : std::optional<std::string>(std::in_place, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text)));
     }
     return list;
 }
