@@ -1,6 +1,6 @@
 -- A user's room list, for whoever may read the homeserver's tables.
 
-CREATE FUNCTION sliding_sync.lower_case(name text) RETURNS text
+CREATE FUNCTION sliding_sync.lower_case(value text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'sliding_sync_lower_case';
 COMMENT ON FUNCTION sliding_sync.lower_case(text) IS
     'each code point by its simple lower-case mapping, whatever the collation: how room names are compared and sorted';
