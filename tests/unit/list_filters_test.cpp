@@ -10,13 +10,16 @@ namespace {
 using Rooms = std::vector<std::string>;
 
 TEST(DirectRooms, AllListsOfAllUsers) {
-    EXPECT_EQ(direct_rooms(R"({"@a:x": ["!1:x", "!2:x"], "@b:x": ["!3:x"]})"), (Rooms{"!1:x", "!2:x", "!3:x"}));
+    EXPECT_EQ(direct_rooms(R"({"@a:x": ["!1:x", "!2:x"], "@b:x": ["!3:x"]})"),
+              (Rooms{"!1:x", "!2:x", "!3:x"}));
     EXPECT_EQ(direct_rooms(R"({"": ["\u0021\u0031"]})"), Rooms{"!1"});
     EXPECT_EQ(direct_rooms("{}"), Rooms{});
 }
 
 TEST(DirectRooms, WhatIsNoListOfStringsIsPassedOver) {
-    EXPECT_EQ(direct_rooms(R"({"a": null, "b": 1, "c": "!c", "d": {"x": ["!d"]}, "e": [1, null, ["!e"], "!f"]})"), Rooms{"!f"});
+    EXPECT_EQ(
+        direct_rooms(R"({"a": null, "b": 1, "c": "!c", "d": {"x": ["!d"]}, "e": [1, null, ["!e"], "!f"]})"),
+        Rooms{"!f"});
     EXPECT_EQ(direct_rooms(R"({"a": ["\u0000", "\ud800", "!b"]})"), Rooms{"!b"});
 }
 
@@ -26,7 +29,8 @@ TEST(DirectRooms, TheLastOfTwoListsOfAUserCounts) {
 }
 
 TEST(DirectRooms, AnUnreadableDocumentHasNone) {
-    for (const char* const content : {"", "[]", "null", "[\"!1\"]", "{", R"({"a": ["!1"]} more)", R"({"a": ["!1",]})", "\xEF\xBB\xBF{}"}) {
+    for (const char* const content : {"", "[]", "null", "[\"!1\"]", "{", R"({"a": ["!1"]} more)",
+                                      R"({"a": ["!1",]})", "\xEF\xBB\xBF{}"}) {
         EXPECT_EQ(direct_rooms(content), Rooms{}) << content;
     }
 }
@@ -34,9 +38,10 @@ TEST(DirectRooms, AnUnreadableDocumentHasNone) {
 TEST(NamesAServer, NeedsOneStringInAList) {
     EXPECT_TRUE(names_a_server(R"({"content": {"via": ["x"]}})"));
     EXPECT_TRUE(names_a_server(R"({"content": {"via": [1, {}, ""]}})"));
-    for (const char* const event : {"", "{}", R"({"content": {}})", R"({"content": {"via": []}})", R"({"content": {"via": "x"}})",
-                                    R"({"content": {"via": [1, ["x"]]}})", R"({"via": ["x"]})", R"({"content": {"via": ["x"}})",
-                                    R"({"content": {"via": ["x"], "via": []}})"}) {
+    for (const char* const event :
+         {"", "{}", R"({"content": {}})", R"({"content": {"via": []}})", R"({"content": {"via": "x"}})",
+          R"({"content": {"via": [1, ["x"]]}})", R"({"via": ["x"]})", R"({"content": {"via": ["x"}})",
+          R"({"content": {"via": ["x"], "via": []}})"}) {
         EXPECT_FALSE(names_a_server(event)) << event;
     }
 }
@@ -49,10 +54,16 @@ TEST(LowerCase, EachCodePointByItself) {
 }
 
 TEST(LowerCase, BrokenTextStaysAsItIs) {
-    for (const std::string text : {"\xC3", "a\xFF", "\xC0\x80", "\xE2\x82", "\xF5\x80\x80\x80", "\x80", "\xE2\x28\xA1"}) {
+    for (const std::string text :
+         {"\xC3", "a\xFF", "\xC0\x80", "\xE2\x82", "\xF5\x80\x80\x80", "\x80", "\xE2\x28\xA1"}) {
         EXPECT_EQ(lower_case(text), text);
     }
-    EXPECT_EQ(lower_case("\xFF" "A\xC3" "B"), "\xFF" "a\xC3" "b");
+    EXPECT_EQ(lower_case("\xFF"
+                         "A\xC3"
+                         "B"),
+              "\xFF"
+              "a\xC3"
+              "b");
 }
 
 }  // namespace
