@@ -281,6 +281,8 @@ def test_no_table_is_read_from_end_to_end(cluster: Cluster, connection: Connecti
         plans = "\n".join(notices)
         assert "sliding_sync_membership_snapshots" in plans
         assert "Seq Scan" not in plans and "Bitmap Heap Scan" not in plans, plans
+        # Anna is in all rooms, Bert in a tenth of them
+        assert ("Merge" in plans) == ("anna" in call and "changes" not in call), plans
         if "range_end => 19)" in call and "anna" in call:
             # sorted are a room's id and its position, and only twenty of them
             (top,) = re.findall(r"Sort Method: top-N heapsort.*", plans)

@@ -9,29 +9,31 @@ FROM generate_series(0, 22412) n;
 
 -- One state group a room: whatever was said in it was said when everybody was there.
 CREATE TEMP TABLE line AS
-SELECT x.*, '$' || md5(room_id || type || coalesce(state_key, '')) || ':hs.test' AS event_id,
-       row_number() OVER (ORDER BY is_last, shuffled * 31 % 22413 + stage, room_id, type, state_key) AS ordering
+SELECT x.*, '$' || md5(room_id || type || stage || coalesce(state_key, '')) || ':hs.test' AS event_id,
+       row_number() OVER (ORDER BY newness, shuffled * 31 % 22413 + stage, room_id, type, state_key) AS ordering
 FROM (
-    SELECT n, room_id, shuffled, 0 AS stage, false AS is_last, 'm.room.create' AS type, '' AS state_key, creator AS sender,
+    SELECT n, room_id, shuffled, 0 AS stage, 0 AS newness, 'm.room.create' AS type, '' AS state_key, creator AS sender,
            '{"creator":"' || creator || '","room_version":"2"' || CASE WHEN is_space THEN ',"type":"m.space"}' ELSE '}' END AS content
     FROM room
     UNION ALL
-    SELECT n, room_id, shuffled, 1, false, 'm.room.member', creator, creator, '{"membership":"join","displayname":"C"}' FROM room
+    SELECT n, room_id, shuffled, 1, 0, 'm.room.member', creator, creator, '{"membership":"join","displayname":"C"}' FROM room
     UNION ALL
-    SELECT n, room_id, shuffled, 2, false, 'm.room.power_levels', '', creator, '{"users":{"' || creator || '":100}}' FROM room
+    SELECT n, room_id, shuffled, 2, 0, 'm.room.power_levels', '', creator, '{"users":{"' || creator || '":100}}' FROM room
     UNION ALL
-    SELECT n, room_id, shuffled, 3, false, 'm.room.join_rules', '', creator, '{"join_rule":"public"}' FROM room
+    SELECT n, room_id, shuffled, 3, 0, 'm.room.join_rules', '', creator, '{"join_rule":"public"}' FROM room
     UNION ALL
-    SELECT n, room_id, shuffled, 4, false, 'm.room.encryption', '', creator, '{"algorithm":"m.megolm.v1.aes-sha2"}'
+    SELECT n, room_id, shuffled, 4, 0, 'm.room.encryption', '', creator, '{"algorithm":"m.megolm.v1.aes-sha2"}'
     FROM room WHERE is_encrypted
     UNION ALL
-    SELECT n, room_id, shuffled, 5, false, 'm.room.name', '', creator, '{"name":"The room number ' || n || '"}' FROM room WHERE n % 10 > 1
+    SELECT n, room_id, shuffled, 5, 0, 'm.room.name', '', creator, '{"name":"The room number ' || n || '"}' FROM room WHERE n % 10 > 1
     UNION ALL
-    SELECT n, room_id, shuffled, 6, false, 'm.room.member', user_id, user_id, '{"membership":"join","displayname":"U"}'
+    SELECT n, room_id, shuffled, 6, 0, 'm.room.member', user_id, user_id, '{"membership":"join","displayname":"U"}'
     FROM room JOIN (VALUES ('@in10:hs.test', 10), ('@in1000:hs.test', 1000), ('@in20000:hs.test', 20000), ('@in618:hs.test', 618)
                    ) u (user_id, rooms) ON shuffled < rooms
     UNION ALL
-    SELECT n, room_id, shuffled, 7, true, 'm.room.message', NULL, creator, '{"body":"Good morning","msgtype":"m.text"}' FROM room
+    SELECT n, room_id, shuffled, 7, 1, 'm.room.message', NULL, creator, '{"body":"Good morning","msgtype":"m.text"}' FROM room
+    UNION ALL -- ten rooms, which all three users are in, have something newer to say
+    SELECT n, room_id, shuffled, 8, 2, 'm.room.message', NULL, creator, '{"body":"Good evening","msgtype":"m.text"}' FROM room WHERE shuffled < 10
 ) x;
 ANALYZE room, line;
 
@@ -50,7 +52,7 @@ SELECT 'master', ordering, stage + 1, stage + 1, event_id, room_id, type, true, 
        sender, false, state_key
 FROM line;
 INSERT INTO state_events (event_id, room_id, type, state_key) SELECT event_id, room_id, type, state_key FROM line WHERE state_key IS NOT NULL;
-INSERT INTO event_forward_extremities (event_id, room_id) SELECT event_id, room_id FROM line WHERE is_last;
+INSERT INTO event_forward_extremities (event_id, room_id) SELECT event_id, room_id FROM line WHERE newness > 0 AND NOT (newness = 1 AND shuffled < 10);
 INSERT INTO state_groups (id, room_id, event_id) SELECT n + 1, room_id, '' FROM room;
 INSERT INTO state_groups_state (state_group, room_id, type, state_key, event_id)
     SELECT n + 1, room_id, type, state_key, event_id FROM line WHERE state_key IS NOT NULL;

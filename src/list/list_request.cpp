@@ -89,6 +89,33 @@ std::string room_filters(const ListFilters& filters) {
     return conditions;
 }
 
+bool is_in_most_rooms(const ListTables& tables, const std::string& user_id) {
+    // An entry of an index costs less than half of a look-up.
+    constexpr double share = 0.4;
+    constexpr double small = 10;
+    const double rooms = call_pg([&] {
+        const Oid table = get_relname_relid("rooms", tables.namespace_oid);
+        HeapTuple const row = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+        if (!HeapTupleIsValid(row)) {
+            return 0.0;
+        }
+        const auto tuples = static_cast<double>(reinterpret_cast<Form_pg_class>(GETSTRUCT(row))->reltuples);
+        ReleaseSysCache(row);
+        return tuples;
+    });
+    if (rooms * share < small) {
+        return false;
+    }
+    const auto enough = static_cast<std::int64_t>(rooms * share);
+    const Rows count =
+        caller_query(sql_text("SELECT pg_catalog.count(*) FROM (SELECT FROM "
+                              "%S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 LIMIT $2) x",
+                              tables.schema),
+                     {TEXTOID, INT8OID})
+            ->run(Arguments().text(user_id).number(enough));
+    return count[0][0].number >= enough;
+}
+
 }  // namespace
 
 Arguments list_arguments(const ListTables& tables, const ListRequest& request) {
@@ -135,6 +162,13 @@ std::vector<Oid> list_argument_types(std::initializer_list<Oid> more) {
     return types;
 }
 
+std::string memberships_in(const std::string& rooms) {
+    return "pg_catalog.unnest(" + rooms +
+           ") WITH ORDINALITY k (room_id, n) CROSS JOIN LATERAL (SELECT x.* FROM "
+           "%S.sliding_sync_membership_snapshots x WHERE "
+           "x.room_id %= k.room_id AND x.user_id %= $1 OFFSET 0) s";
+}
+
 std::string is_listed(const ListTables& tables, const std::string& of) {
     std::string condition =
         of + ".forgotten %= 0 AND (" + of + ".membership %<> 'leave' OR " + of + ".sender %<> $1)";
@@ -175,32 +209,24 @@ std::string listed_rooms(const ListTables& tables, const ListFilters& filters, c
 }
 
 Joins joins_for(const ListTables& tables, const std::string& user_id) {
-    // An entry of an index costs less than half of a look-up.
-    constexpr double share = 0.4;
-    constexpr double small = 2000;
-    const double rooms = call_pg([&] {
-        const Oid table = get_relname_relid("rooms", tables.namespace_oid);
-        HeapTuple const row = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
-        const double tuples =
-            HeapTupleIsValid(row)
-                ? static_cast<double>(reinterpret_cast<Form_pg_class>(GETSTRUCT(row))->reltuples)
-                : -1;
-        if (HeapTupleIsValid(row)) {
-            ReleaseSysCache(row);
-        }
-        return tuples;
-    });
-    if (rooms * share < small) {
-        return Joins::nested;
+    // Which plan is cheaper changes slowly: what was found holds for some calls.
+    struct Choice {
+        Joins joins;
+        int calls_left;
+    };
+    constexpr int calls = 50;
+    constexpr std::size_t most_users = 1000;
+    static std::unordered_map<std::string, Choice> choices;
+    const std::string key = tables.schema + '\n' + user_id;
+    if (const auto known = choices.find(key); known != choices.end() && known->second.calls_left-- > 0) {
+        return known->second.joins;
     }
-    const auto enough = static_cast<std::int64_t>(rooms * share);
-    const Rows count =
-        caller_query(sql_text("SELECT pg_catalog.count(*) FROM (SELECT FROM "
-                              "%S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 LIMIT $2) x",
-                              tables.schema),
-                     {TEXTOID, INT8OID})
-            ->run(Arguments().text(user_id).number(enough));
-    return count[0][0].number >= enough ? Joins::merged : Joins::nested;
+    if (choices.size() >= most_users) {
+        choices.clear();
+    }
+    const Joins joins = is_in_most_rooms(tables, user_id) ? Joins::merged : Joins::nested;
+    choices.insert_or_assign(key, Choice{joins, calls});
+    return joins;
 }
 
 std::string sort_keys(ListOrder order) {

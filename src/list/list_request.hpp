@@ -39,6 +39,10 @@ inline constexpr const char* all_memberships = "%S.sliding_sync_membership_snaps
 [[nodiscard]] std::string listed_rooms(const ListTables& tables, const ListFilters& filters,
                                        const std::string& from = all_memberships);
 
+/// The memberships in these rooms ($2 for instance), each looked up by its key, as `s`. The planner would rather go through all
+/// memberships of a user, for it thinks of an average one.
+[[nodiscard]] std::string memberships_in(const std::string& rooms);
+
 /// A condition on membership, sender and forgotten: rooms that are in the list of everything.
 [[nodiscard]] std::string is_listed(const ListTables& tables, const std::string& of);
 /// The filters, as " AND ...", that a room passes whatever happens in it. `s` is the membership's row.

@@ -17,12 +17,11 @@ std::string narrow_query(const ListTables& tables, const ListRequest& request, L
 }
 
 std::string page_query() {
-    return "SELECT p.n %+ $3 %- 1 AS place, $4, " + list_columns() +
-           " FROM pg_catalog.unnest($2) WITH ORDINALITY p (room_id, n) JOIN "
-           "%S.sliding_sync_membership_snapshots m ON "
-           "m.room_id %= p.room_id AND m.user_id %= $1 LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id "
-           "%= "
-           "p.room_id AND m.membership %= 'join' ORDER BY place";
+    return "SELECT m.n %+ $3 %- 1 AS place, $4, " + list_columns() + " FROM (SELECT k.n, s.* FROM " +
+           memberships_in("$2") +
+           ") m LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= m.room_id AND m.membership %= "
+           "'join' "
+           "ORDER BY place";
 }
 
 // The whole list needs every row anyway: looking each up a second time would cost more than sorting it.

@@ -22,10 +22,9 @@ std::string past_memberships(const ListTables& tables, const ListFilters& filter
            "CASE WHEN s.event_stream_ordering %> $15 THEN p.membership ELSE s.membership END AS membership, "
            "CASE WHEN s.event_stream_ordering %> $15 THEN p.sender ELSE s.sender END AS sender, "
            "CASE WHEN s.event_stream_ordering %> $15 THEN p.forgotten ELSE s.forgotten END AS forgotten "
-           "FROM pg_catalog.unnest($16) t (room_id) JOIN %S.sliding_sync_membership_snapshots s ON s.room_id "
-           "%= t.room_id "
-           "AND s.user_id %= $1 "
-           "JOIN %S.rooms r ON r.room_id %= s.room_id AND r.room_version %= ANY ($2) "
+           "FROM " +
+           memberships_in("$16") +
+           " JOIN %S.rooms r ON r.room_id %= s.room_id AND r.room_version %= ANY ($2) "
            "LEFT JOIN LATERAL (SELECT e.membership, e.sender, CASE WHEN e.forgotten %= 1 AND NOT EXISTS "
            "(SELECT " +
            events + "%> $15 AND e.forgotten %= 1) THEN 1 ELSE 0 END AS forgotten " + events +
@@ -50,9 +49,7 @@ std::string changes_query(const ListTables& tables, const ListRequest& request) 
            "NULL AND " +
            is_listed(tables, "p") + invite_filter(filters, "p") +
            "), listed AS MATERIALIZED (SELECT m.room_id, " + sort_keys(order) + " FROM " +
-           listed_rooms(tables, filters,
-                        "pg_catalog.unnest($16) t (room_id) JOIN %S.sliding_sync_membership_snapshots s ON "
-                        "s.room_id %= t.room_id") +
+           listed_rooms(tables, filters, memberships_in("$16")) +
            "), placed AS (SELECT l.room_id, l.position, pg_catalog.row_number() OVER (ORDER BY " +
            sort_columns(order, "l") +
            ") %- 1 AS rank FROM listed l), changed AS (SELECT l.room_id, CASE WHEN l.position %> $15 THEN "
@@ -69,9 +66,10 @@ std::string changes_query(const ListTables& tables, const ListRequest& request) 
            "was_listed w WHERE " +
            (may_change ? "true" : "w.is_new") + " AND NOT " + is_one_of("w.room_id", "listed") +
            ") SELECT c.place, NULL::bigint, " + list_columns() +
-           ", c.change FROM changed c JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= c.room_id "
-           "AND m.user_id "
-           "%= $1 LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= c.room_id AND m.membership %= "
+           ", c.change FROM changed c CROSS JOIN LATERAL (SELECT x.* FROM "
+           "%S.sliding_sync_membership_snapshots x WHERE "
+           "x.room_id %= c.room_id AND x.user_id %= $1 OFFSET 0) m LEFT JOIN %S.sliding_sync_joined_rooms j "
+           "ON j.room_id %= c.room_id AND m.membership %= "
            "'join' ORDER BY "
            "c.place, c.room_id COLLATE pg_catalog.\"C\"";
 }
@@ -113,10 +111,9 @@ Rows touched_rooms(const ListTables& tables, const std::string& user_id, std::in
     return caller_query(
                sql_text(
                    "SELECT s.room_id FROM %S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 AND "
-                   "ROW(s.user_id, s.event_stream_ordering) %> ROW($1, $2) UNION ALL SELECT s.room_id FROM "
-                   "pg_catalog.unnest($3) r (room_id) JOIN %S.sliding_sync_membership_snapshots s ON "
-                   "s.room_id %= r.room_id AND s.user_id %= $1 AND s.membership %= 'join' AND "
-                   "s.event_stream_ordering %<= $2",
+                   "ROW(s.user_id, s.event_stream_ordering) %> ROW($1, $2) UNION ALL SELECT s.room_id FROM " +
+                       memberships_in("$3") +
+                       " WHERE s.membership %= 'join' AND s.event_stream_ordering %<= $2",
                    tables.schema),
                {TEXTOID, INT8OID, TEXTARRAYOID})
         ->run(Arguments().text(user_id).number(since).texts(rooms));
