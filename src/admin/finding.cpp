@@ -1,29 +1,10 @@
 #include "admin/finding.hpp"
 
+#include "admin/value_text.hpp"
+
 namespace sliding_sync {
 
 namespace {
-
-using Text = std::optional<std::string>;
-
-Text text(const Text& value) {
-    return value;
-}
-Text text(const std::string& value) {
-    return value;
-}
-Text text(std::int64_t value) {
-    return std::to_string(value);
-}
-Text text(const std::optional<std::int64_t>& value) {
-    return value ? Text(std::to_string(*value)) : std::nullopt;
-}
-Text text(std::int32_t value) {
-    return std::to_string(value);
-}
-Text text(bool value) {
-    return value ? "true" : "false";
-}
 
 struct Judgement {
     FindingReason reason;

@@ -49,6 +49,7 @@ public:
 
 private:
     friend class Statement;
+    friend class CallerQuery;
     friend Rows query_once(const std::string& sql, const std::vector<Oid>& types, const Arguments& arguments);
     void add(Datum value, bool is_null = false);
 
