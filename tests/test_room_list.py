@@ -138,3 +138,23 @@ def test_children_of_spaces(cluster: Cluster, template: str) -> None:
         connection.execute('SELECT "join"(%s, %s)', ["!space", anna])
         connection.execute("SELECT redact_all_of('!space', %s, %s)", [anna, ban])
         assert children("space") == set()
+
+
+def test_a_room_that_changed_and_is_no_newer(cluster: Cluster, template: str) -> None:
+    """After a purge a room that was just joined may stand further down: its place is counted."""
+    anna, bert = USERS[:2]
+    with copy_of(cluster, template) as connection:
+        for name in "abcde":
+            connection.execute("SELECT create_room(%s, %s)", [f"!{name}", anna])
+            if name != "b":
+                connection.execute('SELECT "join"(%s, %s)', [f"!{name}", bert])
+        since = connection.execute("SELECT max(stream_ordering) FROM events").fetchall()[0][0]
+        connection.execute('SELECT "join"(%s, %s)', ["!b", bert])
+        connection.execute(
+            "UPDATE sliding_sync_joined_rooms j SET event_stream_ordering = (SELECT min(e.stream_ordering) FROM events e"
+            " WHERE e.room_id = j.room_id) WHERE room_id = '!b'"
+        )
+        listed = {room.room_id: room for room in RoomLists(connection, SCHEMA).ask(bert)}
+        assert listed["!b"].place == 3
+        rows = call(connection, "room_list_changes", {"user_id": bert, "since": since})
+        assert [(row[2], row[0], row[-1]) for row in rows] == [("!b", 3, "entered")]
