@@ -11,14 +11,14 @@
 
 -- the same scenario, by a homeserver that does not know the tables ...
 SELECT sliding_sync.attach('both_writers_alone');
-SET search_path = both_writers_alone;
+SET search_path = both_writers_alone, public;
 \set ECHO none
 \i :abs_srcdir/sql/include/scenario.psql
 \set ECHO all
 
 -- ... and by one that does
 SELECT sliding_sync.attach('both_writers');
-SET search_path = both_writers;
+SET search_path = both_writers, public;
 SET homeserver.writes_tables = on;
 \set ECHO none
 \i :abs_srcdir/sql/include/scenario.psql

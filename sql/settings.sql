@@ -17,7 +17,7 @@ CREATE VIEW newest AS SELECT name, latest = (SELECT max(stream_ordering) FROM ev
 
 -- a session that has flushed nothing yet
 \c
-SET search_path = settings;
+SET search_path = settings, public;
 SET client_min_messages = warning;
 SELECT * FROM sliding_sync.last_flush();
 
@@ -73,11 +73,11 @@ SELECT who FROM snapshots WHERE who = '@dora';
 SELECT join('!r', '@dora:hs.test') \gset
 
 -- as connection option of the homeserver
-\c -reuse-previous=on "options='-c sliding_sync.enabled=off -c search_path=settings -c client_min_messages=warning'"
+\c -reuse-previous=on "options='-c sliding_sync.enabled=off -c search_path=settings,public -c client_min_messages=warning'"
 SHOW sliding_sync.enabled;
 SELECT rename('!r', '@anna:hs.test', 'Unseen') \gset
 SELECT name FROM newest;
-\c -reuse-previous=on "options='-c search_path=settings -c client_min_messages=warning'"
+\c -reuse-previous=on "options='-c search_path=settings,public -c client_min_messages=warning'"
 SELECT rename('!r', '@anna:hs.test', 'Seen') \gset
 SELECT name FROM newest;
 SHOW sliding_sync.enabled;
@@ -318,10 +318,10 @@ TABLE newest;
 
 -- the schema is renamed
 ALTER SCHEMA settings RENAME TO settings_renamed;
-SET search_path = settings_renamed;
+SET search_path = settings_renamed, public;
 SELECT rename('!r', '@bert:hs.test', 'Sixteen') \gset
 TABLE newest;
 ALTER SCHEMA settings_renamed RENAME TO settings;
-SET search_path = settings;
+SET search_path = settings, public;
 SELECT rename('!r', '@bert:hs.test', 'Seventeen') \gset
 TABLE newest;
