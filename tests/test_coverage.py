@@ -529,16 +529,8 @@ def test_a_command_that_changes_no_row(connection: Connection, database: str, co
 def test_many_homeservers_in_one_transaction(cluster: Cluster, database: str) -> None:
     schemas = [f"h{number}" for number in range(1, 13)]
     with connect(cluster, database, SUPERUSER) as connection:
-        script = (Path(__file__).parent / "base_schema.sql").read_text()
-        script = "\n".join(line for line in script.splitlines() if not line.startswith("\\"))
         for schema in schemas:
-            run(connection, f"CREATE SCHEMA {schema}")
-            tables = [name for (name,) in connection.execute(
-                "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind = 'r'", (SCHEMA,)
-            )]
-            for table in tables:
-                if table not in DERIVED:
-                    run(connection, f"CREATE TABLE {schema}.{table} (LIKE {SCHEMA}.{table} INCLUDING ALL)")
+            run(connection, f"CALL operations.make_homeserver('{schema}')")
             connection.execute("SELECT sliding_sync.attach(%s)", (schema,))
             connection.execute("CALL sliding_sync.backfill(%s)", (schema,))
         with connection.transaction():

@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic.database import SCHEMA, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -36,10 +36,8 @@ END $$
 @pytest.fixture
 def connection(cluster: Cluster) -> Iterator[Connection]:
     """A homeserver with a room, and a session whose backend must be the same at its end."""
-    cluster.create_database("raised_again")
-    make_homeserver(cluster, "raised_again")
-    with cluster.connect("raised_again") as session:
-        session.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}; SET client_min_messages = error")
+    create_homeserver(cluster, "raised_again", owner=SUPERUSER)
+    with connect(cluster, "raised_again", SUPERUSER) as session:
         session.execute("SELECT create_room(%s, %s, name => 'A')", [ROOM, ANNA])
         session.execute(REFUSE)
         backend = session.info.backend_pid

@@ -11,11 +11,11 @@ from typing import Any, Iterator
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from oracle import Finding, Watcher
 from oracle.finding import ROW
 from property.random_homeserver import RandomHomeserver
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic.database import SCHEMA, connect, create_homeserver
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 STATEMENTS = sorted(
@@ -31,19 +31,14 @@ _OWN_FAULTS = (psycopg.errors.IntegrityError, psycopg.errors.InvalidTextRepresen
 
 @pytest.fixture(scope="module")
 def template(cluster: Cluster) -> str:
-    name = "failure_template"
-    cluster.create_database(name)
-    make_homeserver(cluster, name)
-    return name
+    return create_homeserver(cluster, "failure_template", owner=SUPERUSER)
 
 
 @pytest.fixture
 def connection(cluster: Cluster, template: str, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
     name = f"failure_{abs(hash(request.node.name))}"
     cluster.create_database(name, template=template)
-    with cluster.connect(name) as connection:
-        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
-        connection.execute("SET client_min_messages = error")
+    with connect(cluster, name, SUPERUSER) as connection:
         yield connection
     cluster.execute(f"DROP DATABASE {name}")
 

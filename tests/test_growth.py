@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.cluster import Cluster
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from harness.cluster import SUPERUSER, Cluster
+from synthetic.database import connect, create_homeserver
 from synthetic.growth import SCENARIOS, Scenario, cost
 
 # Four times the size: linear is 4, n log n a little more, quadratic 16.
@@ -31,9 +31,7 @@ PLAYS = [
 
 @pytest.fixture(scope="module")
 def template(cluster: Cluster) -> str:
-    name = cluster.create_database("growth_template")
-    make_homeserver(cluster, name)
-    return name
+    return create_homeserver(cluster, "growth_template", owner=SUPERUSER)
 
 
 @pytest.fixture
@@ -46,8 +44,7 @@ def added(cluster: Cluster, template: str, database: str, scenario: Scenario, n:
     """Nanoseconds and rows beyond those of the same transaction without the triggers."""
     cluster.drop_database(database)
     cluster.create_database(database, template=template)
-    with cluster.connect(database) as connection:
-        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
+    with connect(cluster, database, SUPERUSER) as connection:
         scenario.populate(connection, n)
         without, with_it = [], []
         while len(with_it) < 2 and (not with_it or with_it[0].nanoseconds < LONG):  # the first one makes plans

@@ -15,14 +15,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from interleaving.operations import OPERATIONS
 from interleaving.rooms import Model, copy_rooms, leave_room_for_copies, make_models
 from interleaving.sessions import Failure, Session, Step, play
 from oracle import Finding, check
 from oracle.finding import JOINED_ROOMS, ROW
-from schemas import OPERATIONS as OPERATIONS_SCHEMA
-from schemas import SCHEMA, make_homeserver
+from synthetic import database as databases
+from synthetic.database import SCHEMA, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -129,18 +129,13 @@ def make_cases(levels: tuple[str, str], had_rows: bool) -> list[Case]:
 
 
 def connect(cluster: Cluster, database: str) -> Connection:
-    connection = cluster.connect(database)
-    connection.execute(f"SET search_path = {OPERATIONS_SCHEMA}, {SCHEMA}")
-    connection.execute("SET client_min_messages = error")
-    connection.execute("SET deadlock_timeout = '20ms'")
-    return connection
+    return databases.connect(cluster, database, SUPERUSER, options="-c deadlock_timeout=20ms")
 
 
 @pytest.fixture(scope="module")
 def models(cluster: Cluster) -> tuple[str, tuple[Model, Model]]:
     """A database with a room for each case."""
-    name = cluster.create_database("snapshot_policy_template")
-    make_homeserver(cluster, name)
+    name = create_homeserver(cluster, "snapshot_policy_template", owner=SUPERUSER)
     cases = make_cases(LEVELS[0], had_rows=True)
     with connect(cluster, name) as connection:
         models = make_models(connection)

@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher
 from property.random_homeserver import RandomHomeserver
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic.database import SCHEMA, connect, create_homeserver
 
 OWNER = "reader_owner"
 
@@ -101,17 +101,13 @@ TABLES = {
 
 @pytest.fixture(scope="module")
 def template(cluster: Cluster) -> str:
-    name = "table_reader"
-    cluster.create_database(name)
-    make_homeserver(cluster, name)
-    return name
+    return create_homeserver(cluster, "table_reader", owner=SUPERUSER)
 
 
 @pytest.fixture
 def connection(cluster: Cluster, template: str) -> Iterator[psycopg.Connection[Any]]:
     name = cluster.create_database("table_reader_of_a_test", template=template)
-    with cluster.connect(name) as connection:
-        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
+    with connect(cluster, name, SUPERUSER) as connection:
         yield connection
     cluster.drop_database(name)
 

@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher
 from oracle.finding import SNAPSHOTS
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic.database import SCHEMA, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -21,17 +21,13 @@ KNOWN = (True, "m.space", "Tea")
 
 @pytest.fixture(scope="module")
 def template(cluster: Cluster) -> str:
-    name = cluster.create_database("what_goes_template")
-    make_homeserver(cluster, name)
-    return name
+    return create_homeserver(cluster, "what_goes_template", owner=SUPERUSER)
 
 
 @pytest.fixture
 def connection(cluster: Cluster, template: str) -> Iterator[Connection]:
     name = cluster.create_database("what_goes", template=template)
-    with cluster.connect(name) as connection:
-        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
-        connection.execute("SET client_min_messages = error")
+    with connect(cluster, name, SUPERUSER) as connection:
         connection.execute("SELECT create_room(%s, %s, room_type => 'm.space', name => 'Tea')", (ROOM, ANNA))
         yield connection
     cluster.drop_database(name)

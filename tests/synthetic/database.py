@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -10,8 +9,6 @@ from psycopg import sql
 
 from harness import processes
 from harness.cluster import SUPERUSER, Cluster
-
-TESTS = Path(__file__).resolve().parents[1]
 
 SCHEMA, OPERATIONS = "homeserver", "operations"
 OWNER = "homeserver_owner"  # an ordinary role, as a homeserver has
@@ -21,19 +18,20 @@ SEARCH_PATH = f"{OPERATIONS}, {SCHEMA}"
 def create_homeserver(
     cluster: Cluster, name: str, *, extension: bool = True, owner: str = OWNER, old_schema: bool = False
 ) -> str:
-    """A database with an empty homeserver that belongs to an ordinary role."""
+    """A database with an empty homeserver that belongs to an ordinary role, or to the `owner`; with the triggers."""
     cluster.create_role(owner)
     cluster.create_database(name, owner)
-    for schema, file, path in (
-        (SCHEMA, "base_schema.sql", SCHEMA),
-        (OPERATIONS, "homeserver_ops.sql", SEARCH_PATH),
-    ):
-        cluster.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)), name, owner)
-        script = ("\\set old_schema 1\n" if old_schema else "") + (TESTS / file).read_text()
-        run_psql(cluster, name, script, user=owner, search_path=path)
+    add_homeserver(cluster, name, owner=owner, old_schema=old_schema)
     if extension:
         cluster.execute("CREATE EXTENSION sliding_sync", name)
     return name
+
+
+def add_homeserver(cluster: Cluster, name: str, *, owner: str = SUPERUSER, old_schema: bool = False) -> None:
+    """The tables and the operations, in a database that is there."""
+    with cluster.connect(name, owner) as connection:
+        connection.execute(f"CREATE SCHEMA {OPERATIONS}; CREATE EXTENSION sliding_sync_test SCHEMA {OPERATIONS}")
+        connection.execute(f"CALL {OPERATIONS}.make_homeserver(%s, %s)", (SCHEMA, old_schema))
 
 
 def connect(
