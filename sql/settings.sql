@@ -198,6 +198,30 @@ SET LOCAL search_path = '';
 COMMIT;
 TABLE newest;
 
+-- read only, with something in quarantine (H87)
+SET client_min_messages = error;
+ALTER TABLE sliding_sync_joined_rooms ADD CONSTRAINT unlikely CHECK (room_name <> 'Fails');
+SELECT rename('!r', '@anna:hs.test', 'Fails') \gset
+ALTER TABLE sliding_sync_joined_rooms DROP CONSTRAINT unlikely;
+-- what only looks works, what writes is refused
+BEGIN READ ONLY;
+SELECT * FROM sliding_sync.flush();
+SELECT library_version = extension_version AS same_version FROM sliding_sync.version();
+\set VERBOSITY sqlstate
+SAVEPOINT a;
+SELECT * FROM sliding_sync.repair_quarantine();
+ROLLBACK TO a;
+SELECT sliding_sync.detach('settings');
+ROLLBACK TO a;
+\set VERBOSITY default
+-- nothing to do
+SELECT sliding_sync.attach('settings');
+COMMIT;
+TABLE newest;
+SELECT sliding_sync.repair_quarantine() \gset
+SET client_min_messages = warning;
+TABLE newest;
+
 --
 -- Roles
 --
@@ -315,6 +339,28 @@ SELECT redact_all_of('!r', '@anna:hs.test', :'ban_event') \gset
 TABLE newest;
 DELETE FROM room_ban_redactions;
 TABLE newest;
+
+-- H78, O22: columns that background updates fill in, of all rows: no key changes, nothing is looked at
+UPDATE current_state_events SET membership = 'join', event_stream_ordering = NULL;
+SELECT joined_rooms, memberships, rows_written FROM sliding_sync.last_flush();
+UPDATE local_current_membership SET event_stream_ordering = NULL;
+SELECT joined_rooms, memberships, rows_written FROM sliding_sync.last_flush();
+UPDATE room_memberships SET event_stream_ordering = NULL, participant = true;
+SELECT joined_rooms, memberships, rows_written FROM sliding_sync.last_flush();
+UPDATE events SET topological_ordering = topological_ordering + 1, depth = depth + 1, received_ts = 1;
+SELECT joined_rooms, memberships, rows_written FROM sliding_sync.last_flush();
+UPDATE rooms SET is_public = true, has_auth_chain_index = true;
+SELECT joined_rooms, memberships, rows_written FROM sliding_sync.last_flush();
+
+-- H44: no lock on the homeserver's tables that an index build waits for, or that waits for one
+BEGIN;
+SELECT rename('!r', '@anna:hs.test', 'Locked'), join('!r', '@carl:hs.test') \gset
+SELECT count(*) AS already FROM pg_locks WHERE pid = pg_backend_pid() AND mode NOT IN ('AccessShareLock', 'RowShareLock',
+    'RowExclusiveLock') AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = 'settings'::regnamespace);
+SELECT rows_written FROM sliding_sync.flush();
+SELECT relation::regclass, mode FROM pg_locks WHERE pid = pg_backend_pid() AND mode NOT IN ('AccessShareLock', 'RowShareLock',
+    'RowExclusiveLock') AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = 'settings'::regnamespace);
+COMMIT;
 
 -- the schema is renamed
 ALTER SCHEMA settings RENAME TO settings_renamed;
