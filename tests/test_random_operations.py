@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any, Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
-from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher
 from property.random_homeserver import RandomHomeserver, Statement, describe
 from property.random_script import RandomScript
-from synthetic.database import SCHEMA, connect, create_homeserver
+from synthetic.database import SCHEMA
 
 LEVELS = ["READ COMMITTED", "REPEATABLE READ", "REPEATABLE READ", "SERIALIZABLE"]
 
@@ -32,20 +31,10 @@ _OWN_FAULTS = (
 )
 
 
-@pytest.fixture(scope="module")
-def template(cluster: Cluster) -> str:
-    """A database with an empty homeserver, its operations, and the triggers."""
-    return create_homeserver(cluster, "random_template", owner=SUPERUSER)
-
-
 @pytest.fixture
-def connection(cluster: Cluster, template: str, seed: int) -> Iterator[psycopg.Connection[Any]]:
-    name = f"random_{seed}"
-    cluster.create_database(name, template=template)
-    with connect(cluster, name, SUPERUSER) as connection:
-        connection.execute("SET sliding_sync.on_failure = error")  # a failure of ours must not hide
-        yield connection
-    cluster.execute(f"DROP DATABASE {name}")
+def connection(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    connection.execute("SET sliding_sync.on_failure = error")  # a failure of ours must not hide
+    return connection
 
 
 def run(connection: psycopg.Connection[Any], level: str, statements: list[Statement]) -> None:

@@ -13,8 +13,7 @@ from psycopg import sql
 
 from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher
-from synthetic.database import SCHEMA, connect, create_homeserver
-from test_security import BASE_TABLES
+from synthetic.database import BASE_TABLES, SCHEMA, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 

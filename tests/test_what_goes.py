@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
-from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher
 from oracle.finding import SNAPSHOTS
-from synthetic.database import SCHEMA, connect, create_homeserver
+from synthetic.database import SCHEMA
 
 Connection = psycopg.Connection[Any]
 
@@ -19,18 +17,10 @@ ROOM, ANNA, BERT, REMOTE, OTHER = "!r:hs.test", "@anna:hs.test", "@bert:hs.test"
 KNOWN = (True, "m.space", "Tea")
 
 
-@pytest.fixture(scope="module")
-def template(cluster: Cluster) -> str:
-    return create_homeserver(cluster, "what_goes_template", owner=SUPERUSER)
-
-
 @pytest.fixture
-def connection(cluster: Cluster, template: str) -> Iterator[Connection]:
-    name = cluster.create_database("what_goes", template=template)
-    with connect(cluster, name, SUPERUSER) as connection:
-        connection.execute("SELECT create_room(%s, %s, room_type => 'm.space', name => 'Tea')", (ROOM, ANNA))
-        yield connection
-    cluster.drop_database(name)
+def connection(connection: Connection) -> Connection:
+    connection.execute("SELECT create_room(%s, %s, room_type => 'm.space', name => 'Tea')", (ROOM, ANNA))
+    return connection
 
 
 def member(connection: Connection, user: str, membership: str, sender: str | None = None) -> None:

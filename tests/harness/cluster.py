@@ -173,9 +173,10 @@ class Cluster:
             signal.SIGINT,
             **self.environment,
         )
-        self._wait_until_ready()
+        self.wait_until_ready()
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """After a start, or a crash that the server survives."""
         deadline = time.monotonic() + 60
         while True:
             try:

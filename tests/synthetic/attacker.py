@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 
 from harness.cluster import Cluster
-from synthetic.database import OWNER, SCHEMA
+from synthetic.database import OWNER, SCHEMA, copied
 
 ATTACKER = "attacker"
 Connection = psycopg.Connection[Any]
@@ -65,6 +67,14 @@ def arm(cluster: Cluster, database: str) -> None:
     with cluster.connect(database) as connection:
         connection.execute(f"GRANT CREATE, USAGE ON SCHEMA public, {SCHEMA} TO {ATTACKER}")
         connection.execute(_OBJECTS)
+
+
+@contextmanager
+def attacked(cluster: Cluster, template: str) -> Iterator[str]:
+    """A copy of a database that is armed. What may be done to a database itself is no part of a copy."""
+    with copied(cluster, template, "attacked", OWNER) as name:
+        cluster.execute(f"GRANT CREATE, TEMPORARY ON DATABASE attacked TO {ATTACKER}")
+        yield name
 
 
 def plant_names(connection: Connection, schema: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from harness import processes
 from harness.cluster import SUPERUSER, Cluster
@@ -13,6 +14,20 @@ from harness.cluster import SUPERUSER, Cluster
 SCHEMA, OPERATIONS = "homeserver", "operations"
 OWNER = "homeserver_owner"  # an ordinary role, as a homeserver has
 SEARCH_PATH = f"{OPERATIONS}, {SCHEMA}"
+
+ROOM, ANNA, BERT = "!r:hs.test", "@anna:hs.test", "@bert:hs.test"
+BASE_TABLES = (
+    "events",
+    "event_json",
+    "rejections",
+    "redactions",
+    "room_ban_redactions",
+    "rooms",
+    "room_memberships",
+    "current_state_events",
+    "local_current_membership",
+)
+DERIVED_TABLES = ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
 
 
 def create_homeserver(
@@ -34,6 +49,22 @@ def add_homeserver(cluster: Cluster, name: str, *, owner: str = SUPERUSER, old_s
         connection.execute(f"CALL {OPERATIONS}.make_homeserver(%s, %s)", (SCHEMA, old_schema))
 
 
+@contextmanager
+def copied(cluster: Cluster, template: str, name: str = "of a test", owner: str = SUPERUSER) -> Iterator[str]:
+    """A copy of a database that nobody is connected to."""
+    cluster.drop_database(name)  # left behind where a server went down
+    cluster.create_database(name, owner, template)
+    yield name
+    cluster.drop_database(name)
+
+
+def make_room(cluster: Cluster, name: str) -> str:
+    """Anna's room Tea, in that database."""
+    with connect(cluster, name) as connection:
+        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
+    return name
+
+
 def connect(
     cluster: Cluster, database: str, user: str = OWNER, *, autocommit: bool = True, **more: Any
 ) -> psycopg.Connection[Any]:
@@ -45,6 +76,17 @@ def connect(
     if not autocommit:
         connection.commit()
     return connection
+
+
+def derived_rows(connection: psycopg.Connection[Any]) -> dict[str, list[Any]]:
+    query = f"SELECT t::text FROM {SCHEMA}.%s t ORDER BY 1"
+    found = {table: connection.execute(query % table).fetchall() for table in DERIVED_TABLES}
+    assert all(found.values()), "a comparison of nothing proves nothing"
+    return found
+
+
+def assert_nothing_in_quarantine(cluster: Cluster, database: str) -> None:
+    assert not cluster.execute("SELECT * FROM sliding_sync.quarantine", database)
 
 
 def run_psql(
