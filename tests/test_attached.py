@@ -261,7 +261,7 @@ def test_attach_without_a_schema_is_not_confused_by_a_stranger(cluster: Cluster,
 def test_detach_by_another_role_than_a_superuser(cluster: Cluster, database: str) -> None:
     """It wants the right to call it, the tables, and the record."""
     cluster.execute("GRANT EXECUTE ON FUNCTION sliding_sync.detach(text) TO homeserver_owner", database)
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="attached"):
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="attachments"):
         cluster.execute("SELECT sliding_sync.detach()", database, OWNER)
     cluster.execute("GRANT SELECT, DELETE ON sliding_sync.attachments TO homeserver_owner", database)
     assert cluster.execute("SELECT sliding_sync.detach()", database, OWNER) == [(1,)]

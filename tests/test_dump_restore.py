@@ -183,7 +183,7 @@ def empty_copy(cluster: Cluster, copy: str) -> None:
     create_homeserver(cluster, copy)
     with cluster.connect(copy) as connection:
         connection.execute(
-            "SELECT setval('operations.event_counter', 1000000)"
+            "SELECT setval('homeserver.event_counter', 1000000)"
         )  # the data has events of its own
         # The homeserver's own trigger, unlike ours, needs its search_path.
         connection.execute(
@@ -367,7 +367,7 @@ def test_logical_replication(with_derived: bool) -> None:
         cluster.execute("DROP SUBSCRIPTION homeserver", "subscriber")
         with connect(cluster, "subscriber") as connection:
             # numbers of its own, as sequences are not replicated
-            connection.execute("SELECT setval('operations.event_counter', 1000000)")
+            connection.execute("SELECT setval('homeserver.event_counter', 1000000)")
             for sequence in ("events_stream_seq", "events_backfill_stream_seq", "state_group_id_seq"):
                 connection.execute("SELECT setval(%s, 1000000)", (sequence,))
             connection.execute("SELECT rename(%s, %s, 'Milk')", (ROOM, ANNA))

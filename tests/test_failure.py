@@ -1,4 +1,4 @@
-"""Every statement of the street fails in turn: the homeserver's transaction commits all the same, a derived row is
+"""Every statement of the pipeline fails in turn: the homeserver's transaction commits all the same, a derived row is
 absent rather than wrong, quarantine says why, and repair drains it."""
 
 from __future__ import annotations

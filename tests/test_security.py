@@ -28,7 +28,7 @@ def database(cluster: Cluster, armed_tea_room: str) -> Iterator[str]:
 
 
 def change_much(connection: Connection) -> None:
-    """Inside a transaction: every way through the street."""
+    """Inside a transaction: every way through the pipeline."""
     connection.execute("SELECT send_message(%s, %s)", (ROOM, ANNA))
     connection.execute("SELECT rename(%s, %s, 'Coffee')", (ROOM, ANNA))
     connection.execute('SELECT "join"(%s, %s)', (ROOM, BERT))

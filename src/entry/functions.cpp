@@ -1,4 +1,4 @@
-// The doors of the SQL-callable functions.
+// The entry points of the SQL-callable functions.
 #include "admin/as_owner.hpp"
 #include "admin/attach.hpp"
 #include "admin/attached_homeserver.hpp"

@@ -1,4 +1,4 @@
-// The doors of the triggers: one function a base table.
+// The entry points of the triggers: one function a base table.
 #include "live/bypassed_writes.hpp"
 #include "live/clear_references.hpp"
 #include "live/collect.hpp"

@@ -10,7 +10,8 @@ extern "C" {
 
 namespace sliding_sync {
 
-/// Connects for its lifetime. After a server error it cleans nothing up: the abort does (design section 6.4).
+/// Connects for its lifetime. After a server error it cleans nothing up: the abort does
+/// (docs/boundary.md#after-an-error).
 class SpiConnection {
 public:
     SpiConnection();
