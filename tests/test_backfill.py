@@ -355,8 +355,8 @@ def test_notices_on_request(cluster: Cluster, database: str) -> None:
     with administrator(cluster, database) as connection:
         connection.execute("SET client_min_messages = notice")
         connection.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
-        done = call(connection, what="joined_rooms", verbose=True)
-        call(connection, what="memberships")
+        done = call(connection, tables="joined_rooms", verbose=True)
+        call(connection, tables="memberships")
     assert told and all(f"{done['joined_rooms']} rooms and 0 memberships" in message for message in told[-1:])
 
 
@@ -467,14 +467,14 @@ def test_cancelled_while_it_waits_for_a_lock(
     """A homeserver that holds on to a row is waited for, in short attempts, for as long as it takes."""
     with connect(cluster, database, autocommit=False) as writer, ThreadPoolExecutor(1) as pool:
         writer.execute("SELECT FROM local_current_membership FOR UPDATE")
-        running = in_background(pool, cluster, database, what="memberships")
+        running = in_background(pool, cluster, database, tables="memberships")
         pid = running_backend(cluster, database, running)
         time.sleep(1)  # several attempts
         assert not running.done()
         cluster.execute(sql.SQL("SELECT pg_cancel_backend({})").format(sql.Literal(pid)))
         expect_cancel(running)
         writer.rollback()
-    assert backfill(cluster, database, what="memberships")["is_finished"]
+    assert backfill(cluster, database, tables="memberships")["is_finished"]
     assert derived_rows_of(cluster, database, SNAPSHOTS) == filled[SNAPSHOTS]
 
 
