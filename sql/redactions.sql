@@ -208,3 +208,4 @@ SELECT name FROM joined_rooms WHERE room = '!ban';
 UPDATE event_json SET json = '{"room_id": "!elsewhere", "sender": "@bert:hs.test", "content": {"name": "Elsewhere"}}'
     WHERE event_id = :'name_event';
 SELECT name FROM joined_rooms WHERE room = '!ban';
+SELECT purge_room('!ban') \gset
