@@ -17,26 +17,18 @@ from synthetic.database import ANNA, BERT, DERIVED_TABLES, OWNER, ROOM, SCHEMA, 
 
 Connection = psycopg.Connection[Any]
 
-# Everything that could outlive the call, each in a block of its own; what worked is witnessed.
+# Everything that could outlive the call.
 _TRAP = """
     CREATE FUNCTION homeserver.trap() RETURNS trigger LANGUAGE plpgsql AS $$
-    DECLARE
-        way text;
     BEGIN
-        FOREACH way IN ARRAY ARRAY[
+        PERFORM attacker.try(
             'RESET ROLE', 'SET ROLE postgres', 'SET SESSION AUTHORIZATION postgres',
             'RESET SESSION AUTHORIZATION',
             'SET search_path = homeserver', 'SET sliding_sync.enabled = off', 'SET row_security = off',
             'SET plpgsql.variable_conflict = use_column', 'SET homeserver.planted = yes',
             'CREATE TEMP TABLE pg_class (planted integer)', 'PREPARE planted AS SELECT 1', 'LISTEN planted',
             'DECLARE planted CURSOR WITH HOLD FOR SELECT 1',
-            'ALTER ROLE homeserver_owner SUPERUSER'] LOOP
-            BEGIN
-                EXECUTE way;
-                PERFORM attacker.ran(way);
-            EXCEPTION WHEN OTHERS THEN NULL;
-            END;
-        END LOOP;
+            'ALTER ROLE homeserver_owner SUPERUSER');
         PERFORM attacker.ran(TG_NAME);
         RETURN NULL;
     END $$;

@@ -15,7 +15,7 @@ import pytest
 from harness.cluster import SUPERUSER, Cluster
 from oracle import check
 from synthetic import database as databases
-from synthetic.database import SCHEMA, create_homeserver
+from synthetic.database import SCHEMA, copied, create_homeserver
 from synthetic.load import ATTEMPTS, RETRIED
 from synthetic.many_rooms import make_rooms
 
@@ -62,9 +62,8 @@ def template(cluster: Cluster) -> str:
 
 @pytest.fixture
 def database(cluster: Cluster, template: str) -> Iterator[str]:
-    name = cluster.create_database("beside_backfill", template=template)
-    yield name
-    cluster.drop_database(name)
+    with copied(cluster, template, "beside_backfill") as name:
+        yield name
 
 
 def connect(cluster: Cluster, database: str) -> Connection:

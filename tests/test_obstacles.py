@@ -15,7 +15,7 @@ import pytest
 from harness.cluster import SUPERUSER, Cluster
 from oracle import Finding, check
 from oracle.finding import JOINED_ROOMS, ROW, SNAPSHOTS
-from synthetic.database import SCHEMA, connect, create_homeserver
+from synthetic.database import SCHEMA, connect, copied, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -115,11 +115,8 @@ def template(cluster: Cluster) -> str:
 
 @pytest.fixture
 def connection(cluster: Cluster, template: str) -> Iterator[Connection]:
-    cluster.drop_database("obstacles")  # left behind where a server went down
-    name = cluster.create_database("obstacles", template=template)
-    with connect(cluster, name, SUPERUSER) as connection:
+    with copied(cluster, template, "obstacles") as name, connect(cluster, name, SUPERUSER) as connection:
         yield connection
-    cluster.drop_database(name)
 
 
 def judge(connection: Connection, absent: set[tuple[str, ...]] = frozenset()) -> None:  # type: ignore[assignment]

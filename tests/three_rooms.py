@@ -13,7 +13,7 @@ from harness.cluster import SUPERUSER, Cluster
 from oracle import check
 from oracle.finding import ROW
 from synthetic import database as databases
-from synthetic.database import SCHEMA, create_homeserver
+from synthetic.database import SCHEMA, copied, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -36,10 +36,8 @@ def template(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def database(cluster: Cluster, template: str) -> Iterator[str]:
-    cluster.drop_database("bad_rows")  # left behind where a server went down
-    name = cluster.create_database("bad_rows", template=template)
-    yield name
-    cluster.drop_database(name)
+    with copied(cluster, template, "bad_rows") as name:
+        yield name
 
 
 @pytest.fixture

@@ -28,19 +28,25 @@ _OBJECTS = """
         RETURN true;
     END $$;
 
-    -- tries to win back the rights of the session first
-    CREATE FUNCTION attacker.trigger_ran() RETURNS trigger LANGUAGE plpgsql AS $$
+    -- each in a block of its own; what works is witnessed
+    CREATE FUNCTION attacker.try(VARIADIC ways text[]) RETURNS void LANGUAGE plpgsql AS $$
     DECLARE
         way text;
     BEGIN
-        FOREACH way IN ARRAY ARRAY['RESET ROLE', 'RESET SESSION AUTHORIZATION', 'SET ROLE postgres',
-                                   'SET SESSION AUTHORIZATION postgres'] LOOP
+        FOREACH way IN ARRAY ways LOOP
             BEGIN
                 EXECUTE way;
                 PERFORM attacker.ran(way);
             EXCEPTION WHEN OTHERS THEN NULL;
             END;
         END LOOP;
+    END $$;
+
+    -- tries to win back the rights of the session first
+    CREATE FUNCTION attacker.trigger_ran() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM attacker.try('RESET ROLE', 'RESET SESSION AUTHORIZATION', 'SET ROLE postgres',
+                             'SET SESSION AUTHORIZATION postgres');
         PERFORM attacker.ran(TG_TABLE_NAME || ' ' || TG_OP || ' ' || TG_WHEN);
         RETURN coalesce(NEW, OLD);
     END $$;
