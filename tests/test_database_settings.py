@@ -10,9 +10,8 @@ import pytest
 from psycopg import sql
 
 from harness.cluster import SUPERUSER, Cluster
-from synthetic.database import OWNER, add_homeserver, connect, create_homeserver
+from synthetic.database import ANNA, OWNER, ROOM, add_homeserver, connect, create_homeserver, make_room
 
-ROOM, ANNA = "!r:hs.test", "@anna:hs.test"
 
 # What the extension consists of, as a dump would tell it.
 _CONTENTS = """
@@ -93,10 +92,7 @@ _SETTINGS = {
 
 @pytest.fixture(scope="module")
 def template(cluster: Cluster) -> str:
-    name = create_homeserver(cluster, "before settings", extension=False)
-    with connect(cluster, name) as connection:
-        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
-    return name
+    return make_room(cluster, create_homeserver(cluster, "before settings", extension=False))
 
 
 @pytest.fixture

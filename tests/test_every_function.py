@@ -13,13 +13,12 @@ import pytest
 from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher, check
 from synthetic.calls import ACT, Routine, contexts_inside, contexts_of_function, contexts_of_procedure, routines
-from synthetic.database import OPERATIONS, SCHEMA, connect, create_homeserver
+from synthetic.database import ANNA, OPERATIONS, ROOM, SCHEMA, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
 NOBODY, GRANTED = "nobody_in_particular", "granted"
 DATABASE = "every_function"
-ROOM, ANNA = "!r:hs.test", "@anna:hs.test"
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,10 @@ from harness.cluster import SUPERUSER, Cluster
 from oracle import Finding, Watcher, check
 from oracle.finding import JOINED_ROOMS, ROW, SNAPSHOTS
 from oracle.values import UNKNOWN, History, column_value, read_object, stripped_history, usable
-from synthetic.database import SCHEMA, connect, create_homeserver
+from synthetic.database import ROOM, SCHEMA, connect, create_homeserver
 
 TESTS = Path(__file__).parent
 
-ROOM = "!r:hs.test"
 REMOTE = "!x:remote.test"
 ANNA, BOB, CARL, BOSS = "@anna:hs.test", "@bob:hs.test", "@carl:hs.test", "@boss:remote.test"
 
