@@ -83,9 +83,9 @@ def plant_homeserver(cluster: Cluster, database: str) -> None:
         for table in BASE_TABLES:
             connection.execute(
                 f'CREATE TRIGGER "A_sliding_sync" AFTER INSERT OR UPDATE OR DELETE ON attacker.{table}'
-                f" FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect_{table}();"
+                f" FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect();"
                 f'CREATE TRIGGER "A_sliding_sync_truncate" AFTER TRUNCATE ON attacker.{table}'
-                f" FOR EACH STATEMENT EXECUTE FUNCTION sliding_sync.collect_{table}();"
+                f" FOR EACH STATEMENT EXECUTE FUNCTION sliding_sync.collect();"
                 f'ALTER TABLE attacker.{table} ENABLE ALWAYS TRIGGER "A_sliding_sync"'
             )
 
@@ -140,7 +140,7 @@ def test_our_function_on_a_table_of_a_stranger_notes_nothing(
         connection.execute(f"CREATE TABLE {table} (room_id text)")
         connection.execute(
             f"CREATE TRIGGER t AFTER INSERT ON {table}"
-            " FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect_rooms()"
+            " FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect()"
         )
         connection.execute(f"INSERT INTO {table} VALUES ('!x')")
     assert cluster.execute(BOOKKEEPING, database) == []

@@ -262,7 +262,7 @@ def test_trigger_functions_on_tables_of_any_shape() -> None:
                     for statement in (
                         f"CREATE TEMP TABLE {table} ({definition})",
                         f"CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW"
-                        f" EXECUTE FUNCTION sliding_sync.collect_{table}()",
+                        f" EXECUTE FUNCTION sliding_sync.collect()",
                         f"INSERT INTO {table} VALUES ({values})",
                         f"UPDATE {table} SET {names[0]} = DEFAULT",
                         f"UPDATE {table} SET {names[0]} = {value}",

@@ -146,7 +146,7 @@ void make_trigger(const std::string& schema, const OurTrigger& trigger) {
         // one of them would fail.
         run_once("CREATE OR REPLACE TRIGGER " + quoted_identifier(trigger.name) + " AFTER " + trigger.events +
                  " ON " + relation + " FOR EACH " + trigger.level +
-                 " EXECUTE FUNCTION sliding_sync.collect_" + trigger.table + "()");
+                 " EXECUTE FUNCTION sliding_sync.collect()");
         depend_on_extension(oid, trigger.name);
     }
     if (state != TriggerState::always) {

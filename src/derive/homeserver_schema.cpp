@@ -110,24 +110,50 @@ bool has_encoding_of_homeservers() noexcept {
     return GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII;
 }
 
-bool is_base_table(Relation relation, BaseTable table) {
-    struct Checked {
+namespace {
+
+HomeserverTable look_up(Relation relation) {
+    const char* const name = RelationGetRelationName(relation);
+    if (strcmp(name, joined_rooms_table) == 0 || strcmp(name, membership_snapshots_table) == 0) {
+        return {std::nullopt, true};
+    }
+    const auto found = std::find_if(base_table_names.begin(), base_table_names.end(),
+                                    [&](const char* table) { return strcmp(name, table) == 0; });
+    if (found == base_table_names.end() || !has_encoding_of_homeservers()) {
+        return {};
+    }
+    const Oid events_owner =
+        relation_owner(find_table(table_name(BaseTable::events), RelationGetNamespace(relation)));
+    const Oid owner = relation->rd_rel->relowner;
+    if (owner != events_owner && !superuser_arg(owner)) {
+        return {};
+    }
+    return {static_cast<BaseTable>(found - base_table_names.begin()), false};
+}
+
+}  // namespace
+
+HomeserverTable homeserver_table(Relation relation) {
+    struct Known {
         Oid relation;
         std::uint64_t generation;
-        bool is_one;
+        HomeserverTable table;
     };
-    static std::array<Checked, base_table_count> checked{};
-    Checked& last = checked[static_cast<std::size_t>(table)];
-    if (last.relation != RelationGetRelid(relation) || last.generation != catalog_generation()) {
-        const Oid owner =
-            relation_owner(find_table(table_name(BaseTable::events), RelationGetNamespace(relation)));
-        const Oid its_owner = relation->rd_rel->relowner;
-        last.is_one = strcmp(RelationGetRelationName(relation), table_name(table)) == 0 &&
-                      (its_owner == owner || superuser_arg(its_owner)) && has_encoding_of_homeservers();
-        last.relation = RelationGetRelid(relation);
-        last.generation = catalog_generation();
+    static std::array<Known, base_table_count + 2> known{};
+    static std::size_t next = 0;
+    auto found = std::find_if(known.begin(), known.end(),
+                              [&](const Known& one) { return one.relation == RelationGetRelid(relation); });
+    if (found == known.end()) {
+        found = known.begin() + static_cast<std::ptrdiff_t>(next);
+        next = (next + 1) % known.size();
+    } else if (found->generation == catalog_generation()) {
+        return found->table;
     }
-    return last.is_one;
+    found->relation = InvalidOid;  // what follows may be left by longjmp
+    found->table = look_up(relation);
+    found->generation = catalog_generation();
+    found->relation = RelationGetRelid(relation);
+    return found->table;
 }
 
 HomeserverSchema read_homeserver_schema(Oid namespace_oid) {

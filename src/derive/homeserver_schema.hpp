@@ -76,8 +76,15 @@ struct HomeserverSchema : Schema {
 /// False where JSON, which is UTF-8, cannot be compared with what else the tables hold.
 [[nodiscard]] bool has_encoding_of_homeservers() noexcept;
 
-/// True when the relation is a homeserver's table of that name, and not one that somebody else put our trigger on. Never in
-/// a database whose encoding is none of a homeserver's.
-[[nodiscard]] bool is_base_table(Relation relation, BaseTable table);
+/// What a relation is to a homeserver. Neither: it is not, or no longer, a homeserver's.
+struct HomeserverTable {
+    std::optional<BaseTable> base;
+    bool is_derived = false;
+};
+
+/// Which of a homeserver's tables the relation is, by its name, and by its owner: a table that somebody else put our trigger on
+/// is none. None is in a database whose encoding is none of a homeserver's. Remembered until the catalog changes; C calls
+/// only, may be left by longjmp.
+[[nodiscard]] HomeserverTable homeserver_table(Relation relation);
 
 }  // namespace sliding_sync

@@ -157,9 +157,6 @@ bool may_be_referred_to(const TriggerData& trigger, BaseTable table) {
 }
 
 void clear_references(const TriggerData& trigger, BaseTable table) {
-    if (!call_pg([&] { return is_base_table(trigger.tg_relation, table); })) {
-        return;
-    }
     PendingKeys& keys = *call_pg([&] { return &pending_keys(RelationGetNamespace(trigger.tg_relation)); });
     const auto homeserver = homeserver_in(keys.namespace_oid);
     if (!OidIsValid(homeserver->schema.derived_owner)) {
