@@ -42,6 +42,15 @@ def pytest_configure(config: pytest.Config) -> None:
         Cluster.environment = {"MALLOC_PERTURB_": "165"}
 
 
+# Where files run side by side, these must not come last.
+_LONGEST = ("synapse_table_suite", "homeserver", "every_function", "regress", "versions", "random_operations")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    files = [f"test_{name}.py" for name in _LONGEST]
+    items.sort(key=lambda item: files.index(item.path.name) if item.path.name in files else len(files))
+
+
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The session's private cluster, with the extension installed. Its log is searched for crashes."""

@@ -76,7 +76,7 @@ def assert_right(cluster: Cluster) -> None:
 def assert_goes_on(cluster: Cluster, rooms: Rooms) -> None:
     """Writes are right as ever."""
     with load(lambda: cluster, rooms, 99) as outcome:
-        time.sleep(BEFORE)
+        time.sleep(2 * BEFORE)
     assert outcome.effective.total() > 50 and not outcome.disconnections and not outcome.errors, (
         outcome.examples
     )
