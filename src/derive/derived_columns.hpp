@@ -69,7 +69,8 @@ struct StatementNames {
 /// One row a room that the homeserver is in.
 struct JoinedRooms {
     using Row = rules::JoinedRoom;
-    using Key = std::string_view;  ///< room id
+    using Key = std::string_view;                    ///< room id
+    static constexpr std::uint16_t lock_number = 1;  ///< for KeyLocks
     static constexpr const char* name = joined_rooms_table;
     static constexpr StatementNames names{
         "joined_rooms",        "rooms_of_ordering",   "references_of_room",     "insert_joined_rooms",
@@ -98,6 +99,7 @@ struct JoinedRooms {
 struct MembershipSnapshots {
     using Row = rules::MembershipSnapshot;
     using Key = MembershipKey;
+    static constexpr std::uint16_t lock_number = 2;
     static constexpr const char* name = membership_snapshots_table;
     static constexpr StatementNames names{
         "snapshots",        "snapshots_of_ordering", "references_of_snapshot", "insert_snapshots",

@@ -125,6 +125,13 @@ Rows lock_by_key(TableReader& reader, LookupScope& scope, const MembershipKey& k
     return reader.lock(scope, {key.room_id, key.user_id});
 }
 
+std::uint32_t hash_of(std::string_view room_id) {
+    return static_cast<std::uint32_t>(std::hash<std::string_view>{}(room_id));
+}
+std::uint32_t hash_of(const MembershipKey& key) {
+    return 31 * hash_of(key.room_id) + hash_of(key.user_id);
+}
+
 Arguments reference_arguments(const rules::JoinedRoom& row) {
     return std::move(Arguments().number(row.event_stream_ordering).text(row.room_id));
 }
@@ -204,12 +211,18 @@ std::vector<Stored<Table>> DerivedTable<Table>::stored(std::span<const Key> keys
     return result;
 }
 
+// Of two that look at a key without a row, the second one comes here when the first one's changes can be seen, or has its row
+// to meet. A row of this transaction may have been inserted by a writer that locks no keys.
 template <typename Table>
-std::vector<Stored<Table>> DerivedTable<Table>::lock(std::span<const Key> keys) {
+std::vector<Stored<Table>> DerivedTable<Table>::lock(std::span<const Key> keys, KeyLocks* locks) {
     std::vector<Stored<Table>> result;
     LookupScope scope;
-    for (const Key& key : keys) {
-        result.push_back(stored_row(key, lock_by_key(rows_, scope, key)));
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        result.push_back(stored_row(keys[i], lock_by_key(rows_, scope, keys[i])));
+        if (locks != nullptr && (!result.back().row || result.back().written_by_this_transaction)) {
+            locks->acquire(Table::lock_number, hash_of(keys[i]), i);
+            result.back() = stored_row(keys[i], lock_by_key(rows_, scope, keys[i]));
+        }
     }
     return result;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "derive/derived_columns.hpp"
+#include "pg/key_locks.hpp"
 #include "pg/parameter_rows.hpp"
 #include "pg/table_reader.hpp"
 
@@ -44,8 +45,9 @@ public:
     /// The row that the scope's snapshot shows.
     std::optional<Row> find(LookupScope& scope, const Key& key);
     std::vector<Stored<Table>> stored(std::span<const Key> keys);
-    /// The same rows as they are by now, locked in the order of the (sorted) keys until the transaction ends.
-    std::vector<Stored<Table>> lock(std::span<const Key> keys);
+    /// The same rows as they are by now, locked in the order of the (sorted) keys until the transaction ends. Of a key without
+    /// a row, or with one that this transaction may have inserted itself, the key is locked, if there is `locks`.
+    std::vector<Stored<Table>> lock(std::span<const Key> keys, KeyLocks* locks = nullptr);
 
     /// The keys of the rows with this ordering, which only one may have.
     std::vector<Key> with_ordering(std::int64_t event_stream_ordering);

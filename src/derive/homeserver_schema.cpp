@@ -156,6 +156,20 @@ HomeserverTable homeserver_table(Relation relation) {
     return found->table;
 }
 
+namespace {
+
+// Statements run with the rights of the owner of `events`. A view, or another role's table, under the name of a base table
+// would run that role's code with them, so where there is one, there is no homeserver. C calls only.
+bool are_its_own(Oid namespace_oid, Oid events_owner) {
+    return OidIsValid(events_owner) &&
+           std::all_of(base_table_names.begin(), base_table_names.end(), [&](const char* name) {
+               return !OidIsValid(get_relname_relid(name, namespace_oid)) ||
+                      OidIsValid(find_trusted_table(name, namespace_oid, events_owner));
+           });
+}
+
+}  // namespace
+
 HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
     struct Found {
         const char* name;
@@ -173,9 +187,11 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         const Oid joined_rooms = find_table(joined_rooms_table, namespace_oid);
         const Oid snapshots = find_table(membership_snapshots_table, namespace_oid);
         const Oid events_owner = relation_owner(find_table(table_name(BaseTable::events), namespace_oid));
-        // Nobody writes, and reads the homeserver's tables for it, with the rights of somebody else.
+        if (!are_its_own(namespace_oid, events_owner)) {
+            return look;
+        }
         const auto is_its_own = [&](Oid table) {
-            return OidIsValid(table) && (!OidIsValid(events_owner) || relation_owner(table) == events_owner);
+            return OidIsValid(table) && relation_owner(table) == events_owner;
         };
         look.owner = relation_owner(is_its_own(joined_rooms) ? joined_rooms
                                     : is_its_own(snapshots)  ? snapshots

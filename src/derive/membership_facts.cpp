@@ -18,12 +18,6 @@ bool stands_in_current_state(const Rows& state, std::string_view event_id) noexc
     return false;
 }
 
-// OFFSET 0: rows are locked as they come, so they must come in the order of the keys.
-constexpr std::string_view keys_without_snapshot =
-    "(SELECT k.room_id, k.user_id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
-    "k(room_id, user_id) WHERE NOT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m "
-    "WHERE m.room_id %= k.room_id AND m.user_id %= k.user_id) OFFSET 0) k";
-
 const std::vector<KeyColumn> membership_key{{"room_id", TEXTOID}, {"user_id", TEXTOID}};
 
 // Whether the event `e` ever was in current state, or, where nobody keeps that, whether the homeserver ever was in the
@@ -39,20 +33,6 @@ std::string may_have_been_in_state(const HomeserverSchema& s) {
 MembershipFacts::MembershipFacts(const HomeserverSchema& s, Redactions& redacted,
                                  DerivedTable<MembershipSnapshots>& snapshots)
     : redacted_(redacted), snapshots_(snapshots),
-      lock_memberships_(
-          "lock_local_memberships",
-          sql_text("SELECT l.event_id, l.membership %<> ALL (ARRAY['join','invite','knock']) FROM " +
-                       std::string(keys_without_snapshot) +
-                       " JOIN %S.local_current_membership l ON l.room_id %= k.room_id "
-                       "AND l.user_id %= k.user_id FOR SHARE OF l",
-                   s.name),
-          {TEXTARRAYOID, TEXTARRAYOID}),
-      lock_forgotten_(
-          "lock_room_memberships",
-          sql_text("SELECT FROM (SELECT k.event_id FROM pg_catalog.unnest($1) k(event_id) OFFSET 0) k "
-                   "JOIN %S.room_memberships rm ON rm.event_id %= k.event_id FOR SHARE OF rm",
-                   s.name),
-          {TEXTARRAYOID}),
       rooms_("rooms", s, table_name(BaseTable::rooms), {{"room_id", TEXTOID}}, {}),
       memberships_("memberships", s, table_name(BaseTable::local_current_membership), membership_key,
                    {"event_id", "membership"}),
@@ -90,21 +70,6 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, Redactions& redacted
                    "ORDER BY e.topological_ordering DESC, e.stream_ordering DESC LIMIT 1) x",
                    s.name),
           {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}) {}
-
-void MembershipFacts::lock_source_rows(std::span<const MembershipKey> keys) {
-    const MembershipKeyColumns columns(keys);
-    const Rows memberships =
-        lock_memberships_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
-    std::vector<std::string_view> may_be_forgotten;
-    for (std::size_t i = 0; i < memberships.count; ++i) {
-        if (memberships[i][1].boolean()) {
-            may_be_forgotten.push_back(memberships[i][0].text());
-        }
-    }
-    if (!may_be_forgotten.empty()) {
-        lock_forgotten_.run(Arguments().texts(may_be_forgotten));
-    }
-}
 
 // Asked once a room, and only where a membership does not stand in current state itself: where this very transaction
 // has written or deleted the state of a big room, each answer walks over all of it.

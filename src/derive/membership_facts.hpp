@@ -23,10 +23,6 @@ public:
     MembershipFacts(const HomeserverSchema& schema, Redactions& redacted,
                     DerivedTable<MembershipSnapshots>& snapshots);
 
-    /// Of memberships without a snapshot: keeps the membership until the end of the transaction, and whether it is
-    /// forgotten where that alone would not make a change derive a row (joins, invites and knocks get one in any case).
-    void lock_source_rows(std::span<const MembershipKey> keys);
-
     /// What the rules need to know; `stored` are the snapshots of these keys.
     std::vector<rules::MembershipFacts> facts(std::span<const MembershipKey> keys,
                                               std::span<const Stored<MembershipSnapshots>> stored,
@@ -44,8 +40,6 @@ private:
 
     Redactions& redacted_;
     DerivedTable<MembershipSnapshots>& snapshots_;
-    Statement lock_memberships_;
-    Statement lock_forgotten_;
     TableReader rooms_;
     TableReader memberships_;
     TableReader events_;

@@ -53,9 +53,9 @@ public:
     using OwnedKey = decltype(owned(std::declval<Key>()));
 
     TableRefresh(const Homeserver& homeserver, DerivedTable<Table>& rows, rules::RefreshMode mode,
-                 const Hints& hints)
+                 const Hints& hints, KeyLocks& locks)
         : schema_(homeserver.schema), statements_(homeserver.statements), rows_(rows), mode_(mode),
-          hints_(hints) {}
+          hints_(hints), locks_(locks) {}
 
     [[nodiscard]] bool is_recompute() const noexcept {
         return mode_ != rules::RefreshMode::live;
@@ -67,10 +67,8 @@ public:
     std::uint64_t refresh(std::span<const Change> changes) {
         const SpiConnection connection;
         const auto keys = keys_of(changes);
-        if (is_recompute()) {
-            lock_source_rows(keys);
-        }
-        const auto compared = compare(changes, rows_.lock(keys));
+        locks_.begin_pass();
+        const auto compared = compare(changes, rows_.lock(keys, &locks_));
         RowChanges<Table> different;
         for (const auto& row : compared) {
             different.add(row.key, row.stored, row.expected);
@@ -79,6 +77,12 @@ public:
         if (written > 0 && !Table::is_plain(schema_)) {
             require_kept(compared, rows_.stored(keys));
         }
+        // A row that stands there is met by others itself; a recompute has changed nothing that a row is made of.
+        std::vector<bool> is_kept;
+        for (const auto& row : compared) {
+            is_kept.push_back(!is_recompute() && !row.expected);
+        }
+        locks_.release_pass(is_kept);
         return written;
     }
 
@@ -86,9 +90,11 @@ public:
         const SpiConnection connection;
         const auto keys = keys_of(changes);
         const bool is_known = shape() == TableShape::known;
-        const std::size_t there = is_known ? count_rows(rows_.lock(keys)) : 0;
+        locks_.begin_pass();
+        const std::size_t there = is_known ? count_rows(rows_.lock(keys, &locks_)) : 0;
         const std::size_t removed = rows_.remove(keys);
         require_written(removed, is_known ? there : removed, Table::name);
+        locks_.release_pass(std::vector<bool>(keys.size(), !is_recompute()));
     }
 
     // The key of another row that has the ordering which this one's must have.
@@ -112,13 +118,6 @@ public:
     }
 
 private:
-    void lock_source_rows(std::span<const std::string_view> room_ids) {
-        statements_.rooms.lock_source_rows(room_ids);
-    }
-    void lock_source_rows(std::span<const MembershipKey> keys) {
-        statements_.memberships.lock_source_rows(keys);
-    }
-
     auto compare(std::span<const RoomChange> rooms, std::span<const Stored<JoinedRooms>> stored) {
         return compare_joined_rooms(statements_, rooms, stored);
     }
@@ -127,7 +126,8 @@ private:
     }
     auto compare_one(const Change& change) {
         const std::span<const Change> one(&change, 1);
-        return compare(one, rows_.lock(keys_of(one)))[0];
+        locks_.begin_pass();
+        return compare(one, rows_.lock(keys_of(one), &locks_))[0];
     }
 
     // Where the tables' owner has put triggers or rules on the table, what stands there may not be what was written.
@@ -156,6 +156,7 @@ private:
     DerivedTable<Table>& rows_;
     rules::RefreshMode mode_;
     const Hints& hints_;
+    KeyLocks& locks_;
 };
 
 // A trigger of the tables' owner may call us in the middle of our own work. Deeper than this it would never end.
@@ -279,12 +280,18 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     }
     refreshed.joined_rooms = changes.rooms.size();
     refreshed.memberships = changes.memberships.size();
-    Statements& statements = homeserver.statements;
-    if (changes.rooms.size() != 1 || !advance(homeserver, changes.rooms.front(), refreshed)) {
-        refresh_passes(TableRefresh<JoinedRooms>(homeserver, statements.joined_rooms, mode, hints),
-                       homeserver.schema, changes.rooms, refreshed);
+    if (changes.rooms.size() == 1 && advance(homeserver, changes.rooms.front(), refreshed)) {
+        changes.rooms.clear();
     }
-    refresh_passes(TableRefresh<MembershipSnapshots>(homeserver, statements.snapshots, mode, hints),
+    if (changes.rooms.empty() && changes.memberships.empty()) {
+        return refreshed;
+    }
+    const bool are_many = changes.rooms.size() + changes.memberships.size() > keys_per_pass;
+    KeyLocks locks(homeserver.schema.namespace_oid, are_many && mode == rules::RefreshMode::live);
+    Statements& statements = homeserver.statements;
+    refresh_passes(TableRefresh<JoinedRooms>(homeserver, statements.joined_rooms, mode, hints, locks),
+                   homeserver.schema, changes.rooms, refreshed);
+    refresh_passes(TableRefresh<MembershipSnapshots>(homeserver, statements.snapshots, mode, hints, locks),
                    homeserver.schema, changes.memberships, refreshed);
     return refreshed;
 }

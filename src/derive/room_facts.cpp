@@ -16,16 +16,6 @@ const ParameterRows room_keys{"k", {{"room_id", TEXTOID}}};
 
 RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted)
     : state_events_(s, redacted),
-      lock_source_rows_(
-          "lock_room_sources",
-          // OFFSET 0: rows are locked as they come, so they must come in the order of the rooms
-          sql_text("SELECT FROM (SELECT k.room_id FROM pg_catalog.unnest($1) k(room_id) WHERE NOT "
-                   "EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= k.room_id) "
-                   "OFFSET 0) k CROSS JOIN LATERAL (SELECT 1 FROM %S.current_state_events c "
-                   "WHERE c.room_id %= k.room_id AND c.state_key %= '' AND c.type %= ANY (" +
-                       relevant_types_array() + ") ORDER BY c.type LIMIT 1 FOR SHARE OF c) c",
-                   s.name),
-          {TEXTARRAYOID}),
       rooms_("rooms", s, table_name(BaseTable::rooms), {{"room_id", TEXTOID}}, {}),
       orderings_("orderings",
                  "SELECT k.n, " + latest_ordering(s, "k.room_id") + ", " +
@@ -46,10 +36,6 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted)
       visible_before_("visible_before",
                       sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name),
                       {TEXTARRAYOID}) {}
-
-void RoomFacts::lock_source_rows(std::span<const std::string_view> room_ids) {
-    lock_source_rows_.run(Arguments().texts(room_ids));
-}
 
 std::vector<bool> RoomFacts::in_rooms(std::span<const std::string_view> room_ids) {
     std::vector<bool> result;

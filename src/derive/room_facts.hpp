@@ -19,11 +19,6 @@ class RoomFacts {
 public:
     RoomFacts(const HomeserverSchema& schema, Redactions& redacted);
 
-    /// Of rooms without a row: keeps one of the state events that there must be for a row until the end of the
-    /// transaction. Who leaves no room for a row has to take that one away, and waits; who changes anything else wants a
-    /// row, and meets ours. (Orderings are kept by the foreign key, a row that exists by its own lock.)
-    void lock_source_rows(std::span<const std::string_view> room_ids);
-
     /// Which of them stand in `rooms`.
     std::vector<bool> in_rooms(std::span<const std::string_view> room_ids);
     std::vector<Orderings> orderings(std::span<const std::string_view> room_ids);
@@ -49,7 +44,6 @@ private:
                                                 std::span<const StateEventIds> event_ids);
 
     StateEventFacts state_events_;
-    Statement lock_source_rows_;
     TableReader rooms_;
     RowsStatement orderings_;
     TableReader current_state_;

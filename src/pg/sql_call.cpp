@@ -69,6 +69,13 @@ std::optional<double> seconds_argument(FunctionCallInfo call, int number) {
                SECS_PER_DAY;
 }
 
+Datum void_result(FunctionCallInfo call) {
+    if (call_pg([&] { return get_func_rettype(call->flinfo->fn_oid); }) != VOIDOID) {
+        refuse_declaration("The result must be of type void.");
+    }
+    return Datum{0};
+}
+
 Datum text_result(FunctionCallInfo call, const std::string& text) {
     if (call_pg([&] { return get_func_rettype(call->flinfo->fn_oid); }) != TEXTOID) {
         refuse_declaration("The result must be of type text.");

@@ -36,6 +36,8 @@ struct ResultColumn {
     return {FLOAT8OID, Float8GetDatum(value), is_null};
 }
 
+/// Of a function that returns void.
+[[nodiscard]] Datum void_result(FunctionCallInfo call);
 [[nodiscard]] Datum text_result(FunctionCallInfo call, const std::string& text);
 [[nodiscard]] Datum row_result(FunctionCallInfo call, std::span<const ResultColumn> columns);
 
