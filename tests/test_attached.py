@@ -12,24 +12,11 @@ import pytest
 from psycopg import sql
 
 from harness.cluster import SUPERUSER, Cluster
-from synthetic.attacker import ATTACKER, arm, victims, witnessed
-from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
+from synthetic.attacker import ATTACKER, arm, attacked, victims
+from synthetic.database import BASE_TABLES, DERIVED_TABLES, OWNER, SCHEMA, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
-ROOM, ANNA = "!r:hs.test", "@anna:hs.test"
-BASE_TABLES = (
-    "events",
-    "event_json",
-    "rejections",
-    "redactions",
-    "room_ban_redactions",
-    "rooms",
-    "room_memberships",
-    "current_state_events",
-    "local_current_membership",
-)
-DERIVED_TABLES = ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
 BOOKKEEPING = """
     SELECT schema_name FROM sliding_sync.quarantine
     UNION ALL SELECT schema_name FROM sliding_sync.bypassed_writes
@@ -37,21 +24,16 @@ BOOKKEEPING = """
 
 
 @pytest.fixture(scope="module")
-def template(cluster: Cluster) -> str:
-    name = create_homeserver(cluster, "recorded")
-    arm(cluster, name)
-    with connect(cluster, name) as connection:
-        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
+def template(cluster: Cluster, armed_tea_room: str) -> str:
+    name = cluster.create_database("recorded", OWNER, armed_tea_room)
     cluster.execute("CALL sliding_sync.backfill()", name)
     return name
 
 
 @pytest.fixture
 def database(cluster: Cluster, template: str) -> Iterator[str]:
-    name = cluster.create_database("strangers", OWNER, template)
-    cluster.execute("GRANT CREATE, TEMPORARY ON DATABASE strangers TO attacker")
-    yield name
-    cluster.drop_database(name)
+    with attacked(cluster, template) as name:
+        yield name
 
 
 def assert_all_is_well(cluster: Cluster, database: str) -> None:

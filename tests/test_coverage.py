@@ -15,12 +15,11 @@ from psycopg import sql
 from harness import processes
 from harness.cluster import SUPERUSER, Cluster
 from oracle import check
-from synthetic.database import OWNER, SCHEMA, connect, create_homeserver, flags
+from synthetic.database import ANNA, BERT, DERIVED_TABLES, OWNER, ROOM, SCHEMA, connect, create_homeserver, flags
 
 Connection = psycopg.Connection[Any]
 
-ROOM, OTHER, ANNA, BERT = "!r:hs.test", "!s:hs.test", "@anna:hs.test", "@bert:hs.test"
-DERIVED = ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
+OTHER = "!s:hs.test"
 
 NAMELESS = "DELETE FROM {} WHERE type = 'm.room.name' AND room_id = '!r:hs.test'"
 UNSEEN = NAMELESS.format("current_state_events")
@@ -529,16 +528,8 @@ def test_a_command_that_changes_no_row(connection: Connection, database: str, co
 def test_many_homeservers_in_one_transaction(cluster: Cluster, database: str) -> None:
     schemas = [f"h{number}" for number in range(1, 13)]
     with connect(cluster, database, SUPERUSER) as connection:
-        script = (Path(__file__).parent / "base_schema.sql").read_text()
-        script = "\n".join(line for line in script.splitlines() if not line.startswith("\\"))
         for schema in schemas:
-            run(connection, f"CREATE SCHEMA {schema}")
-            tables = [name for (name,) in connection.execute(
-                "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind = 'r'", (SCHEMA,)
-            )]
-            for table in tables:
-                if table not in DERIVED:
-                    run(connection, f"CREATE TABLE {schema}.{table} (LIKE {SCHEMA}.{table} INCLUDING ALL)")
+            run(connection, f"CALL operations.make_homeserver('{schema}')")
             connection.execute("SELECT sliding_sync.attach(%s)", (schema,))
             connection.execute("CALL sliding_sync.backfill(%s)", (schema,))
         with connection.transaction():
@@ -676,7 +667,7 @@ def test_unlogged_tables_and_a_crash() -> None:
         create_homeserver(cluster, "homeserver")
         with connect(cluster, "homeserver", SUPERUSER) as connection:
             connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
-            for table in DERIVED:
+            for table in DERIVED_TABLES:
                 run(connection, f"ALTER TABLE {table} SET UNLOGGED")
             run(connection, "CALL sliding_sync.backfill()")
             assert ready(connection) == (False, ["table_unlogged"])
@@ -684,7 +675,7 @@ def test_unlogged_tables_and_a_crash() -> None:
         cluster.restart(signal.SIGQUIT)
         with connect(cluster, "homeserver", SUPERUSER) as connection:
             assert connection.execute("SELECT * FROM sliding_sync_joined_rooms").fetchall() == []
-            for table in DERIVED:
+            for table in DERIVED_TABLES:
                 run(connection, f"ALTER TABLE {table} SET LOGGED")
             assert ready(connection) == (False, ["bypassed_writes"])
             assert_caught_up(connection)

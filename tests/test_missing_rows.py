@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from oracle import check
 from oracle.finding import ROW
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic.database import SCHEMA, SEARCH_PATH, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -92,8 +92,7 @@ PAIRS = {
 
 @pytest.fixture(scope="module")
 def template(cluster: Cluster) -> str:
-    cluster.create_database("missing_rows")
-    make_homeserver(cluster, "missing_rows")
+    create_homeserver(cluster, "missing_rows", owner=SUPERUSER)
     return "missing_rows"
 
 
@@ -106,7 +105,7 @@ def database(cluster: Cluster, template: str) -> Iterator[str]:
 
 def session(cluster: Cluster, database: str) -> Connection:
     connection = cluster.connect(database)
-    connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
+    connection.execute(f"SET search_path = {SEARCH_PATH}")
     return connection
 
 

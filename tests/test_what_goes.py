@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
 from oracle import Watcher
 from oracle.finding import SNAPSHOTS
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic.database import SCHEMA
 
 Connection = psycopg.Connection[Any]
 
@@ -19,22 +17,10 @@ ROOM, ANNA, BERT, REMOTE, OTHER = "!r:hs.test", "@anna:hs.test", "@bert:hs.test"
 KNOWN = (True, "m.space", "Tea")
 
 
-@pytest.fixture(scope="module")
-def template(cluster: Cluster) -> str:
-    name = cluster.create_database("what_goes_template")
-    make_homeserver(cluster, name)
-    return name
-
-
 @pytest.fixture
-def connection(cluster: Cluster, template: str) -> Iterator[Connection]:
-    name = cluster.create_database("what_goes", template=template)
-    with cluster.connect(name) as connection:
-        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
-        connection.execute("SET client_min_messages = error")
-        connection.execute("SELECT create_room(%s, %s, room_type => 'm.space', name => 'Tea')", (ROOM, ANNA))
-        yield connection
-    cluster.drop_database(name)
+def connection(connection: Connection) -> Connection:
+    connection.execute("SELECT create_room(%s, %s, room_type => 'm.space', name => 'Tea')", (ROOM, ANNA))
+    return connection
 
 
 def member(connection: Connection, user: str, membership: str, sender: str | None = None) -> None:

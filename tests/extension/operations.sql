@@ -1,7 +1,6 @@
 -- What a homeserver writes, in its order of statements, as one function an operation: material for SQL tests.
 --
---     CREATE SCHEMA ops; SET search_path = ops, public;      -- public: the homeserver's tables
---     \i tests/homeserver_ops.sql
+--     CALL make_homeserver('hs'); SET search_path = hs, public;      -- public: where the extension is
 --     SELECT create_room('!r:hs.test', '@anna:hs.test');
 --     SELECT rename('!r:hs.test', '@anna:hs.test', 'Tea');
 --
@@ -10,8 +9,6 @@
 -- * Content is JSON text and goes into the event as it is, right or wrong.
 -- * Nothing is written to the room list tables, as by a homeserver that does not know them. With
 --   SET homeserver.writes_tables = on a newer one is played: it does its own upkeep at the same places.
-
-CREATE SEQUENCE event_counter;
 
 CREATE TYPE new_event AS (
     event_id        text,
