@@ -40,6 +40,9 @@ RoomChange room_change(const PendingRoom& room, bool distrust) {
 }
 
 void add(Changes& changes, const PendingMembership& membership) {
+    if (membership.may_be_remote) {
+        return;  // KeyResolver looks
+    }
     const MembershipKey key{view(membership.room_id), view(membership.user_id)};
     changes.memberships.push_back(key);
     if (membership.before != BeforeTransaction::not_told) {
