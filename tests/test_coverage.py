@@ -246,6 +246,24 @@ WAYS = {
             "ALTER TABLE away RENAME TO sliding_sync_joined_rooms",
         )
     ),
+    "derived rows deleted by the owner's trigger in a statement of ours": Way(
+        (
+            "CREATE FUNCTION prune() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " DELETE FROM homeserver.sliding_sync_membership_snapshots WHERE room_id = '!s:hs.test';"
+            " DELETE FROM homeserver.sliding_sync_joined_rooms WHERE room_id = '!s:hs.test'; RETURN NULL; END $$",
+            "CREATE TRIGGER prune AFTER UPDATE ON sliding_sync_joined_rooms FOR EACH ROW"
+            " WHEN (NEW.room_id = '!r:hs.test') EXECUTE FUNCTION prune()",
+            "SELECT sliding_sync.catch_up()",
+            "SELECT rename('!r:hs.test', '@anna:hs.test', 'Coffee')",
+        )
+    ),
+    "rooms deleted where their table has a column of users": Way(
+        (
+            "ALTER TABLE sliding_sync_joined_rooms ADD COLUMN user_id text",
+            "SELECT sliding_sync.catch_up()",
+            "DELETE FROM sliding_sync_joined_rooms",
+        )
+    ),
     "a derived table rewritten": Way(
         ("ALTER TABLE sliding_sync_joined_rooms ALTER COLUMN room_name TYPE text USING 'Wrong'",)
     ),

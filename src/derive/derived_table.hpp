@@ -74,6 +74,7 @@ private:
     RowsStatement update_;
     Statement remove_;
     Statement remove_all_;
+    Oid namespace_oid_;
 };
 
 extern template class DerivedTable<JoinedRooms>;
