@@ -247,6 +247,7 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
         "assert_ready",
         "attached_schema",
         "coverage_fingerprint",
+        "has_own_function",
         "homeserver_table",
         "homeserver_tables",
         "last_flush",

@@ -32,7 +32,7 @@ constexpr std::array<WatchedColumn, count> watched{
      {{"outlier", ColumnKind::boolean}, its_room},
      {{"instance_name", ColumnKind::text}, its_membership},
      {{"stream_ordering", ColumnKind::bigint}, its_room | its_membership},
-     {{"topological_ordering", ColumnKind::bigint, true}, its_membership},
+     {{"topological_ordering", ColumnKind::bigint, true}, what_is_unknown},
      {{"state_key", ColumnKind::text}, its_room | its_membership},
      {{"rejection_reason", ColumnKind::text}, its_room | its_verdicts}}};
 
@@ -81,9 +81,14 @@ void inserted(PendingKeys& keys, const EventRow& row) {
 }
 
 void changed(PendingKeys& keys, const EventRow& row, Concerns concerns) {
-    PendingRoom& room = pending_room(keys, row.text(room_id));
-    room.orderings = true;
-    room.state = true;
+    if ((concerns & its_room) != 0) {
+        PendingRoom& room = pending_room(keys, row.text(room_id));
+        room.orderings = true;
+        room.state = true;
+    }
+    if ((concerns & what_is_unknown) != 0 && row.text(type) == member_type) {
+        pending_room(keys, row.text(room_id)).unsettled = true;  // which earlier invite is the newest
+    }
     if (row.text(type) == member_type && (concerns & its_membership) != 0) {
         note_membership(keys, row);
     } else if (row.text(type) == redaction_type && (concerns & its_verdicts) != 0) {
