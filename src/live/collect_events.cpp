@@ -23,13 +23,14 @@ enum Column : std::size_t {
     rejection_reason,
     count
 };
-// A history purge makes outliers of all state events of a room, members among them: no snapshot changes by that.
+// A history purge makes outliers of all state events of a room, members among them: no snapshot changes by that which
+// knows something.
 constexpr std::array<WatchedColumn, count> watched{
     {{{"event_id", ColumnKind::key}, its_room | its_verdicts | its_membership},
      {{"room_id", ColumnKind::key}, its_room | its_verdicts | its_membership},
      {{"type", ColumnKind::text}, its_room | its_verdicts | its_membership},
      {{"sender", ColumnKind::text}, its_room | its_verdicts | its_membership},
-     {{"outlier", ColumnKind::boolean}, its_room},
+     {{"outlier", ColumnKind::boolean}, its_room | what_is_unknown},
      {{"instance_name", ColumnKind::text}, its_membership},
      {{"stream_ordering", ColumnKind::bigint}, its_room | its_membership},
      {{"topological_ordering", ColumnKind::bigint, true}, what_is_unknown},
@@ -87,7 +88,7 @@ void changed(PendingKeys& keys, const EventRow& row, Concerns concerns) {
         room.state = true;
     }
     if ((concerns & what_is_unknown) != 0 && row.text(type) == member_type) {
-        pending_room(keys, row.text(room_id)).unsettled = true;  // which earlier invite is the newest
+        pending_room(keys, row.text(room_id)).unsettled = true;
     }
     if (row.text(type) == member_type && (concerns & its_membership) != 0) {
         note_membership(keys, row);
