@@ -347,6 +347,7 @@ UPDATE local_current_membership SET event_stream_ordering = NULL;
 SELECT joined_rooms, memberships, rows_written FROM sliding_sync.last_flush();
 UPDATE room_memberships SET event_stream_ordering = NULL, participant = true;
 SELECT joined_rooms, memberships, rows_written FROM sliding_sync.last_flush();
+-- which earlier invite is the newest: snapshots that know nothing are looked at
 UPDATE events SET topological_ordering = topological_ordering + 1, depth = depth + 1, received_ts = 1;
 SELECT joined_rooms, memberships, rows_written FROM sliding_sync.last_flush();
 UPDATE rooms SET is_public = true, has_auth_chain_index = true;

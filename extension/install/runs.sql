@@ -77,7 +77,9 @@ COMMENT ON COLUMN sliding_sync.bypassed_writes.reason IS
 
 CREATE VIEW sliding_sync.homeserver_tables AS
     SELECT n.nspname::text AS schema_name, c.oid AS table_oid, c.relname::text AS table_name,
-           c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots') AS is_derived
+           c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots') AS is_derived,
+           (SELECT format('%s %s', r.xmin, r.ctid) FROM pg_authid r WHERE r.oid = c.relowner AND r.oid <> e.relowner)
+               AS owner_version
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_class e ON e.relnamespace = c.relnamespace AND e.relname = 'events'
             -- whoever may create tables in the schema can make one that an older homeserver does not have
@@ -87,6 +89,8 @@ CREATE VIEW sliding_sync.homeserver_tables AS
         'sliding_sync_membership_snapshots');
 COMMENT ON VIEW sliding_sync.homeserver_tables IS
     'of each schema with a table of events: the tables that derived rows are made from, and the derived tables, of the owner of events or a superuser';
+COMMENT ON COLUMN sliding_sync.homeserver_tables.owner_version IS
+    'changes when the superuser who owns the table is altered; NULL: the owner of events does';
 GRANT SELECT ON sliding_sync.homeserver_tables TO PUBLIC;
 
 -- The version of a catalog row (xmin, and ctid within a transaction) changes with every command that changes the row, also
@@ -100,6 +104,10 @@ BEGIN
         -- another table, name, schema, owner, file, persistence; truncated, rewritten
         SELECT format('table %s %s %s %s', c.oid, c.relfilenode, c.xmin, c.ctid)
         FROM pg_class c WHERE c.oid = ANY (tables)
+        UNION ALL
+        -- a superuser who owns a table was none for a while, and rows were made without the table
+        SELECT format('owner %s %s', t.table_oid, t.owner_version)
+        FROM sliding_sync.homeserver_tables t WHERE t.schema_name = target_schema AND t.owner_version IS NOT NULL
         UNION ALL
         -- columns renamed, dropped, of another type
         SELECT format('column %s %s %s %s', a.attrelid, a.attnum, a.xmin, a.ctid)

@@ -39,7 +39,16 @@ RoomChange room_change(const PendingRoom& room, bool distrust) {
     return change;
 }
 
+// Some are noted for their memberships only.
+bool concerns_room(const PendingRoom& room) noexcept {
+    return !room.unsettled || room.orderings || room.state || room.may_be_rewritten ||
+           room.unpaired_event_ids != 0 || room.latest != PG_INT64_MIN || room.oldest_new != PG_INT64_MAX;
+}
+
 void add(Changes& changes, const PendingMembership& membership) {
+    if (membership.may_be_remote) {
+        return;  // KeyResolver looks
+    }
     const MembershipKey key{view(membership.room_id), view(membership.user_id)};
     changes.memberships.push_back(key);
     if (membership.before != BeforeTransaction::not_told) {
@@ -160,8 +169,11 @@ Refreshed refresh_pending(const PendingKeys& keys) {
     const bool distrust =
         hints_are_distrusted() || has_bypassed_writes() || keys.generation != catalog_generation();
     Changes changes;
-    for_each<PendingRoom>(
-        keys.rooms, [&](const PendingRoom& room) { changes.rooms.push_back(room_change(room, distrust)); });
+    for_each<PendingRoom>(keys.rooms, [&](const PendingRoom& room) {
+        if (distrust || concerns_room(room)) {
+            changes.rooms.push_back(room_change(room, distrust));
+        }
+    });
     for_each<PendingMembership>(keys.memberships,
                                 [&](const PendingMembership& membership) { add(changes, membership); });
     if (keys.unreadable) {

@@ -126,8 +126,10 @@ PendingRoom& pending_room(PendingKeys& keys, std::string_view room_id) {
     return *room;
 }
 
-PendingMembership& pending_membership(PendingKeys& keys, std::string_view room_id, std::string_view user_id) {
-    PendingMembership key{text_key(room_id), text_key(user_id), BeforeTransaction::not_told, {}};
+namespace {
+
+PendingMembership& find_or_enter(PendingKeys& keys, std::string_view room_id, std::string_view user_id) {
+    PendingMembership key{text_key(room_id), text_key(user_id), BeforeTransaction::not_told, {}, true};
     auto* membership = find<PendingMembership>(keys.memberships, key);
     if (membership == nullptr) {
         key.room_id = owned(key.room_id);
@@ -140,6 +142,18 @@ PendingMembership& pending_membership(PendingKeys& keys, std::string_view room_i
         *membership = key;
     }
     return *membership;
+}
+
+}  // namespace
+
+PendingMembership& pending_membership(PendingKeys& keys, std::string_view room_id, std::string_view user_id) {
+    PendingMembership& membership = find_or_enter(keys, room_id, user_id);
+    membership.may_be_remote = false;
+    return membership;
+}
+
+void pending_member(PendingKeys& keys, std::string_view room_id, std::string_view user_id) {
+    (void)find_or_enter(keys, room_id, user_id);
 }
 
 void record_local_membership(PendingKeys& keys, std::string_view room_id, std::string_view user_id,

@@ -78,6 +78,7 @@ class _Membership:
             self._room_id in picture.rooms,
             picture.events.get(event_id),
             picture.room_memberships.get(event_id),
+            picture.json[event_id].texts if event_id in picture.json else None,
             picture.current_member(self._pair),
         )
 
@@ -108,13 +109,17 @@ class _Membership:
         before = self._old.local_memberships.get(pair)
 
         if before is not None and before.event_id == event_id and not entered:
-            if self._previous is not None:
+            if self._previous is not None and self._previous["has_known_state"]:
                 return History.of_row(self._previous), "unchanged membership"
             if membership == "join":
-                return self._state_of_now(), "join without a row"
+                return self._state_of_now(), "join of which nothing is known"
             if by_invitation:
-                return stripped_today(new, event_id, membership), "invitation without a row"
-            return None, "left without a row: for the backfill"
+                return stripped_today(new, event_id, membership), "invitation of which nothing is known"
+            if self._previous is None:
+                return None, "left without a row: for the backfill"
+            if is_out_of_band(new, event_id):
+                return self._earlier_invite(), "left from outside, nothing is known"
+            return UNKNOWN, "left, nothing is known"
         if in_state:
             return self._state_of_now(), "in current state"
         if is_out_of_band(new, event_id):
@@ -137,6 +142,9 @@ class _Membership:
         """The row that was there before; without one, what the user's latest other invite or knock says."""
         if self._previous is not None:
             return History.of_row(self._previous)
+        return self._earlier_invite()
+
+    def _earlier_invite(self) -> History:
         event_id = self._new.local_memberships[self._pair].event_id
         invitations = [
             (self._new.events[row.event_id].topological_ordering, row)
