@@ -87,7 +87,8 @@ DECLARE
     before_event bigint := (SELECT max(id) FROM state_groups WHERE room_id = e.room_id);
     after_event  bigint;
 BEGIN
-    IF before_event IS NOT NULL AND (e.state_key IS NULL OR e.rejected IS NOT NULL) THEN
+    -- a soft-failed event is in the state of nothing that comes after it
+    IF before_event IS NOT NULL AND (e.state_key IS NULL OR e.rejected IS NOT NULL OR e.metadata LIKE '%"soft_failed": true%') THEN
         RETURN before_event;
     END IF;
     after_event := nextval('state_group_id_seq');

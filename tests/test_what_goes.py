@@ -102,6 +102,37 @@ def test_the_last_one_leaves_and_the_invitee_rejects_in_one_transaction(connecti
     assert snapshot(connection, BERT)[1:] in (known, KNOWN)
 
 
+_NO_GROUPS = "DELETE FROM event_to_state_groups WHERE event_id IN (SELECT event_id FROM events WHERE stream_ordering > %s)"
+# What comes along with the last leave, and whether the state group of the leave is there to be read.
+NEVER_STATE = {
+    "soft-failed": ("SELECT soft_fail(%(room)s, %(user)s, 'm.room.name', '', '{\"name\": \"Bad\"}')", True),
+    "soft-failed, no state group": ("SELECT soft_fail(%(room)s, %(user)s, 'm.room.name', '', '{\"name\": \"Bad\"}')", False),
+    # stored like any other, but the state of the room is without it
+    "lost a conflict": (
+        "WITH lost AS (SELECT soft_fail(%(room)s, %(user)s, 'm.room.name', '', '{\"name\": \"Bad\"}') AS event_id)"
+        " UPDATE event_json j SET internal_metadata = '{}' FROM lost WHERE j.event_id = lost.event_id",
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NEVER_STATE)
+def test_what_was_never_state_of_the_room_is_not_what_the_last_one_leaves(connection: Connection, case: str) -> None:
+    statement, has_groups = NEVER_STATE[case]
+    member(connection, BERT, "join")
+    newest = connection.execute("SELECT max(stream_ordering) FROM events").fetchone()
+    watcher = Watcher(connection, SCHEMA)
+    with connection.transaction():
+        connection.execute(statement, {"room": ROOM, "user": BERT})  # type: ignore[call-overload]
+        member(connection, BERT, "leave")
+        member(connection, ANNA, "leave")
+        if not has_groups:
+            connection.execute(_NO_GROUPS, newest)
+    assert snapshot(connection, BERT) == ("leave", *KNOWN)
+    assert snapshot(connection, ANNA) == ("leave", *KNOWN)
+    assert watcher.check_step() == []
+
+
 # -- verify() on what it cannot read
 
 UNREADABLE = {

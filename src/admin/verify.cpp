@@ -145,7 +145,8 @@ private:
     void compare_memberships(VerifiedSlice& found, const std::vector<MembershipKey>& keys) {
         const auto stored = homeserver_.statements.snapshots.stored(keys);
         std::vector<MembershipKey> remembered;  // whose history is what the row says
-        const auto recalled = sliding_sync::compare_memberships(homeserver_.statements, keys, stored, {},
+        RefreshScope scope;
+        const auto recalled = sliding_sync::compare_memberships(homeserver_.statements, keys, stored, scope,
                                                                 rules::RefreshMode::recompute);
         for (const MembershipComparison& membership : recalled) {
             if (membership.stored != membership.expected) {
@@ -170,8 +171,9 @@ private:
     // A snapshot that a comparison from scratch gives as well is right. Another one may be: names change, and a
     // snapshot is of a moment.
     void judge_history(VerifiedSlice& found, const std::vector<MembershipKey>& keys) {
+        RefreshScope scope;
         const auto from_scratch = sliding_sync::compare_memberships(
-            homeserver_.statements, keys, homeserver_.statements.snapshots.stored(keys), {},
+            homeserver_.statements, keys, homeserver_.statements.snapshots.stored(keys), scope,
             rules::RefreshMode::rebuild);
         std::vector<const MembershipComparison*> doubtful;
         std::vector<std::string_view> room_ids;

@@ -24,13 +24,6 @@ struct Changes {
     MembershipsBefore before;
 };
 
-/// What is known of a transaction besides the keys that it changed.
-struct Hints {
-    /// What happened before the transaction's inserted events is older than these, by room.
-    std::map<std::string_view, std::int64_t> oldest_new;
-    MembershipsBefore before;
-};
-
 /// A row as it is stored, and as it must be; nothing: there must be no row.
 template <typename Table>
 struct Comparison {
@@ -56,7 +49,7 @@ std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::sp
 std::vector<MembershipComparison> compare_memberships(Statements& statements,
                                                       std::span<const MembershipKey> keys,
                                                       std::span<const Stored<MembershipSnapshots>> stored,
-                                                      const Hints& hints, rules::RefreshMode mode);
+                                                      RefreshScope& scope, rules::RefreshMode mode);
 
 /// A room of which everything is to be looked at.
 [[nodiscard]] RoomChange whole_room(std::string_view room_id) noexcept;

@@ -53,9 +53,9 @@ public:
     using OwnedKey = decltype(owned(std::declval<Key>()));
 
     TableRefresh(const Homeserver& homeserver, DerivedTable<Table>& rows, rules::RefreshMode mode,
-                 const Hints& hints)
+                 RefreshScope& scope)
         : schema_(homeserver.schema), statements_(homeserver.statements), rows_(rows), mode_(mode),
-          hints_(hints) {}
+          scope_(scope) {}
 
     [[nodiscard]] bool is_recompute() const noexcept {
         return mode_ != rules::RefreshMode::live;
@@ -123,7 +123,7 @@ private:
         return compare_joined_rooms(statements_, rooms, stored);
     }
     auto compare(std::span<const MembershipKey> keys, std::span<const Stored<MembershipSnapshots>> stored) {
-        return compare_memberships(statements_, keys, stored, hints_, mode_);
+        return compare_memberships(statements_, keys, stored, scope_, mode_);
     }
     auto compare_one(const Change& change) {
         const std::span<const Change> one(&change, 1);
@@ -155,7 +155,7 @@ private:
     Statements& statements_;
     DerivedTable<Table>& rows_;
     rules::RefreshMode mode_;
-    const Hints& hints_;
+    RefreshScope& scope_;
 };
 
 // A trigger of the tables' owner may call us in the middle of our own work. Deeper than this it would never end.
@@ -263,11 +263,11 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
               [](const RoomChange& a, const RoomChange& b) { return a.room_id < b.room_id; });
     std::sort(changes.memberships.begin(), changes.memberships.end());
 
-    Hints hints;
-    hints.before = std::move(changes.before);
+    RefreshScope scope;
+    scope.before = std::move(changes.before);
     for (const RoomChange& room : changes.rooms) {
         if (room.oldest_new) {
-            hints.oldest_new[room.room_id] = *room.oldest_new;
+            scope.oldest_new[room.room_id] = *room.oldest_new;
         }
     }
     if (homeserver.schema.has_unknown_table()) {
@@ -281,10 +281,10 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     refreshed.memberships = changes.memberships.size();
     Statements& statements = homeserver.statements;
     if (changes.rooms.size() != 1 || !advance(homeserver, changes.rooms.front(), refreshed)) {
-        refresh_passes(TableRefresh<JoinedRooms>(homeserver, statements.joined_rooms, mode, hints),
+        refresh_passes(TableRefresh<JoinedRooms>(homeserver, statements.joined_rooms, mode, scope),
                        homeserver.schema, changes.rooms, refreshed);
     }
-    refresh_passes(TableRefresh<MembershipSnapshots>(homeserver, statements.snapshots, mode, hints),
+    refresh_passes(TableRefresh<MembershipSnapshots>(homeserver, statements.snapshots, mode, scope),
                    homeserver.schema, changes.memberships, refreshed);
     return refreshed;
 }

@@ -2,6 +2,8 @@
 
 #include <unordered_set>
 
+#include "rules/json.hpp"
+
 extern "C" {
 #include "catalog/pg_type.h"
 }
@@ -34,12 +36,13 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted)
       current_state_("current_state", s, table_name(BaseTable::current_state_events),
                      {{"room_id", TEXTOID}, {"type", TEXTOID}, {"state_key", TEXTOID}}, {"event_id"}),
       new_state_ids_("new_state_ids",
-                     sql_text("SELECT k.n, e.type, e.event_id FROM ROWS FROM (pg_catalog.unnest($1), "
+                     sql_text("SELECT k.n, e.type, e.event_id, j.internal_metadata FROM ROWS FROM (pg_catalog.unnest($1), "
                               "pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, oldest, n) "
                               "JOIN %S.events e ON e.room_id %= k.room_id AND e.stream_ordering %>= k.oldest "
                               "AND e.type %= ANY (" +
                                   relevant_types_array() +
-                                  ") AND NOT e.outlier WHERE e.state_key %= '' AND NOT " +
+                                  ") AND NOT e.outlier "
+                                  "LEFT JOIN %S.event_json j ON j.event_id %= e.event_id WHERE e.state_key %= '' AND NOT " +
                                   is_rejected(s, "e") + " ORDER BY e.stream_ordering",
                               s.name),
                      {TEXTARRAYOID, INT8ARRAYOID}),
@@ -129,6 +132,10 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
             found[position(row[0])][static_cast<std::size_t>(*kind)] = row[2].text();
         }
     };
+    // A soft-failed event never stood in the state of the room.
+    const auto is_soft_failed = [](std::span<const Cell> row) {
+        return !row[3].is_null && rules::read_internal_metadata(row[3].text()).soft_failed;
+    };
     const Rows newer = new_state_ids_.run(Arguments().texts(room_ids).numbers(oldest));
     std::vector<std::string_view> newer_ids;
     for (std::size_t i = 0; i < newer.count; ++i) {
@@ -138,21 +145,24 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
         first_column(visible_before_.run(Arguments().texts(newer_ids), SnapshotKind::before_transaction));
     const std::unordered_set<std::string_view> old(old_ids.begin(), old_ids.end());
     for (std::size_t i = 0; i < newer.count; ++i) {
-        if (!old.contains(newer_ids[i])) {
+        if (!old.contains(newer_ids[i]) && !is_soft_failed(newer[i])) {
             take(newer[i]);
         }
     }
-    // The events are read as a reader sees them now, redactions of this very transaction included; one that it has
-    // deleted as it stood before.
+    return wiped_events(room_ids, std::move(found));
+}
+
+std::vector<rules::StateEvents> RoomFacts::wiped_events(std::span<const std::string_view> room_ids,
+                                                        std::vector<StateEventIds> event_ids) {
     std::vector<rules::StateEvents> result(room_ids.size());
     for (const SnapshotKind view : {SnapshotKind::current, SnapshotKind::before_transaction}) {
         LookupScope scope(view);
-        const auto read = read_events(scope, room_ids, found);
-        for (std::size_t room = 0; room < found.size(); ++room) {
+        const auto read = read_events(scope, room_ids, event_ids);
+        for (std::size_t room = 0; room < event_ids.size(); ++room) {
             for (std::size_t kind = 0; kind < rules::state_kind_count; ++kind) {
                 if (read[room][kind]) {
                     result[room][kind] = read[room][kind];
-                    found[room][kind] = {};
+                    event_ids[room][kind] = {};
                 }
             }
         }

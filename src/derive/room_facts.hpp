@@ -35,9 +35,15 @@ public:
     std::vector<rules::StateEvents> events(std::span<const std::string_view> room_ids,
                                            std::span<const StateEventIds> event_ids);
 
-    /// The same for rooms whose current state is gone: what stood there before this transaction, overlaid with the
-    /// newest relevant state events that it stored itself, none of which is older than `oldest[i]` (nothing: it
-    /// stored none). A last leave and a name change in one transaction meet only here (H7).
+    /// The same, of a state that this transaction has wiped: as a reader sees the events now, redactions of this very
+    /// transaction included; one that it has deleted as it stood before.
+    std::vector<rules::StateEvents> wiped_events(std::span<const std::string_view> room_ids,
+                                                 std::vector<StateEventIds> event_ids);
+
+    /// The same for rooms whose current state is gone, where no state group tells: what stood there before this
+    /// transaction, overlaid with the newest relevant state events that it stored itself and that are not soft-failed,
+    /// none of which is older than `oldest[i]` (nothing: it stored none). A last leave and a name change in one
+    /// transaction meet only here (H7).
     std::vector<rules::StateEvents> wiped_state(std::span<const std::string_view> room_ids,
                                                 std::span<const std::optional<std::int64_t>> oldest);
 
