@@ -170,6 +170,21 @@ def test_what_cannot_be_read_makes_nothing_impossible(connection: Connection, co
     assert snapshot(connection, BERT) == ("leave", *KNOWN)
 
 
+def test_what_came_with_the_last_leave_is_not_impossible(connection: Connection) -> None:
+    """It never stood in current state, so the stream of changes does not have it. A purge took the leave's state group."""
+    connection.execute(
+        "SELECT persist(ARRAY[make_event(%(room)s, %(user)s, 'm.room.name', '', '{\"name\": \"Coffee\"}'),"
+        " make_event(%(room)s, %(user)s, 'm.room.member', %(user)s, '{\"membership\": \"leave\"}', 'leave')])",
+        {"room": ROOM, "user": ANNA},
+    )
+    assert snapshot(connection, ANNA) == ("leave", True, "m.space", "Coffee")
+    connection.execute("DELETE FROM event_to_state_groups; UPDATE events SET outlier = true")
+    found = connection.execute("SELECT reason FROM sliding_sync.verify() WHERE severity <> 'unverifiable'").fetchall()
+    assert found == []
+    connection.execute("SELECT * FROM sliding_sync.repair()")
+    assert snapshot(connection, ANNA) == ("leave", True, "m.space", "Coffee")
+
+
 def test_what_can_be_read_and_says_otherwise_is_impossible(connection: Connection) -> None:
     member(connection, BERT, "join")
     member(connection, BERT, "leave")
