@@ -7,7 +7,8 @@ namespace {
 // Current state of rooms, read at most once in a pass.
 class StateReader {
 public:
-    explicit StateReader(RoomFacts& rooms) : rooms_(rooms) {}
+    /// `rows_are_right`: those of the rooms have been refreshed before
+    StateReader(RoomFacts& rooms, bool rows_are_right) : rooms_(rooms), rows_are_right_(rows_are_right) {}
 
     void read(const std::vector<std::string_view>& room_ids) {
         std::vector<std::string_view> missing;
@@ -19,7 +20,7 @@ public:
         if (missing.empty()) {
             return;
         }
-        const auto read = rooms_.current_state(missing);
+        const auto read = rows_are_right_ ? rooms_.current_state_by_rows(missing) : rooms_.current_state(missing);
         for (std::size_t i = 0; i < missing.size(); ++i) {
             states_[missing[i]] = read[i];
         }
@@ -31,6 +32,7 @@ public:
 
 private:
     RoomFacts& rooms_;
+    bool rows_are_right_;
     std::map<std::string_view, rules::StateEvents> states_;
 };
 
@@ -156,6 +158,30 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Statements& statements, StateR
     return inputs;
 }
 
+// The rows that the changes of this transaction are added to. One that it has written itself may be somebody else's work, by
+// other rules: what stood there before, locked since then, is as right as any other row. It must not be looked for among the
+// events: there can be many since the last one that bumps. Nothing: the row is made from scratch.
+std::vector<std::optional<rules::JoinedRoom>> rows_to_start_from(Statements& statements,
+                                                                 std::span<const RoomChange> rooms,
+                                                                 std::span<const Stored<JoinedRooms>> stored) {
+    std::vector<std::optional<rules::JoinedRoom>> result(rooms.size());
+    std::vector<std::size_t> written;
+    for (std::size_t i = 0; i < rooms.size(); ++i) {
+        if (!stored[i].written_by_this_transaction) {
+            result[i] = stored[i].row;
+        } else if (stored[i].row && !rooms[i].is_rest && !(rooms[i].orderings && rooms[i].state)) {
+            written.push_back(i);
+        }
+    }
+    if (!written.empty()) {
+        LookupScope before(SnapshotKind::before_transaction);
+        for (const std::size_t place : written) {
+            result[place] = statements.joined_rooms.find(before, rooms[place].room_id);
+        }
+    }
+    return result;
+}
+
 }  // namespace
 
 RoomChange whole_room(std::string_view room_id) noexcept {
@@ -178,30 +204,25 @@ std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms) {
 std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::span<const RoomChange> rooms,
                                                  std::span<const Stored<JoinedRooms>> stored) {
     RoomFacts& facts = statements.rooms;
-    StateReader state(facts);
+    StateReader state(facts, false);
     const std::vector<bool> in_rooms = facts.in_rooms(room_ids_of(rooms));
+    const std::vector<std::optional<rules::JoinedRoom>> starts = rows_to_start_from(statements, rooms, stored);
 
-    // A row that was right before needs only what changed; one that is new, or that somebody else may have written
-    // in this transaction, is made from scratch.
+    // What a row to start from said needs only what changed; without one it is made from scratch.
     std::vector<std::string_view> need_state;
     std::vector<std::string_view> need_orderings;
-    std::vector<bool> from_scratch(rooms.size());
     for (std::size_t i = 0; i < rooms.size(); ++i) {
-        from_scratch[i] = !stored[i].row || stored[i].written_by_this_transaction;
-        if (!in_rooms[i]) {
-            continue;
-        }
-        if (from_scratch[i] || rooms[i].state) {
+        if (in_rooms[i] && (!starts[i] || rooms[i].state)) {
             need_state.push_back(rooms[i].room_id);
         }
     }
     state.read(need_state);
     for (std::size_t i = 0; i < rooms.size(); ++i) {
-        if (!in_rooms[i] || !(from_scratch[i] || rooms[i].orderings)) {
+        if (!in_rooms[i] || !(!starts[i] || rooms[i].orderings)) {
             continue;
         }
         // a room without relevant state has no row, however many events it has
-        if ((from_scratch[i] || rooms[i].state) && !rules::has_relevant_state(state.of(rooms[i].room_id))) {
+        if ((!starts[i] || rooms[i].state) && !rules::has_relevant_state(state.of(rooms[i].room_id))) {
             continue;
         }
         need_orderings.push_back(rooms[i].room_id);
@@ -218,7 +239,7 @@ std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::sp
     result.reserve(rooms.size());
     for (std::size_t i = 0; i < rooms.size(); ++i) {
         const RoomChange& room = rooms[i];
-        const bool state_is_new = from_scratch[i] || room.state;
+        const bool state_is_new = !starts[i] || room.state;
         rules::JoinedRoomFacts room_facts;
         room_facts.room_id = room.room_id;
         room_facts.in_rooms = in_rooms[i];
@@ -228,16 +249,16 @@ std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::sp
         if (const auto found = orderings.find(room.room_id); found != orderings.end()) {
             room_facts.latest_ordering = found->second.latest;
             room_facts.latest_bump_ordering = found->second.latest_bump;
-        } else if (stored[i].row) {
-            room_facts.latest_ordering = std::max(stored[i].row->event_stream_ordering,
-                                                  room.latest.value_or(stored[i].row->event_stream_ordering));
-            room_facts.latest_bump_ordering = std::max(stored[i].row->bump_stamp, room.latest_bump);
+        } else if (const auto& start = starts[i]) {
+            room_facts.latest_ordering =
+                std::max(start->event_stream_ordering, room.latest.value_or(start->event_stream_ordering));
+            room_facts.latest_bump_ordering = std::max(start->bump_stamp, room.latest_bump);
         }
         std::optional<rules::JoinedRoom> expected;
         if (state_is_new || !in_rooms[i]) {
             expected = rules::derive_joined_room(room_facts);
         } else if (room_facts.latest_ordering) {
-            expected = stored[i].row;
+            expected = starts[i];
             expected->event_stream_ordering = *room_facts.latest_ordering;
             expected->bump_stamp = room_facts.latest_bump_ordering;
         }
@@ -250,7 +271,7 @@ std::vector<MembershipComparison> compare_memberships(Statements& statements,
                                                       std::span<const MembershipKey> keys,
                                                       std::span<const Stored<MembershipSnapshots>> stored,
                                                       RefreshScope& scope, rules::RefreshMode mode) {
-    StateReader state(statements.rooms);
+    StateReader state(statements.rooms, mode == rules::RefreshMode::live);
     std::vector<rules::MembershipFacts> memberships =
         statements.memberships.facts(keys, stored, scope, mode);
     std::vector<rules::SnapshotSource> sources(keys.size());

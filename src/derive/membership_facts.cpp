@@ -211,7 +211,7 @@ void MembershipFacts::read_details(LookupScope& scope, std::span<rules::Membersh
             facts.json = json;
             facts.internal_metadata = rows[0][1].text();
         }
-        if (doubts.concern(facts.event_id, facts.room_id)) {
+        if (doubts.doubt(facts.event_id, facts.room_id) != Doubt::none) {
             candidates.push_back(
                 {facts.event_id, facts.room_id,
                  facts.sender ? std::optional<std::string_view>(*facts.sender) : std::nullopt, json,

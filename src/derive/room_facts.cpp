@@ -16,8 +16,8 @@ const ParameterRows room_keys{"k", {{"room_id", TEXTOID}}};
 
 }  // namespace
 
-RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted)
-    : state_events_(s, redacted),
+RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted, DerivedTable<JoinedRooms>& rows)
+    : has_rows_(s.joined_rooms == TableShape::known), rows_(rows), state_events_(s, redacted),
       lock_source_rows_(
           "lock_room_sources",
           // OFFSET 0: rows are locked as they come, so they must come in the order of the rooms
@@ -93,6 +93,16 @@ std::vector<rules::StateEvents> RoomFacts::current_state(std::span<const std::st
     return read_events(scope, room_ids, current_state_ids(scope, room_ids));
 }
 
+std::vector<rules::StateEvents>
+RoomFacts::current_state_by_rows(std::span<const std::string_view> room_ids) {
+    LookupScope scope;
+    const StateTold told = [&](LookupScope& reading, std::string_view room_id) {
+        const auto row = has_rows_ ? rows_.find(reading, room_id) : std::nullopt;
+        return row ? std::optional(row->state) : std::nullopt;
+    };
+    return read_events(scope, room_ids, current_state_ids(scope, room_ids), told);
+}
+
 std::vector<rules::StateEvents> RoomFacts::events(std::span<const std::string_view> room_ids,
                                                   std::span<const StateEventIds> event_ids) {
     LookupScope scope;
@@ -101,7 +111,8 @@ std::vector<rules::StateEvents> RoomFacts::events(std::span<const std::string_vi
 
 std::vector<rules::StateEvents> RoomFacts::read_events(LookupScope& scope,
                                                        std::span<const std::string_view> room_ids,
-                                                       std::span<const StateEventIds> event_ids) {
+                                                       std::span<const StateEventIds> event_ids,
+                                                       const StateTold& told) {
     std::vector<StateEventKey> keys;
     std::vector<std::size_t> positions;
     for (std::size_t i = 0; i < room_ids.size(); ++i) {
@@ -112,7 +123,7 @@ std::vector<rules::StateEvents> RoomFacts::read_events(LookupScope& scope,
             }
         }
     }
-    const auto events = state_events_.of(scope, keys);
+    const auto events = state_events_.of(scope, keys, told);
     std::vector<rules::StateEvents> result(room_ids.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {
         result[positions[i]][static_cast<std::size_t>(keys[i].kind)] = events[i];
