@@ -20,7 +20,8 @@ public:
         if (missing.empty()) {
             return;
         }
-        const auto read = rows_are_right_ ? rooms_.current_state_by_rows(missing) : rooms_.current_state(missing);
+        const auto read =
+            rows_are_right_ ? rooms_.current_state_by_rows(missing) : rooms_.current_state(missing);
         for (std::size_t i = 0; i < missing.size(); ++i) {
             states_[missing[i]] = read[i];
         }
@@ -161,9 +162,9 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Statements& statements, StateR
 // The rows that the changes of this transaction are added to. One that it has written itself may be somebody else's work, by
 // other rules: what stood there before, locked since then, is as right as any other row. It must not be looked for among the
 // events: there can be many since the last one that bumps. Nothing: the row is made from scratch.
-std::vector<std::optional<rules::JoinedRoom>> rows_to_start_from(Statements& statements,
-                                                                 std::span<const RoomChange> rooms,
-                                                                 std::span<const Stored<JoinedRooms>> stored) {
+std::vector<std::optional<rules::JoinedRoom>>
+rows_to_start_from(Statements& statements, std::span<const RoomChange> rooms,
+                   std::span<const Stored<JoinedRooms>> stored) {
     std::vector<std::optional<rules::JoinedRoom>> result(rooms.size());
     std::vector<std::size_t> written;
     for (std::size_t i = 0; i < rooms.size(); ++i) {
@@ -206,7 +207,8 @@ std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::sp
     RoomFacts& facts = statements.rooms;
     StateReader state(facts, false);
     const std::vector<bool> in_rooms = facts.in_rooms(room_ids_of(rooms));
-    const std::vector<std::optional<rules::JoinedRoom>> starts = rows_to_start_from(statements, rooms, stored);
+    const std::vector<std::optional<rules::JoinedRoom>> starts =
+        rows_to_start_from(statements, rooms, stored);
 
     // What a row to start from said needs only what changed; without one it is made from scratch.
     std::vector<std::string_view> need_state;
@@ -272,8 +274,7 @@ std::vector<MembershipComparison> compare_memberships(Statements& statements,
                                                       std::span<const Stored<MembershipSnapshots>> stored,
                                                       RefreshScope& scope, rules::RefreshMode mode) {
     StateReader state(statements.rooms, mode == rules::RefreshMode::live);
-    std::vector<rules::MembershipFacts> memberships =
-        statements.memberships.facts(keys, stored, scope, mode);
+    std::vector<rules::MembershipFacts> memberships = statements.memberships.facts(keys, stored, scope, mode);
     std::vector<rules::SnapshotSource> sources(keys.size());
     const std::vector<rules::SnapshotInput> inputs =
         snapshot_inputs(statements, state, keys, memberships, scope, sources);

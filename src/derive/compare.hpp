@@ -13,8 +13,8 @@ struct RoomChange {
     bool state = false;      ///< relevant current state may have changed
     bool may_be_rewritten =
         false;  ///< nothing of the row changed, but another writer may have written the row just now
-    bool is_rest = false;  ///< an earlier refresh of this transaction was told of other changes
-    std::optional<std::int64_t> latest;       ///< newest eligible event that was inserted
+    bool is_rest = false;                ///< an earlier refresh of this transaction was told of other changes
+    std::optional<std::int64_t> latest;  ///< newest eligible event that was inserted
     std::optional<std::int64_t> latest_bump;  ///< the same among the bump types
     std::optional<std::int64_t> oldest_new;   ///< no event that was inserted has a smaller ordering
 };

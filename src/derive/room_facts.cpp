@@ -35,17 +35,19 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted, DerivedTab
                  s.name, room_keys),
       current_state_("current_state", s, table_name(BaseTable::current_state_events),
                      {{"room_id", TEXTOID}, {"type", TEXTOID}, {"state_key", TEXTOID}}, {"event_id"}),
-      new_state_ids_("new_state_ids",
-                     sql_text("SELECT k.n, e.type, e.event_id, j.internal_metadata FROM ROWS FROM (pg_catalog.unnest($1), "
-                              "pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, oldest, n) "
-                              "JOIN %S.events e ON e.room_id %= k.room_id AND e.stream_ordering %>= k.oldest "
-                              "AND e.type %= ANY (" +
-                                  relevant_types_array() +
-                                  ") AND NOT e.outlier "
-                                  "LEFT JOIN %S.event_json j ON j.event_id %= e.event_id WHERE e.state_key %= '' AND NOT " +
-                                  is_rejected(s, "e") + " ORDER BY e.stream_ordering",
-                              s.name),
-                     {TEXTARRAYOID, INT8ARRAYOID}),
+      new_state_ids_(
+          "new_state_ids",
+          sql_text(
+              "SELECT k.n, e.type, e.event_id, j.internal_metadata FROM ROWS FROM (pg_catalog.unnest($1), "
+              "pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, oldest, n) "
+              "JOIN %S.events e ON e.room_id %= k.room_id AND e.stream_ordering %>= k.oldest "
+              "AND e.type %= ANY (" +
+                  relevant_types_array() +
+                  ") AND NOT e.outlier "
+                  "LEFT JOIN %S.event_json j ON j.event_id %= e.event_id WHERE e.state_key %= '' AND NOT " +
+                  is_rejected(s, "e") + " ORDER BY e.stream_ordering",
+              s.name),
+          {TEXTARRAYOID, INT8ARRAYOID}),
       visible_before_("visible_before",
                       sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name),
                       {TEXTARRAYOID}) {}
@@ -93,8 +95,7 @@ std::vector<rules::StateEvents> RoomFacts::current_state(std::span<const std::st
     return read_events(scope, room_ids, current_state_ids(scope, room_ids));
 }
 
-std::vector<rules::StateEvents>
-RoomFacts::current_state_by_rows(std::span<const std::string_view> room_ids) {
+std::vector<rules::StateEvents> RoomFacts::current_state_by_rows(std::span<const std::string_view> room_ids) {
     LookupScope scope;
     const StateTold told = [&](LookupScope& reading, std::string_view room_id) {
         const auto row = has_rows_ ? rows_.find(reading, room_id) : std::nullopt;

@@ -61,9 +61,8 @@ std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(LookupScope& s
                        {text, false, rejected}};
 }
 
-std::vector<std::optional<rules::StateEvent>> StateEventFacts::of(LookupScope& scope,
-                                                                  std::span<const StateEventKey> keys,
-                                                                  const StateTold& told) {
+std::vector<std::optional<rules::StateEvent>>
+StateEventFacts::of(LookupScope& scope, std::span<const StateEventKey> keys, const StateTold& told) {
     RedactionFilter doubts(redacted_, scope);
     // memberships of one room share most of their state
     std::unordered_map<std::string_view, std::optional<StoredEvent>> stored;
