@@ -3,12 +3,15 @@ processor time. `bench/growth-live` prints the figures for bigger ones."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import psycopg
 import pytest
 
 from harness.cluster import SUPERUSER, Cluster
 from synthetic.database import ANNA, OWNER, assert_nothing_in_quarantine, connect, copied
 from synthetic.growth import SCENARIOS, Scenario, cost
+from synthetic.many_rooms import make_rooms
 
 # Four times the size: linear is 4, n log n a little more, quadratic 16.
 TIMES = 4
@@ -140,3 +143,95 @@ _LEAVE = (
     "UPDATE local_current_membership SET event_id = '$leave' || user_id, membership = 'leave',"
     " event_stream_ordering = NULL WHERE room_id = '!big:hs.test'",
 )
+# -- what a room has been through, counted in pages: walks over dead rows and long scans read many
+
+
+@dataclass(frozen=True)
+class Past:
+    populate: str  # {n}
+    transaction: str  # {n}
+    most: float  # pages for four times n, over those for n
+    members: int = 1  # of the room, by n
+
+    def pages(self, connection: psycopg.Connection, n: int) -> int:
+        """Of a second flush: the first one makes plans."""
+        make_rooms(connection, 1, members=max(1, self.members * n), span=10**6)
+        connection.execute(f"SET session_replication_role = replica; {self.populate.format(n=n)}; RESET session_replication_role")  # type: ignore[arg-type]
+        connection.execute("CALL sliding_sync.backfill()")
+        connection.execute("VACUUM ANALYZE")
+        for _ in range(2):
+            connection.execute("BEGIN")
+            connection.execute(self.transaction.format(n=n))  # type: ignore[arg-type]
+            row = connection.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT sliding_sync.flush()").fetchone()
+            connection.execute("ROLLBACK")
+        assert row is not None
+        plan = row[0][0]["Plan"]
+        return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+_ROOM = "'!room1:hs.test'"
+_EVENT = (
+    "INSERT INTO events (instance_name, stream_ordering, topological_ordering, depth, event_id, room_id, type, state_key,"
+    " processed, outlier, origin_server_ts, received_ts, sender, contains_url)"
+    " SELECT 'master', 5000000 + i, i, i, '$past' || i, {room}, {type}, {key}, true, false, 0, 0, {sender}, false"
+    " FROM generate_series({first}, {last}) i"
+)
+
+
+def events(last: str, type: str, key: str, sender: str = "'@u1:hs.test'", first: str = "1") -> str:
+    return _EVENT.format(room=_ROOM, first=first, last=last, type=f"'{type}'", key=key, sender=sender)
+
+
+_REMOTE_JOINS = events("{n}", "m.room.member", "'@r' || i || ':far.test'")
+_ONE_MORE_JOIN = events("{n} + 1", "m.room.member", "'@r' || i || ':far.test'", first="{n} + 1")
+_LEAVES = (
+    events("{n}", "m.room.member", "'@u' || i || ':hs.test'")
+    + "; INSERT INTO room_memberships (event_id, user_id, sender, room_id, membership)"
+    + f" SELECT '$past' || i, '@u' || i || ':hs.test', '@u1:hs.test', {_ROOM}, 'leave' FROM generate_series(1, {{n}}) i"
+)
+_ALL_LEAVE = (
+    "DELETE FROM current_state_events; UPDATE local_current_membership l SET event_id = rm.event_id, membership = 'leave',"
+    " event_stream_ordering = NULL FROM room_memberships rm WHERE rm.user_id = l.user_id AND rm.membership = 'leave'"
+)
+_REFUSED_REDACTIONS = (
+    events("{n}", "m.room.redaction", "NULL", sender="'@evil:far.test'")
+    + "; INSERT INTO event_json (event_id, room_id, internal_metadata, json, format_version) SELECT event_id, room_id,"
+    " '{{\"recheck_redaction\": true}}', '{{\"content\": {{}}, \"x\": \"' || repeat(md5(event_id), 60) || '\"}}', 3"
+    " FROM events WHERE event_id LIKE '$past%'"
+    "; INSERT INTO redactions (event_id, redacts, received_ts) SELECT event_id, '$room1_2', 0 FROM events"
+    " WHERE event_id LIKE '$past%'"
+)
+_LOCAL_JOIN = (
+    events("{n} + 1", "m.room.member", "'@new:hs.test'", first="{n} + 1")
+    + "; INSERT INTO event_json (event_id, room_id, internal_metadata, json, format_version)"
+    + f" VALUES ('$past' || {{n}} + 1, {_ROOM}, '{{{{}}}}', '{{{{}}}}', 3)"
+    + "; INSERT INTO current_state_events (event_id, room_id, type, state_key, membership)"
+    + f" VALUES ('$past' || {{n}} + 1, {_ROOM}, 'm.room.member', '@new:hs.test', 'join')"
+    + "; INSERT INTO local_current_membership (room_id, user_id, event_id, membership)"
+    + f" VALUES ({_ROOM}, '@new:hs.test', '$past' || {{n}} + 1, 'join')"
+)
+_WRITTEN_TOO = "; UPDATE sliding_sync_joined_rooms SET event_stream_ordering = 5000000 + {n} + 1"
+
+PASTS = {
+    "members leave a room whose state goes": (2000, Past(_LEAVES, _ALL_LEAVE, 5.0, members=1)),
+    "a join that the homeserver writes down too, long after the last message": (
+        2000,
+        Past(_REMOTE_JOINS, _ONE_MORE_JOIN + _WRITTEN_TOO, 1.5, members=0),
+    ),
+    "a join where many redactions of the name were refused": (500, Past(_REFUSED_REDACTIONS, _LOCAL_JOIN, 1.5, members=0)),
+    "the same, and the homeserver writes the row too": (
+        500,
+        Past(_REFUSED_REDACTIONS, _LOCAL_JOIN + _WRITTEN_TOO, 1.5, members=0),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PASTS)
+def test_a_flush_does_not_pay_for_the_past(cluster: Cluster, empty_homeserver: str, case: str) -> None:
+    n, past = PASTS[case]
+    pages = []
+    for size in (n, TIMES * n):
+        with copied(cluster, empty_homeserver) as database, connect(cluster, database, SUPERUSER) as connection:
+            pages.append(past.pages(connection, size))
+    print(f"{case}: {n}: {pages[0]} pages; {TIMES * n}: {pages[1]} pages")
+    assert pages[1] <= past.most * pages[0]

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher
 from synthetic.database import SCHEMA, SEARCH_PATH, create_homeserver
 
@@ -84,8 +84,7 @@ SCENARIO = f"""
 
 @pytest.fixture(scope="module")
 def template(cluster: Cluster) -> str:
-    name = cluster.create_database("watched_template")
-    make_homeserver(cluster, name)
+    name = create_homeserver(cluster, "watched_template", owner=SUPERUSER)
     with cluster.connect(name) as connection:
         connection.execute(f"SET search_path = {SEARCH_PATH}")
         for statement in SCENARIO.split(";\n"):

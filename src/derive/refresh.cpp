@@ -53,9 +53,9 @@ public:
     using OwnedKey = decltype(owned(std::declval<Key>()));
 
     TableRefresh(const Homeserver& homeserver, DerivedTable<Table>& rows, rules::RefreshMode mode,
-                 const Hints& hints, KeyLocks& locks)
+                 RefreshScope& scope, KeyLocks& locks)
         : schema_(homeserver.schema), statements_(homeserver.statements), rows_(rows), mode_(mode),
-          hints_(hints), locks_(locks) {}
+          scope_(scope), locks_(locks) {}
 
     [[nodiscard]] bool is_recompute() const noexcept {
         return mode_ != rules::RefreshMode::live;
@@ -122,7 +122,7 @@ private:
         return compare_joined_rooms(statements_, rooms, stored);
     }
     auto compare(std::span<const MembershipKey> keys, std::span<const Stored<MembershipSnapshots>> stored) {
-        return compare_memberships(statements_, keys, stored, hints_, mode_);
+        return compare_memberships(statements_, keys, stored, scope_, mode_);
     }
     auto compare_one(const Change& change) {
         const std::span<const Change> one(&change, 1);
@@ -155,7 +155,7 @@ private:
     Statements& statements_;
     DerivedTable<Table>& rows_;
     rules::RefreshMode mode_;
-    const Hints& hints_;
+    RefreshScope& scope_;
     KeyLocks& locks_;
 };
 
@@ -264,11 +264,11 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
               [](const RoomChange& a, const RoomChange& b) { return a.room_id < b.room_id; });
     std::sort(changes.memberships.begin(), changes.memberships.end());
 
-    Hints hints;
-    hints.before = std::move(changes.before);
+    RefreshScope scope;
+    scope.before = std::move(changes.before);
     for (const RoomChange& room : changes.rooms) {
         if (room.oldest_new) {
-            hints.oldest_new[room.room_id] = *room.oldest_new;
+            scope.oldest_new[room.room_id] = *room.oldest_new;
         }
     }
     if (homeserver.schema.has_unknown_table()) {
@@ -289,9 +289,9 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     const bool are_many = changes.rooms.size() + changes.memberships.size() > keys_per_pass;
     KeyLocks locks(homeserver.schema.namespace_oid, are_many && mode == rules::RefreshMode::live);
     Statements& statements = homeserver.statements;
-    refresh_passes(TableRefresh<JoinedRooms>(homeserver, statements.joined_rooms, mode, hints, locks),
+    refresh_passes(TableRefresh<JoinedRooms>(homeserver, statements.joined_rooms, mode, scope, locks),
                    homeserver.schema, changes.rooms, refreshed);
-    refresh_passes(TableRefresh<MembershipSnapshots>(homeserver, statements.snapshots, mode, hints, locks),
+    refresh_passes(TableRefresh<MembershipSnapshots>(homeserver, statements.snapshots, mode, scope, locks),
                    homeserver.schema, changes.memberships, refreshed);
     return refreshed;
 }

@@ -185,6 +185,9 @@ Refreshed refresh_pending(const PendingKeys& keys) {
         resolver.resolve(changes);
         merge(changes);
     }
+    for (RoomChange& room : changes.rooms) {
+        room.is_rest = keys.is_rest;
+    }
     refreshed += refresh(homeserver, std::move(changes));
     return refreshed;
 }

@@ -15,6 +15,7 @@ namespace {
 PendingKeys* noted = nullptr;
 MemoryContext pending_context = nullptr;  // a child of TopTransactionContext
 bool distrusted = false;
+bool taken = false;
 
 TextKey text_key(std::string_view text) noexcept {
     return {text.data(), static_cast<std::uint32_t>(text.size()),
@@ -96,6 +97,7 @@ PendingKeys& pending_keys(Oid namespace_oid) {
         static_cast<PendingKeys*>(MemoryContextAllocZero(pending_context, sizeof(PendingKeys)));
     keys->namespace_oid = namespace_oid;
     keys->generation = catalog_generation();
+    keys->is_rest = taken;
     keys->next = noted;
     noted = keys;
     return *keys;
@@ -195,6 +197,7 @@ PendingKeys* current_pending_keys() noexcept {
 }
 
 PendingKeys* take_pending_keys() noexcept {
+    taken = true;
     return std::exchange(noted, nullptr);
 }
 
@@ -210,6 +213,7 @@ void forget_pending_keys() noexcept {
     noted = nullptr;
     pending_context = nullptr;  // its memory goes with TopTransactionContext
     distrusted = false;
+    taken = false;
 }
 
 }  // namespace sliding_sync

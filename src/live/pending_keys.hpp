@@ -65,6 +65,7 @@ struct PendingKeys {
     bool all_rooms;        ///< TRUNCATE: any room may have changed
     bool all_memberships;  ///< TRUNCATE: any membership may be gone
     bool unreadable;       ///< a row's key could not be read: nobody knows which rows are right
+    bool is_rest;          ///< other keys of this transaction have been taken before
     PendingRoom* last_room;
     PendingKeys* next;
 };

@@ -84,7 +84,8 @@ DECLARE
     before_event bigint := (SELECT max(id) FROM state_groups WHERE room_id = e.room_id);
     after_event  bigint;
 BEGIN
-    IF before_event IS NOT NULL AND (e.state_key IS NULL OR e.rejected IS NOT NULL) THEN
+    -- a soft-failed event is in the state of nothing that comes after it
+    IF before_event IS NOT NULL AND (e.state_key IS NULL OR e.rejected IS NOT NULL OR e.metadata LIKE '%"soft_failed": true%') THEN
         RETURN before_event;
     END IF;
     after_event := nextval('state_group_id_seq');
@@ -582,11 +583,18 @@ $$;
 -- State resolution takes a key out of current state, or puts an old event back.
 CREATE FUNCTION state_reset(room text, type text, state_key text DEFAULT '', old_event text DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    resolved bigint := nextval('state_group_id_seq');
 BEGIN
     PERFORM change_current_state(room, nextval('events_stream_seq'),
         CASE WHEN old_event IS NULL THEN ARRAY(SELECT c.event_id FROM current_state_events c WHERE c.room_id = room
             AND c.type = state_reset.type AND c.state_key = state_reset.state_key) ELSE '{}' END,
         array_remove(ARRAY[old_event], NULL));
+    -- what comes next comes after the state as it was resolved
+    INSERT INTO state_groups (id, room_id, event_id)
+        SELECT resolved, room, c.event_id FROM current_state_events c WHERE c.room_id = room LIMIT 1;
+    INSERT INTO state_groups_state (state_group, room_id, type, state_key, event_id)
+        SELECT resolved, room, c.type, c.state_key, c.event_id FROM current_state_events c WHERE c.room_id = room;
 END
 $$;
 
