@@ -57,7 +57,8 @@ bool refresh_key(const Key& key) {
     bool is_done = false;
     const auto failure = run_in_subtransaction([&] {
         const auto homeserver = homeserver_in(key.namespace_oid);
-        forget_failures(homeserver->schema, key.room_id);
+        forget_failures(homeserver->schema, key.user_id ? membership_snapshots_table : joined_rooms_table,
+                        {key.room_id, key.user_id});
         Changes changes;
         if (key.user_id) {
             changes.memberships.push_back({key.room_id, *key.user_id});

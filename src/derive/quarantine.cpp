@@ -91,6 +91,7 @@ void quarantine(const HomeserverSchema& schema, const char* derived_table,
             insert_notes(owner, schema, derived_table, keys, reason, failure);
         }
     };
+    const NoSecondWait no_second_wait;
     if (run_in_subtransaction(note, Swallow::all_but_cancel)) {
         count_lost_record();
     }

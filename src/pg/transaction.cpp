@@ -3,6 +3,7 @@
 extern "C" {
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -29,6 +30,8 @@ bool is_swallowed(int sqlstate, Swallow swallow) noexcept {
         return swallow.failures;
     }
 }
+
+bool has_waited_in_vain = false;
 
 // C calls only.
 void set(const char* name, const char* value, GucAction until) {
@@ -70,7 +73,25 @@ std::optional<PgError> run_in_subtransaction(const std::function<void()>& body, 
     if (error && !is_swallowed(error->sqlstate(), swallow)) {
         throw PgError(*error);
     }
+    // without a limit nobody has waited: somebody's code has asked for a lock at once or not at all
+    if (error && error->sqlstate() == ERRCODE_LOCK_NOT_AVAILABLE && LockTimeout > 0) {
+        has_waited_in_vain = true;
+    }
     return error;
+}
+
+NoSecondWait::NoSecondWait(bool is_wanted) noexcept : lock_timeout_(LockTimeout) {
+    if (is_wanted && has_waited_in_vain && LockTimeout > 0) {
+        LockTimeout = 1;
+    }
+}
+
+NoSecondWait::~NoSecondWait() {
+    LockTimeout = lock_timeout_;
+}
+
+void forget_vain_waits() noexcept {
+    has_waited_in_vain = false;
 }
 
 void set_local(const char* name, const char* value) {
