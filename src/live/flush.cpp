@@ -144,6 +144,16 @@ Refreshed refresh_everything(const Homeserver& homeserver, const PendingKeys& ke
     return refreshed;
 }
 
+// Where the derived tables have triggers of their owner, what these put off would fail with no subtransaction open. The
+// server has fired what others have put off before, and no statement of theirs follows.
+void put_nothing_off(const Homeserver& homeserver) {
+    const HomeserverSchema& schema = homeserver.schema;
+    if (!(schema.joined_rooms_is_plain && schema.membership_snapshots_is_plain) && !WriteAs::is_restricting()) {
+        const SpiConnection connection;
+        run_once("SET CONSTRAINTS ALL IMMEDIATE");
+    }
+}
+
 // Nothing to write to when a homeserver has neither table.
 bool has_derived_tables(const Homeserver& homeserver) noexcept {
     return OidIsValid(homeserver.schema.derived_owner);
@@ -187,6 +197,7 @@ void forget_at_end(XactEvent event) {
         forget_pending_keys();
         forget_lost_rows();
         forget_bypassed_writes();
+        forget_vain_waits();
         break;
     default:
         break;
@@ -230,6 +241,10 @@ void flush_before_commit() {
                         "sliding_sync_membership_snapshots.");
         }
         for (const PendingKeys* keys = take_pending_keys(); keys != nullptr; keys = keys->next) {
+            if (const auto homeserver = homeserver_in(keys->namespace_oid); has_derived_tables(*homeserver)) {
+                const WriteAs owner(homeserver->schema.derived_owner);
+                put_nothing_off(*homeserver);
+            }
             refreshed += refresh_pending(*keys);
             // Deferred constraints and triggers that our own writes have queued would be lost from here on
             // (docs/architecture.md#flush). They run as the tables' owner, not as whoever commits.
