@@ -22,6 +22,7 @@ struct Changes {
     std::vector<RoomChange> rooms;           ///< each room once
     std::vector<MembershipKey> memberships;  ///< each once
     MembershipsBefore before;
+    bool are_restless = false;  ///< they change again whenever their rows are written: the rows have to go
 };
 
 /// What is known of a transaction besides the keys that it changed.
@@ -29,6 +30,7 @@ struct Hints {
     /// What happened before the transaction's inserted events is older than these, by room.
     std::map<std::string_view, std::int64_t> oldest_new;
     MembershipsBefore before;
+    bool are_restless = false;
 };
 
 /// A row as it is stored, and as it must be; nothing: there must be no row.

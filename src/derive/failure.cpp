@@ -21,7 +21,14 @@ constexpr int max_attempts = 3;
 // A row has two unique keys; one that comes back each time is somebody's trigger.
 constexpr int max_conflicting_rows = 3;
 
+bool is_conflict(const PgError& failure) noexcept {
+    return failure.sqlstate() == ERRCODE_T_R_SERIALIZATION_FAILURE && !failure.is_raised_by_code();
+}
+
 int attempts_for(const PgError& failure) noexcept {
+    if (failure.is_raised_by_code()) {
+        return 1;
+    }
     switch (failure.sqlstate()) {
     case ERRCODE_T_R_SERIALIZATION_FAILURE:
         return max_conflicts;
@@ -145,7 +152,7 @@ private:
     }
 
     void one_failed(std::size_t i, PgError failure) {
-        if (failure.sqlstate() == ERRCODE_T_R_SERIALIZATION_FAILURE) {
+        if (is_conflict(failure)) {
             throw PgError(failure);
         }
         for (int cleared = 0;

@@ -65,6 +65,9 @@ public:
     }
 
     std::uint64_t refresh(std::span<const Change> changes) {
+        if (hints_.are_restless) {
+            refuse_restless();
+        }
         const SpiConnection connection;
         const auto keys = keys_of(changes);
         if (is_recompute()) {
@@ -87,6 +90,9 @@ public:
         const auto keys = keys_of(changes);
         const bool is_known = shape() == TableShape::known;
         const std::size_t there = is_known ? count_rows(rows_.lock(keys)) : 0;
+        if (hints_.are_restless && is_known && there == 0) {
+            return;  // not even a trigger for each statement shall change them again
+        }
         const std::size_t removed = rows_.remove(keys);
         require_written(removed, is_known ? there : removed, Table::name);
     }
@@ -144,6 +150,16 @@ private:
                 });
             }
         }
+    }
+
+    [[noreturn]] static void refuse_restless() {
+        call_pg([] {
+            raise_pg_error(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                           "triggers of the derived tables never stop changing rooms",
+                           "A hundred rounds of refreshing and firing deferred triggers were not enough.",
+                           "Look for triggers of others on the derived tables.");
+        });
+        pg_unreachable();
     }
 
     static std::size_t count_rows(const std::vector<Stored<Table>>& stored) {
@@ -265,6 +281,7 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
 
     Hints hints;
     hints.before = std::move(changes.before);
+    hints.are_restless = changes.are_restless;
     for (const RoomChange& room : changes.rooms) {
         if (room.oldest_new) {
             hints.oldest_new[room.room_id] = *room.oldest_new;
@@ -280,7 +297,7 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     refreshed.joined_rooms = changes.rooms.size();
     refreshed.memberships = changes.memberships.size();
     Statements& statements = homeserver.statements;
-    if (changes.rooms.size() != 1 || !advance(homeserver, changes.rooms.front(), refreshed)) {
+    if (hints.are_restless || changes.rooms.size() != 1 || !advance(homeserver, changes.rooms.front(), refreshed)) {
         refresh_passes(TableRefresh<JoinedRooms>(homeserver, statements.joined_rooms, mode, hints),
                        homeserver.schema, changes.rooms, refreshed);
     }

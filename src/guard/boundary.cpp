@@ -139,6 +139,24 @@ int PgError::sqlstate() const noexcept {
     return caught_->data().sqlerrcode;
 }
 
+bool PgError::is_raised_by_code() const noexcept {
+    struct Place {
+        std::string_view file;
+        std::string_view function;  // its beginning
+    };
+    constexpr std::array<Place, 5> places{{{"pl_exec.c", "exec_stmt_"},
+                                           {"plpy_elog.c", "PLy_"},
+                                           {"plperl.c", ""},
+                                           {"dblink.c", ""},
+                                           {"connection.c", "pgfdw_"}}};
+    const char* const file = caught_->data().filename;
+    const char* const function = caught_->data().funcname;
+    return file != nullptr && function != nullptr &&
+           std::any_of(places.begin(), places.end(), [&](const Place& place) {
+               return place.file == file && std::string_view(function).starts_with(place.function);
+           });
+}
+
 const char* PgError::message() const noexcept {
     const char* const message = caught_->data().message;
     return message != nullptr ? message : "server error";

@@ -13,8 +13,11 @@ namespace sliding_sync {
 
 namespace {
 
-bool is_swallowed(int sqlstate, Swallow swallow) noexcept {
-    switch (sqlstate) {
+bool is_swallowed(const PgError& error, Swallow swallow) noexcept {
+    if (error.is_raised_by_code()) {
+        return swallow.failures;
+    }
+    switch (error.sqlstate()) {
     case ERRCODE_QUERY_CANCELED:
     case ERRCODE_ADMIN_SHUTDOWN:
     case ERRCODE_CRASH_SHUTDOWN:
@@ -70,7 +73,7 @@ std::optional<PgError> run_in_subtransaction(const std::function<void()>& body, 
     if (other != nullptr) {
         std::rethrow_exception(other);
     }
-    if (error && !is_swallowed(error->sqlstate(), swallow)) {
+    if (error && !is_swallowed(*error, swallow)) {
         throw PgError(*error);
     }
     // without a limit nobody has waited: somebody's code has asked for a lock at once or not at all
