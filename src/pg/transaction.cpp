@@ -93,6 +93,15 @@ NoSecondWait::~NoSecondWait() {
     LockTimeout = lock_timeout_;
 }
 
+ShortWaits::ShortWaits() noexcept : lock_timeout_(LockTimeout) {
+    constexpr int longest = 300;  // as a batch of a backfill
+    LockTimeout = LockTimeout > 0 ? std::min(LockTimeout, longest) : longest;
+}
+
+ShortWaits::~ShortWaits() {
+    LockTimeout = lock_timeout_;
+}
+
 void forget_vain_waits() noexcept {
     has_waited_in_vain = false;
 }

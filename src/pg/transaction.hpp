@@ -39,6 +39,19 @@ private:
     int lock_timeout_;
 };
 
+/// For its lifetime a lock is waited for so long at most: shorter than deadlock_timeout, so that we are no victim of a deadlock
+/// and make nobody else one.
+class ShortWaits {
+public:
+    ShortWaits() noexcept;
+    ~ShortWaits();
+    ShortWaits(const ShortWaits&) = delete;
+    ShortWaits& operator=(const ShortWaits&) = delete;
+
+private:
+    int lock_timeout_;
+};
+
 /// The transaction is over: the next one waits again.
 void forget_vain_waits() noexcept;
 
