@@ -7,6 +7,7 @@ import time
 
 from harness.cluster import Cluster
 from oracle.finding import JOINED_ROOMS
+from schemas import SCHEMA
 from three_rooms import (  # noqa: F401  fixtures among them
     A,
     B,
@@ -74,4 +75,67 @@ def test_a_key_that_waits_is_given_up(cluster: Cluster, database: str, connectio
     assert took < 1.5
     assert noted(connection) == {(B, None)}
     connection.execute(REPAIR)
+    judge(connection)
+
+
+def test_a_schema_that_has_another_name_for_a_while(connection: Connection) -> None:
+    connection.execute(REFUSE)
+    connection.execute(f"ALTER SCHEMA {SCHEMA} RENAME TO elsewhere")
+    connection.execute("SET search_path = operations, elsewhere; SET app.refuse = 'yes'")
+    rename(connection, A)
+    connection.execute(f"ALTER SCHEMA elsewhere RENAME TO {SCHEMA}")
+    connection.execute(f"SET search_path = operations, {SCHEMA}; SET app.refuse = 'no'")
+    assert noted(connection) == {(A, None)}
+    connection.execute(REPAIR)
+    judge(connection)
+
+
+def test_an_attachment_that_is_gone_for_a_while(connection: Connection) -> None:
+    connection.execute(REFUSE)
+    connection.execute("DELETE FROM sliding_sync.attachments; SET app.refuse = 'yes'")
+    rename(connection, A)
+    connection.execute("SELECT sliding_sync.attach(%s)", [SCHEMA])
+    assert noted(connection) == {(A, None)}
+
+
+def test_a_failed_look_up_is_kept_until_a_run_has_seen_its_changes(
+    cluster: Cluster, database: str, connection: Connection
+) -> None:
+    event = message(connection, A)
+    with connect(cluster, database) as writer:
+        with writer.transaction():
+            writer.execute("SET LOCAL sliding_sync.inject_fault = 'rooms_of_events'")
+            writer.execute("INSERT INTO rejections (event_id, reason, last_check) VALUES (%s, 'x', 'x')", [event])
+            writer.execute("SELECT sliding_sync.flush()")
+            time.sleep(0.01)
+            connection.execute("CALL sliding_sync.backfill(restart => true, max_duration => '1 us')")
+    connection.execute("CALL sliding_sync.backfill()")
+    kept = "SELECT reason FROM sliding_sync.quarantine"
+    assert connection.execute(kept).fetchall() == [("lookup_failed",)]
+    connection.execute("CALL sliding_sync.backfill(restart => true)")
+    assert connection.execute(kept).fetchall() == []
+    judge(connection)
+
+
+def test_a_count_is_not_seen_before_its_transaction_is_committed(
+    cluster: Cluster, database: str, connection: Connection
+) -> None:
+    connection.execute("CALL sliding_sync.backfill()")
+    ready = "SELECT is_ready FROM sliding_sync.ready()"
+    assert one(connection, ready)
+    with connect(cluster, database) as writer, connect(cluster, database) as holder:
+        writer.execute("SET lock_timeout = '50ms'")
+        writer.execute("BEGIN")
+        writer.execute("SET LOCAL sliding_sync.enabled = off")
+        writer.execute("DELETE FROM current_state_events WHERE room_id = %s AND type = 'm.room.name'", [A])
+        with holder.transaction(force_rollback=True):
+            holder.execute("LOCK TABLE sliding_sync.bypassed_writes")
+            writer.execute("PREPARE TRANSACTION 'counted'")  # which record it cannot write, it counts
+        for _ in range(2):
+            assert not one(connection, ready)
+            connection.execute("SELECT sliding_sync.catch_up()")
+        assert not one(connection, ready)
+        writer.execute("COMMIT PREPARED 'counted'")
+    connection.execute("SELECT sliding_sync.catch_up()")
+    assert one(connection, ready)
     judge(connection)
