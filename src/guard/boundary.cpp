@@ -102,13 +102,31 @@ void run_guarded(void (*body)(void*), void* argument) {
     CaughtError::take_and_throw();
 }
 
+namespace {
+
+bool is_detail_hidden = false;
+
+// The log has it all the same.
+void take_detail_away(ErrorData& error) noexcept {
+    if (error.detail_log == nullptr) {
+        error.detail_log = error.detail;
+    }
+    error.detail = nullptr;
+}
+
+}  // namespace
+
 void describe_exception(Escaped& escaped) noexcept {
+    const bool is_hidden = std::exchange(is_detail_hidden, false);
     escaped.server_error = nullptr;
     escaped.message[0] = escaped.detail[0] = escaped.hint[0] = '\0';
     try {
         throw;
     } catch (const PgError& error) {
         escaped.server_error = error.hand_over();
+        if (is_hidden) {
+            take_detail_away(*escaped.server_error);
+        }
     } catch (const Error& error) {
         escaped.sqlstate = error.sqlstate();
         copy_text(escaped.message, error.what());
@@ -134,6 +152,10 @@ void raise(Escaped& escaped) {
 }
 
 }  // namespace detail
+
+bool hide_detail(bool is_hidden) noexcept {
+    return std::exchange(detail::is_detail_hidden, is_hidden);
+}
 
 int PgError::sqlstate() const noexcept {
     return caught_->data().sqlerrcode;

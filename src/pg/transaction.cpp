@@ -61,6 +61,7 @@ std::optional<PgError> run_in_subtransaction(const std::function<void()>& body, 
         other = std::current_exception();
     }
     const bool is_done = !error && other == nullptr;
+    const bool is_detail_hidden = hide_detail(false);
     call_pg([&] {
         if (is_done) {
             ReleaseCurrentSubTransaction();
@@ -71,9 +72,11 @@ std::optional<PgError> run_in_subtransaction(const std::function<void()>& body, 
         CurrentResourceOwner = owner;
     });
     if (other != nullptr) {
+        hide_detail(is_detail_hidden);
         std::rethrow_exception(other);
     }
     if (error && !is_swallowed(*error, swallow)) {
+        hide_detail(is_detail_hidden);
         throw PgError(*error);
     }
     // without a limit nobody has waited: somebody's code has asked for a lock at once or not at all
