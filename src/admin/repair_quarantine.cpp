@@ -62,8 +62,7 @@ std::vector<std::optional<std::int64_t>> lock_entries(const Key& key) {
         {TEXTOID, TEXTOID, TEXTOID});
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
-    const Rows rows =
-        lock.run(Arguments().text(key.schema).text(key.room_id).optional_text(key.user_id));
+    const Rows rows = lock.run(Arguments().text(key.schema).text(key.room_id).optional_text(key.user_id));
     std::vector<std::optional<std::int64_t>> entries;
     for (std::size_t i = 0; i < rows.count; ++i) {
         entries.emplace_back(rows[i][0].number);

@@ -268,11 +268,10 @@ bool finish_run(std::int64_t run) {
         {INT8OID});
     static Statement forget_lookups(
         "forget_lookups",
-        sql_text(
-            "DELETE FROM sliding_sync.quarantine q USING sliding_sync.runs x WHERE x.run_id %= $1 "
-            "AND x.tables %= 'both' AND x.first_room IS NULL AND x.last_room IS NULL "
-            "AND q.entry_id %= ANY (x.failed_lookups)",
-            ""),
+        sql_text("DELETE FROM sliding_sync.quarantine q USING sliding_sync.runs x WHERE x.run_id %= $1 "
+                 "AND x.tables %= 'both' AND x.first_room IS NULL AND x.last_room IS NULL "
+                 "AND q.entry_id %= ANY (x.failed_lookups)",
+                 ""),
         {INT8OID});
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;

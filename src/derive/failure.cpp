@@ -185,10 +185,9 @@ private:
             throw PgError(failure);  // a row that may be wrong can neither be made right nor removed
         }
         note(i, QuarantineReason::refresh_failed, told_by(failure));
-        warn(told_by(failure),
-             is_open(i)
-                 ? "It kept failing: for a while the row is removed without another try."
-                 : "The row concerned was removed; the transaction goes on.");
+        warn(told_by(failure), is_open(i)
+                                   ? "It kept failing: for a while the row is removed without another try."
+                                   : "The row concerned was removed; the transaction goes on.");
     }
 
     bool remove_conflicting(std::size_t i) {

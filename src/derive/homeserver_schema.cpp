@@ -127,7 +127,8 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
             look.membership_snapshots = shape_of(snapshots, column_specs<MembershipSnapshots>());
         }
         look.rooms_are_plain = look.joined_rooms == TableShape::known && is_plain_table(joined_rooms);
-        look.snapshots_are_plain = look.membership_snapshots == TableShape::known && is_plain_table(snapshots);
+        look.snapshots_are_plain =
+            look.membership_snapshots == TableShape::known && is_plain_table(snapshots);
         look.queue = find_trusted_table(recalculate_queue_table, namespace_oid, look.owner) != InvalidOid;
         look.rejections =
             find_trusted_table(table_name(BaseTable::rejections), namespace_oid, look.owner) != InvalidOid;

@@ -73,9 +73,8 @@ bool has_foreign_triggers(Relation table) {
     const TriggerDesc* const triggers = table->trigdesc;
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
         const Trigger& trigger = triggers->triggers[i];
-        const bool is_known = trigger.tgisinternal
-                                  ? RI_FKey_trigger_type(trigger.tgfoid) == RI_TRIGGER_FK
-                                  : is_ours(trigger);
+        const bool is_known =
+            trigger.tgisinternal ? RI_FKey_trigger_type(trigger.tgfoid) == RI_TRIGGER_FK : is_ours(trigger);
         if (!is_known || trigger.tgdeferrable) {
             return true;
         }
@@ -122,9 +121,9 @@ bool may_be_published(Relation table) {
 #if PG_VERSION_NUM >= 180000
     is_valid = is_valid && publication.gencols_valid_for_update;
 #endif
-    return is_valid && (!publication.pubactions.pubupdate ||
-                        table->rd_rel->relreplident == REPLICA_IDENTITY_FULL ||
-                        OidIsValid(RelationGetReplicaIndex(table)));
+    return is_valid &&
+           (!publication.pubactions.pubupdate || table->rd_rel->relreplident == REPLICA_IDENTITY_FULL ||
+            OidIsValid(RelationGetReplicaIndex(table)));
 }
 
 // A constraint NOT VALID (from 18) refuses an UPDATE of a row that it does not hold for.
@@ -142,7 +141,8 @@ bool has_doubtful_not_null([[maybe_unused]] Relation table) {
 
 bool has_foreign_constraints(Relation table) {
     const TupleConstr* const constraints = table->rd_att->constr;
-    bool has_one = constraints != nullptr && (constraints->num_check > 0 || constraints->has_generated_stored);
+    bool has_one =
+        constraints != nullptr && (constraints->num_check > 0 || constraints->has_generated_stored);
 #if PG_VERSION_NUM >= 180000
     has_one = has_one || (constraints != nullptr && constraints->has_generated_virtual);
 #endif

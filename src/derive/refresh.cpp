@@ -297,7 +297,8 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     refreshed.joined_rooms = changes.rooms.size();
     refreshed.memberships = changes.memberships.size();
     Statements& statements = homeserver.statements;
-    if (hints.are_restless || changes.rooms.size() != 1 || !advance(homeserver, changes.rooms.front(), refreshed)) {
+    if (hints.are_restless || changes.rooms.size() != 1 ||
+        !advance(homeserver, changes.rooms.front(), refreshed)) {
         refresh_passes(TableRefresh<JoinedRooms>(homeserver, statements.joined_rooms, mode, hints),
                        homeserver.schema, changes.rooms, refreshed);
     }

@@ -151,7 +151,8 @@ Refreshed refresh_everything(const Homeserver& homeserver, const PendingKeys& ke
 // server has fired what others have put off before, and no statement of theirs follows.
 void put_nothing_off(const Homeserver& homeserver) {
     const HomeserverSchema& schema = homeserver.schema;
-    if (!(schema.joined_rooms_is_plain && schema.membership_snapshots_is_plain) && !WriteAs::is_restricting()) {
+    if (!(schema.joined_rooms_is_plain && schema.membership_snapshots_is_plain) &&
+        !WriteAs::is_restricting()) {
         const SpiConnection connection;
         run_once("SET CONSTRAINTS ALL IMMEDIATE");
     }
