@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import psycopg
+import pytest
+
 from harness.cluster import Cluster
 from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
 
@@ -38,4 +41,22 @@ def test_cursors(cluster: Cluster) -> None:
         ]
         assert administrator.execute(f"SELECT * FROM {SCHEMA}.stolen").fetchall() == []
         assert administrator.execute("FETCH ALL FROM report").fetchall() == [("secret",)]
+    cluster.drop_database(name)
+
+
+def test_an_error_shows_no_row(cluster: Cluster) -> None:
+    name = create_homeserver(cluster, "details")
+    cluster.create_role("bot")
+    with connect(cluster, name) as owner:
+        owner.execute("SELECT create_room(%s, %s, name => 'Secret')", (ROOM, ANNA))
+        owner.execute(f"UPDATE {TABLE} SET is_encrypted = true")  # so that it is written again
+        owner.execute(f"ALTER TABLE {TABLE} ADD CHECK (room_type IS NOT NULL) NOT VALID")
+        owner.execute(f"GRANT USAGE ON SCHEMA {SCHEMA} TO bot; GRANT SELECT, UPDATE ON {SCHEMA}.events TO bot")
+    change = f"UPDATE {SCHEMA}.events SET sender = sender || 'x' WHERE type = 'm.room.name'"
+    for user, is_shown in (("bot", False), (OWNER, True)):
+        with cluster.connect(name, user) as connection:
+            connection.execute("SET sliding_sync.on_failure = error")
+            with pytest.raises(psycopg.errors.CheckViolation) as raised:
+                connection.execute(change)
+            assert ("Secret" in (raised.value.diag.message_detail or "")) == is_shown
     cluster.drop_database(name)
