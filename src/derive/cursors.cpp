@@ -62,7 +62,7 @@ OutOfReach::~OutOfReach() {
             portal->visible = false;
             try {
                 call_pg([&] { PortalDrop(portal, false); });
-            } catch (...) {
+            } catch (const std::exception&) {
                 continue;  // nobody finds it by name any more
             }
         }
