@@ -62,7 +62,7 @@ OutOfReach::~OutOfReach() {
             portal->visible = false;
             try {
                 call_pg([&] { PortalDrop(portal, false); });
-            } catch (const std::exception&) {
+            } catch (const PgError&) {
                 continue;  // nobody finds it by name any more
             }
         }
