@@ -59,12 +59,7 @@ OutOfReach::~OutOfReach() {
     for (const std::string& name : names_of_portals()) {
         Portal const portal = contains(there_, name) ? nullptr : GetPortalByName(name.c_str());
         if (PortalIsValid(portal) && portal->status != PORTAL_ACTIVE && portal->portalPinned == false) {
-            portal->visible = false;
-            try {
-                call_pg([&] { PortalDrop(portal, false); });
-            } catch (const PgError&) {
-                continue;  // nobody finds it by name any more
-            }
+            PortalDrop(portal, false);  // neither pinned nor being run: nothing to refuse
         }
     }
 }
