@@ -8,6 +8,7 @@ CREATE TABLE sliding_sync.runs (
     first_room text,
     last_room text,
     verifies_history boolean NOT NULL DEFAULT false,
+    failed_lookups bigint[] NOT NULL DEFAULT '{}',
     started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     finished_at timestamptz
 );
@@ -16,6 +17,9 @@ COMMENT ON COLUMN sliding_sync.runs.first_room IS 'NULL: from the first room';
 COMMENT ON COLUMN sliding_sync.runs.last_room IS 'NULL: to the last room';
 COMMENT ON COLUMN sliding_sync.runs.verifies_history IS
     'tables had been altered or rewritten: at its end the run judges what snapshots say of the past, too';
+
+COMMENT ON COLUMN sliding_sync.runs.failed_lookups IS
+    'entries of quarantine without a key that were there at its start: a run over everything deals with them';
 
 CREATE TABLE sliding_sync.run_ranges (
     run_id bigint NOT NULL REFERENCES sliding_sync.runs ON DELETE CASCADE,
@@ -52,13 +56,18 @@ CREATE TABLE sliding_sync.trigger_coverage (
     tables oid[] NOT NULL,
     complete_at timestamptz,
     caught_up_at timestamptz,
-    lost_records bigint NOT NULL DEFAULT 0
+    lost_records bigint NOT NULL DEFAULT 0,
+    counted_records bigint,
+    counted_before xid8
 );
 COMMENT ON TABLE sliding_sync.trigger_coverage IS 'since when a homeserver''s tables have not changed without the triggers';
 COMMENT ON COLUMN sliding_sync.trigger_coverage.fingerprint IS 'sliding_sync.coverage_fingerprint() at that moment';
 COMMENT ON COLUMN sliding_sync.trigger_coverage.tables IS
     'the homeserver''s tables of that moment: their triggers tell of writes wherever they have been moved since';
 COMMENT ON COLUMN sliding_sync.trigger_coverage.lost_records IS 'how many notes had been lost by then, in the whole database';
+COMMENT ON COLUMN sliding_sync.trigger_coverage.counted_records IS
+    'how many there were when a catch-up could not see yet what every transaction that had counted has changed';
+COMMENT ON COLUMN sliding_sync.trigger_coverage.counted_before IS 'those transactions are older than this one';
 COMMENT ON COLUMN sliding_sync.trigger_coverage.complete_at IS 'when a backfill of everything was finished';
 COMMENT ON COLUMN sliding_sync.trigger_coverage.caught_up_at IS 'when no wrong row was left';
 

@@ -23,6 +23,7 @@ struct Changes {
     std::vector<RoomChange> rooms;           ///< each room once
     std::vector<MembershipKey> memberships;  ///< each once
     MembershipsBefore before;
+    bool are_restless = false;  ///< they change again whenever their rows are written: the rows have to go
 };
 
 /// A row as it is stored, and as it must be; nothing: there must be no row.

@@ -65,6 +65,9 @@ public:
     }
 
     std::uint64_t refresh(std::span<const Change> changes) {
+        if (scope_.are_restless) {
+            refuse_restless();
+        }
         const SpiConnection connection;
         const auto keys = keys_of(changes);
         locks_.begin_pass();
@@ -92,6 +95,9 @@ public:
         const bool is_known = shape() == TableShape::known;
         locks_.begin_pass();
         const std::size_t there = is_known ? count_rows(rows_.lock(keys, &locks_)) : 0;
+        if (scope_.are_restless && is_known && there == 0) {
+            return;  // not even a trigger for each statement shall change them again
+        }
         const std::size_t removed = rows_.remove(keys);
         require_written(removed, is_known ? there : removed, Table::name);
         locks_.release_pass(std::vector<bool>(keys.size(), !is_recompute()));
@@ -144,6 +150,16 @@ private:
                 });
             }
         }
+    }
+
+    [[noreturn]] static void refuse_restless() {
+        call_pg([] {
+            raise_pg_error(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                           "triggers of the derived tables never stop changing rooms",
+                           "A hundred rounds of refreshing and firing deferred triggers were not enough.",
+                           "Look for triggers of others on the derived tables.");
+        });
+        pg_unreachable();
     }
 
     static std::size_t count_rows(const std::vector<Stored<Table>>& stored) {
@@ -266,6 +282,7 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
 
     RefreshScope scope;
     scope.before = std::move(changes.before);
+    scope.are_restless = changes.are_restless;
     for (const RoomChange& room : changes.rooms) {
         if (room.oldest_new) {
             scope.oldest_new[room.room_id] = *room.oldest_new;
@@ -280,7 +297,8 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     }
     refreshed.joined_rooms = changes.rooms.size();
     refreshed.memberships = changes.memberships.size();
-    if (changes.rooms.size() == 1 && advance(homeserver, changes.rooms.front(), refreshed)) {
+    if (!scope.are_restless && changes.rooms.size() == 1 &&
+        advance(homeserver, changes.rooms.front(), refreshed)) {
         changes.rooms.clear();
     }
     if (changes.rooms.empty() && changes.memberships.empty()) {

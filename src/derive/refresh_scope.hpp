@@ -34,6 +34,8 @@ struct RefreshScope {
     /// Hint: what happened before the transaction's inserted events is older than these, by room.
     std::map<std::string_view, std::int64_t> oldest_new;
     MembershipsBefore before;
+    bool are_restless =
+        false;  ///< the keys change again whenever their rows are written: the rows have to go
 
     /// Where this transaction has written or deleted the state of a big room, each answer walks over all of it.
     std::map<std::string, bool, std::less<>> has_current_state;
