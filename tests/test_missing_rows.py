@@ -142,8 +142,14 @@ def test_whoever_comes_second_sees_the_first(cluster: Cluster, database: str, na
         thread.join()
         # the homeserver's own statements may have waited for the first as well
         assert all(error.sqlstate == "40001" for error in failures), failures
-        # rows from before the first backfill may be missing
-        assert [found for found in check(maker, SCHEMA) if found.column != ROW or found.actual != "absent"] == [], failures
+        found = [
+            finding
+            for finding in check(maker, SCHEMA)
+            # rows from before the first backfill may be missing; a snapshot keeps the name that the room had
+            if not (finding.column == ROW and finding.actual == "absent")
+            and not (first == "a_row" and (finding.column, finding.reason) == ("room_name", "state group"))
+        ]
+        assert found == [], failures
         wrong = maker.execute("SELECT * FROM sliding_sync.verify() WHERE severity <> 'unverifiable'").fetchall()
         assert [row for row in wrong if row[6] != "missing_row"] == []
 
