@@ -13,7 +13,7 @@ SELECT create_room('!r', '@anna:hs.test', name => 'Quiet') \gset
 -- Deferred constraints and triggers on the derived tables
 --
 
--- a deferred foreign key: a row that breaks it must not commit
+-- a deferred foreign key: a row that breaks it is removed
 CREATE TABLE allowed_names (name text PRIMARY KEY);
 INSERT INTO allowed_names VALUES ('Quiet'), ('Calm');
 ALTER TABLE sliding_sync_joined_rooms ADD CONSTRAINT allowed FOREIGN KEY (room_name) REFERENCES allowed_names

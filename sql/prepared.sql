@@ -55,7 +55,7 @@ ALTER TABLE sliding_sync_joined_rooms ADD CONSTRAINT allowed FOREIGN KEY (room_n
 BEGIN;
 SELECT rename('!r', '@anna:hs.test', 'Forbidden') \gset
 PREPARE TRANSACTION 'sliding_sync_5';
-ROLLBACK PREPARED 'sliding_sync_5';  -- was not prepared
+ROLLBACK PREPARED 'sliding_sync_5';
 BEGIN;
 SELECT rename('!r', '@anna:hs.test', 'Three') \gset
 PREPARE TRANSACTION 'sliding_sync_6';

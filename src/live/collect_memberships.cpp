@@ -39,10 +39,12 @@ void collect(PendingKeys& keys, const Change<count>& change, Concerns, bool) {
         return;
     }
     for_each_row(change, [&](const Row<count>& row) {
-        pending_member(keys, row.text(room_id), row.text(user_id));
         if (change.before) {
+            // also without a membership that can be seen: another transaction may be making it a membership again
+            pending_membership(keys, row.text(room_id), row.text(user_id));
             pending_event(keys, row.text(event_id)).membership = true;
         } else {
+            pending_member(keys, row.text(room_id), row.text(user_id));
             pending_room(keys, row.text(room_id)).unpaired_member_ids ^=
                 std::hash<std::string_view>{}(row.text(event_id));
         }
