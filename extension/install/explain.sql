@@ -143,7 +143,7 @@ BEGIN
                                            coalesce(quote_literal(f.expected), 'nothing')) END, '; ' ORDER BY f.whose, f.column_name)
         FROM (SELECT v.room_id, v.reason = 'missing_row' AS is_missing, v.column_name, v.actual, v.expected,
                      'the membership' AS whose
-              FROM sliding_sync.verify(target_schema => target_schema, what => 'memberships', member => wrong_rows.member,
+              FROM sliding_sync.verify(target_schema => target_schema, tables => 'memberships', member => wrong_rows.member,
                                        room => wrong_rows.room) v
               WHERE v.severity IN ('visible', 'hidden')
               UNION ALL
