@@ -1,0 +1,116 @@
+#include "cli/commands.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "cli/backfill.hpp"
+#include "cli/lock_watch.hpp"
+#include "cli/output.hpp"
+#include "cli/session.hpp"
+#include "cli/statements.hpp"
+#include "cli/table.hpp"
+#include "cli/terminal.hpp"
+
+namespace sliding_sync::cli {
+
+namespace {
+
+void print_table(const Rows& rows, const Options& options) {
+    TableStyle style;
+    if (const auto size = terminal_size(STDOUT_FILENO)) {
+        style.width = size->columns;
+    }
+    style.has_color = wants_color(options.color, STDOUT_FILENO);
+    print_paged(table_text(rows, style));
+}
+
+// One column, a JSON object a row: the server itself knows how its types are written.
+void print_json(const Rows& rows) {
+    std::string text = "[";
+    for (std::size_t i = 0; i < rows.values.size(); ++i) {
+        text += (i == 0 ? "" : ",\n ") + *rows.values[i][0];
+    }
+    print_line(text + "]");
+}
+
+/// What a row says, whichever way it was fetched.
+Value value_of(const Rows& rows, std::size_t row, std::string_view column, const Options& options) {
+    if (!options.json) {
+        return rows.at(row, column);
+    }
+    const auto object = nlohmann::json::parse(*rows.values[row][0]);
+    const auto& value = object.at(std::string(column));
+    if (value.is_null()) {
+        return std::nullopt;
+    }
+    if (value.is_boolean()) {
+        return value.get<bool>() ? "t" : "f";
+    }
+    return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+ExitCode exit_code_of(const Rows& rows, const Options& options) {
+    if (options.command == "ready") {
+        return value_of(rows, 0, "is_ready", options) == "t" ? ExitCode::done : ExitCode::differences;
+    }
+    if (options.command == "version") {
+        const bool same = value_of(rows, 0, "library_version", options) == SLIDING_SYNC_VERSION &&
+                          value_of(rows, 0, "extension_version", options) == SLIDING_SYNC_VERSION;
+        return same ? ExitCode::done : ExitCode::version_mismatch;
+    }
+    if (options.command == "verify") {
+        for (std::size_t i = 0; i < rows.values.size(); ++i) {
+            if (value_of(rows, i, "severity", options) != "unverifiable") {
+                return ExitCode::differences;
+            }
+        }
+    }
+    return ExitCode::done;
+}
+
+void print_dry_run(const Options& options) {
+    print_line(statement_of(options) + ";");
+    for (const std::string& line : locks_of(options.command)) {
+        print_line("-- " + line);
+    }
+}
+
+bool waits_for_locks(const Options& options) {
+    return options.command == "attach" || options.command == "detach";
+}
+
+Rows fetch(const Connector& connector, Database& database, const Options& options) {
+    std::unique_ptr<LockWatch> watch;
+    if (waits_for_locks(options)) {
+        watch = std::make_unique<LockWatch>(connector.open(), database.pid());
+    }
+    const std::string sql = statement_of(options);
+    return run(database, options.json ? fmt::format("SELECT to_json(r) FROM ({}) r", sql) : sql, options);
+}
+
+}  // namespace
+
+ExitCode run_command(const Options& options) {
+    if (options.dry_run) {
+        print_dry_run(options);
+        return ExitCode::done;
+    }
+    const Connector connector(options);
+    if (options.command == "backfill") {
+        return run_backfill(connector, options);
+    }
+    const auto database = connector.open();
+    if (needs_same_version(options.command)) {
+        check_versions(*database, options);
+    }
+    const Rows rows = fetch(connector, *database, options);
+    if (options.json) {
+        print_json(rows);
+    } else {
+        print_table(rows, options);
+    }
+    return exit_code_of(rows, options);
+}
+
+}  // namespace sliding_sync::cli
