@@ -2,37 +2,17 @@
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "cli/backfill.hpp"
 #include "cli/lock_watch.hpp"
 #include "cli/output.hpp"
+#include "cli/print_rows.hpp"
 #include "cli/session.hpp"
 #include "cli/statements.hpp"
-#include "cli/table.hpp"
-#include "cli/terminal.hpp"
 
 namespace sliding_sync::cli {
 
 namespace {
-
-void print_table(const Rows& rows, const Options& options) {
-    TableStyle style;
-    if (const auto size = terminal_size(STDOUT_FILENO)) {
-        style.width = size->columns;
-    }
-    style.has_color = wants_color(options.color, STDOUT_FILENO);
-    print_paged(table_text(rows, style));
-}
-
-// One column, a JSON object a row: the server itself knows how its types are written.
-void print_json(const Rows& rows) {
-    std::string text = "[";
-    for (std::size_t i = 0; i < rows.values.size(); ++i) {
-        text += (i == 0 ? "" : ",\n ") + *rows.values[i][0];
-    }
-    print_line(text + "]");
-}
 
 /// What a row says, whichever way it was fetched.
 Value value_of(const Rows& rows, std::size_t row, std::string_view column, const Options& options) {

@@ -26,7 +26,7 @@ void Console::print(const Message& message) {
 
 void Console::say(std::string_view line) {
     if (!quiet_) {
-        echo(line);
+        echo(fmt::format("sliding-sync: {}", line));
     }
 }
 

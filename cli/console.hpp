@@ -18,7 +18,7 @@ struct Message {
 class Console {
 public:
     void print(const Message& message);
-    /// A line without a severity, unless quiet.
+    /// A remark, unless quiet.
     void say(std::string_view line);
     /// The SQL that is sent, for whoever asked to see it.
     void echo(std::string_view line);

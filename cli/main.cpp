@@ -51,6 +51,7 @@ bool parse(int argc, char** argv, Options& options) {
 ExitCode run_program(int argc, char** argv) {
     try {
         Options options;
+        options.arguments.assign(argv + 1, argv + argc);
         if (parse(argc, argv, options)) {
             return ExitCode::done;
         }

@@ -10,6 +10,7 @@
 namespace sliding_sync::cli {
 
 struct Options {
+    std::vector<std::string> arguments;  ///< as they were typed
     std::string command;
     std::vector<std::string> words;  ///< of the command itself: WHAT, USER, ROOM
     ConnectionOptions connection;

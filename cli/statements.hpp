@@ -8,7 +8,7 @@
 
 namespace sliding_sync::cli {
 
-/// The statement of every command but backfill with several sessions, which sends it in each of them.
+/// Backfill sends its statement in each of its sessions.
 [[nodiscard]] std::string statement_of(const Options& options);
 
 /// In words, one a line: what it locks, how long, and whom that keeps waiting.

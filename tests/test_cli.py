@@ -75,7 +75,7 @@ def test_views_as_json_keep_types(tool: Tool) -> None:
     assert status["unfinished_run"] is None
     assert rows(tool.run("health", "--json")) == []
     assert rows(tool.run("progress", "--json")) == []
-    assert rows(tool.run("verify", "--json")) == []
+    assert {finding["severity"] for finding in rows(tool.run("verify", "--json"))} <= {"unverifiable"}
     (caught,) = rows(tool.run("catch-up", "--json"))
     assert caught == {"had_gap": False, "joined_rooms": 0, "memberships": 0, "rows_written": 0, "quarantined": 0}
 
@@ -89,17 +89,18 @@ def test_a_row_broken_by_hand(cluster: Cluster, tool: Tool, database: str) -> No
         connection.execute(
             "UPDATE homeserver.sliding_sync_joined_rooms SET room_name = E'W\\nrong\\x1B[2J' WHERE room_id = %s", [room]
         )
-    done = tool.run("verify")
+    done = tool.run("verify", "--no-history")
     assert done.returncode == 3, done
     assert "W\\nrong\\x1B[2J" in done.stdout and room in done.stdout
-    (finding,) = rows_of_differences(tool.run("verify", "--json", "--room", room))
+    (finding,) = rows_of_differences(tool.run("verify", "--json", "--room", room, "--no-history"))
     assert finding["actual"] == "W\nrong\x1b[2J"
     assert tool.run("verify", "--room", "!none", "--json").returncode == 0
     (change,) = rows(tool.run("repair", "--preview", "--json"))
     assert change["row_after"] is None
     (change,) = rows(tool.run("repair", "--json"))
     assert change["room_id"] == room and isinstance(change["row_before"], dict)
-    assert tool.run("verify").stdout.endswith("(0 rows)\n")
+    done = tool.run("verify", "--no-history")
+    assert done.returncode == 0 and done.stdout.endswith("(0 rows)\n")
 
 
 def rows_of_differences(done: Done) -> list[dict[str, object]]:
