@@ -61,6 +61,9 @@ void add_general_options(CLI::App& app, Options& options) {
         ->group(group);
     app.add_flag("-q,--quiet", options.quiet, "no notices, no progress")->group(group);
     app.add_flag("-v,--verbose", options.verbose, "also say what the session is")->group(group);
+    app.add_option("--generate", options.generated)
+        ->check(CLI::IsMember({"man", "bash", "zsh", "fish"}))
+        ->group("");  // for the build
     app.set_version_flag("-V,--version", version_line, "print the version")->group(group);
     app.set_help_flag("-?,--help", "print help, also that of a command")->group(group);
 }
@@ -200,8 +203,8 @@ std::unique_ptr<CLI::App> make_parser(Options& options) {
     auto app = std::make_unique<CLI::App>("Keeps the room-list tables of a Matrix homeserver exact: what an "
                                           "administrator types.",
                                           program_name);
-    app->set_help_flag();  // -h is the host's
-    app->require_subcommand(1);
+    app->set_help_flag();           // -h is the host's
+    app->require_subcommand(0, 1);  // main() says better what is missing
     app->option_defaults()->take_last();
     add_connection_options(*app, options);
     add_general_options(*app, options);

@@ -196,7 +196,8 @@ Rows Database::run(const std::string& sql) {
         throw ServerError(message.text, std::string(error.sqlstate()), message.detail, message.hint);
     } catch (const pqxx::failure& error) {
         // libpqxx asks a session that is gone for its encoding, and tells of that
-        throw ConnectionLost(session_->connection.is_open() ? error.what() : "the server has ended the session");
+        throw ConnectionLost(session_->connection.is_open() ? error.what()
+                                                            : "the server has ended the session");
     }
 }
 

@@ -6,9 +6,11 @@
 
 #include "cli/command_line.hpp"
 #include "cli/commands.hpp"
+#include "cli/completion.hpp"
 #include "cli/console.hpp"
 #include "cli/help.hpp"
 #include "cli/interrupts.hpp"
+#include "cli/man_page.hpp"
 #include "cli/output.hpp"
 #include "cli/printable.hpp"
 #include "cli/session.hpp"
@@ -23,26 +25,37 @@ ExitCode told(const Failure& failure) {
     return failure.code;
 }
 
+std::string generated(const CLI::App& app, const std::string& kind) {
+    return kind == "man"    ? man_page(app)
+           : kind == "bash" ? bash_completion(app)
+           : kind == "zsh"  ? zsh_completion(app)
+                            : fish_completion(app);
+}
+
 /// True when the parser has done all that was asked for.
 bool parse(int argc, char** argv, Options& options) {
     const auto parser = make_parser(options);
     try {
         parser->parse(argc, argv);
+        if (!options.generated.empty()) {
+            print_line(generated(*parser, options.generated));
+            return true;
+        }
+        if (options.command.empty()) {
+            throw Failure(ExitCode::usage, "a command is missing", {}, usage_hint);
+        }
         settle_words(options);
         return false;
     } catch (const CLI::CallForHelp&) {
         print_paged(help_text(*parser));
     } catch (const CLI::CallForVersion&) {
         print_line(version_line);
-    } catch (const CLI::RequiredError& error) {
-        const auto words = parser->remaining();
-        const bool has_command = !parser->get_subcommands().empty();
-        throw Failure(ExitCode::usage,
-                      has_command     ? error.what()
-                      : words.empty() ? "a command is missing"
-                                      : fmt::format("\"{}\" is no command", words.front()),
-                      {}, usage_hint);
     } catch (const CLI::ParseError& error) {
+        if (const auto words = parser->remaining();
+            options.command.empty() && !words.empty() && words[0][0] != '-') {
+            throw Failure(ExitCode::usage, fmt::format("\"{}\" is no command", words.front()), {},
+                          usage_hint);
+        }
         throw Failure(ExitCode::usage, error.what(), {}, usage_hint);
     }
     return true;

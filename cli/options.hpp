@@ -11,6 +11,7 @@ namespace sliding_sync::cli {
 
 struct Options {
     std::vector<std::string> arguments;  ///< as they were typed
+    std::string generated;               ///< a document of the program itself: man, bash, zsh, fish
     std::string command;
     std::vector<std::string> words;  ///< of the command itself: WHAT, USER, ROOM
     ConnectionOptions connection;

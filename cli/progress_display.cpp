@@ -47,9 +47,9 @@ double share_of(const Progress& progress) {
                                    : 1.0;
 }
 
-// Rounded down: 100 % is said when nothing is left.
+// The total is an estimate: 100 % is not said before the run is finished.
 std::int64_t percent(const Progress& progress) {
-    return static_cast<std::int64_t>(share_of(progress) * 100);
+    return std::min<std::int64_t>(static_cast<std::int64_t>(share_of(progress) * 100), 99);
 }
 
 std::string left(const Progress& progress) {

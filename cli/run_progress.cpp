@@ -109,8 +109,8 @@ const std::optional<Progress>& RunProgress::look_now(const std::vector<int>& pid
         take(ours->second);
     }
     const auto now = Clock::now();
-    next_look_ =
-        now + (run_ ? std::clamp((now - began) * rest_factor, shortest_interval, longest_interval) : first_interval);
+    next_look_ = now + (run_ ? std::clamp((now - began) * rest_factor, shortest_interval, longest_interval)
+                             : first_interval);
     return progress_;
 }
 
