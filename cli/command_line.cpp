@@ -14,7 +14,7 @@ CLI::Validator silent(const CLI::Validator& validator) {
 
 CLI::App* add_command(CLI::App& app, const char* name, const char* about) {
     CLI::App* command = app.add_subcommand(name, about);
-    command->set_help_flag();
+    command->set_help_flag("-?,--help")->group("");  // the program's would come after a missing word
     command->fallthrough();
     return command;
 }

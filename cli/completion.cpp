@@ -108,7 +108,7 @@ _sliding_sync() {{
     if [[ $before == = ]]; then before=${{COMP_WORDS[COMP_CWORD-2]}}; fi
     if [[ $current == = ]]; then before=${{COMP_WORDS[COMP_CWORD-1]}} current=; fi
     case $before in
-{})    esac
+{}    esac
     for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
         case " {} " in *" $word "*) command=$word; break ;; esac
     done
