@@ -5,6 +5,7 @@
 
 #include "cli/backfill.hpp"
 #include "cli/lock_watch.hpp"
+#include "cli/offline/verify.hpp"
 #include "cli/output.hpp"
 #include "cli/print_rows.hpp"
 #include "cli/session.hpp"
@@ -69,6 +70,49 @@ Rows fetch(const Connector& connector, Database& database, const Options& option
     return run(database, options.json ? fmt::format("SELECT to_json(r) FROM ({}) r", sql) : sql, options);
 }
 
+// Findings of ours have no numbers and no JSON: all columns are text.
+std::string json_array(const Rows& rows) {
+    std::string text = "[";
+    for (std::size_t i = 0; i < rows.values.size(); ++i) {
+        nlohmann::ordered_json object;
+        for (std::size_t column = 0; column < rows.columns.size(); ++column) {
+            const Value& value = rows.values[i][column];
+            object[rows.columns[column]] = value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
+        }
+        text += (i == 0 ? "" : ",\n ") +
+                object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+    }
+    return text + "]";
+}
+
+ExitCode verify_without_extension(Database& database, const Options& options) {
+    const offline::Verified verified = offline::verify(database, options);
+    if (options.json) {
+        print_line(json_array(verified.findings));
+    } else {
+        print_table(verified.findings, options);
+    }
+    if (options.sample < 1) {
+        console().say(offline::summary(verified));
+    }
+    Options as_fetched = options;
+    as_fetched.json = false;
+    return exit_code_of(verified.findings, as_fetched);
+}
+
+ExitCode run_without_extension(const Connector& connector, const Options& options) {
+    const auto database = connector.open();
+    if (options.command == "verify") {
+        return verify_without_extension(*database, options);
+    }
+    if (options.json) {
+        print_json(offline::status(*database, options));
+    } else {
+        print_table(offline::status(*database, options), options);
+    }
+    return ExitCode::done;
+}
+
 }  // namespace
 
 ExitCode run_command(const Options& options) {
@@ -79,6 +123,9 @@ ExitCode run_command(const Options& options) {
     const Connector connector(options);
     if (options.command == "backfill") {
         return run_backfill(connector, options);
+    }
+    if (options.without_extension) {
+        return run_without_extension(connector, options);
     }
     const auto database = connector.open();
     if (needs_same_version(options.command)) {
