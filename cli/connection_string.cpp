@@ -2,6 +2,7 @@
 
 #include <libpq-fe.h>
 #include <memory>
+#include <string_view>
 
 #include "cli/exit_code.hpp"
 #include "cli/homeserver_config.hpp"
@@ -57,6 +58,21 @@ ConnectionParameters connection_parameters(const ConnectionOptions& options) {
         set(parameters, "dbname", options.database);
     }
     return parameters;
+}
+
+std::string user_of(const ConnectionParameters& parameters) {
+    if (const auto user = parameters.find("user"); user != parameters.end()) {
+        return user->second;
+    }
+    const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> defaults(PQconndefaults(),
+                                                                                PQconninfoFree);
+    for (const PQconninfoOption* option = defaults.get(); option != nullptr && option->keyword != nullptr;
+         ++option) {
+        if (std::string_view(option->keyword) == "user" && option->val != nullptr) {
+            return option->val;
+        }
+    }
+    return "";
 }
 
 std::string connection_string(const ConnectionParameters& parameters) {

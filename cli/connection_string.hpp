@@ -23,6 +23,9 @@ struct ConnectionOptions {
 /// Raises Failure for a malformed connection string.
 [[nodiscard]] ConnectionParameters connection_parameters(const ConnectionOptions& options);
 
+/// Who connects: as the parameters say, or libpq's own rules.
+[[nodiscard]] std::string user_of(const ConnectionParameters& parameters);
+
 [[nodiscard]] std::string connection_string(const ConnectionParameters& parameters);
 
 }  // namespace sliding_sync::cli

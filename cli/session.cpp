@@ -25,7 +25,7 @@ Connector::Connector(const Options& options)
     parameters_["application_name"] = fmt::format("sliding-sync {}", options.command);
     parameters_["client_encoding"] = "UTF8";
     if (options.connection.always_prompt) {
-        parameters_["password"] = ask_password(parameters_["user"]);
+        parameters_["password"] = ask_password(user_of(parameters_));
     }
 }
 
@@ -37,8 +37,7 @@ std::unique_ptr<Database> Connector::open() const {
             throw Failure(ExitCode::error, error.what(), {},
                           "Write the password into ~/.pgpass, or leave out -w to be asked for it.");
         }
-        const auto user = parameters_.find("user");
-        parameters_["password"] = ask_password(user == parameters_.end() ? "" : user->second);
+        parameters_["password"] = ask_password(user_of(parameters_));
         return open_once();
     }
 }
