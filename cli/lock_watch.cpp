@@ -75,7 +75,9 @@ void LockWatch::tell(const Rows& blockers) {
     if (const auto size = terminal_size(STDERR_FILENO)) {
         const std::string seconds =
             blockers.at(0, "seconds") ? " (" + *blockers.at(0, "seconds") + " s)" : "";
-        console().show_status(shortened(who + seconds + ": " + query, size->columns - 1));
+        console().show_status(shortened(who + seconds + ": " + query,
+                                        std::max<std::size_t>(size->columns, 8) - 3)  // room for ^C
+        );
     } else if (who != told_) {
         console().say(shortened(who + ": " + query, width_without_terminal));
     }

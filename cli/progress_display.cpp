@@ -19,6 +19,8 @@ constexpr auto bar_interval = 100ms;
 constexpr auto json_interval = 1s;
 constexpr auto line_interval = 5s;
 constexpr std::size_t narrowest_bar = 8;
+// Left free for the ^C that a terminal writes behind the bar: it must not go into the next line.
+constexpr std::size_t margin = 3;
 
 std::string grouped(std::int64_t value) {
     const std::string digits = std::to_string(value);
@@ -80,15 +82,15 @@ std::string json_text(const Progress& progress) {
 
 std::string bar_text(const std::optional<Progress>& progress, std::size_t columns) {
     if (!progress) {
-        return std::string("working ...").substr(0, columns - 1);
+        return std::string("working ...").substr(0, columns);
     }
     const std::string text = fmt::format(" {:>3} %  {} keys/s  {} rows  {}", percent(*progress),
                                          grouped(std::llround(progress->rate)),
                                          grouped(progress->done.rows_written), left(*progress));
-    if (columns < text.size() + narrowest_bar + 3) {
-        return text.substr(1, columns - 1);
+    if (columns < text.size() + narrowest_bar + 2) {
+        return text.substr(1, columns);
     }
-    const std::size_t width = columns - 3 - text.size();
+    const std::size_t width = columns - 2 - text.size();
     const auto filled = static_cast<std::size_t>(share_of(*progress) * static_cast<double>(width));
     std::string bar(filled, '=');
     bar += filled < width ? ">" : "";
@@ -126,7 +128,7 @@ void ProgressDisplay::update(const std::optional<Progress>& progress) {
 
 void ProgressDisplay::draw_bar(const std::optional<Progress>& progress) {
     const std::size_t columns = terminal_size(STDERR_FILENO).value_or(TerminalSize{80, 24}).columns;
-    const std::string bar = bar_text(progress, std::max<std::size_t>(columns, 2));
+    const std::string bar = bar_text(progress, std::max(columns, margin + 1) - margin);
     if (bar != drawn_) {
         console().show_status(bar);
         drawn_ = bar;

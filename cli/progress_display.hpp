@@ -9,7 +9,7 @@
 
 namespace sliding_sync::cli {
 
-/// `[=====>    ]  42 %  1,234/s  567 rows  00:12 left`, as wide as the terminal less one column.
+/// `[=====>    ]  42 %  1,234/s  567 rows  00:12 left`, just so wide where there is room for a bar.
 [[nodiscard]] std::string bar_text(const std::optional<Progress>& progress, std::size_t columns);
 
 class ProgressDisplay {
