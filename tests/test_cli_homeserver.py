@@ -23,7 +23,8 @@ def test_with_its_own_configuration(cluster: Cluster) -> None:
         room = anna.create_room(name="Tea")
 
         # nothing of ours is there
-        assert json.loads(tool.run("verify", "--no-extension", "--json", *config).stdout) == []
+        found = json.loads(tool.run("verify", "--no-extension", "--json", *config).stdout)
+        assert {finding["severity"] for finding in found} <= {"unverifiable"}, found
         (status,) = json.loads(tool.run("status", "--no-extension", "--json", *config).stdout)
         assert status["schema_name"] == "public" and status["has_derived_tables"] and not status["extension_version"]
         done = tool.run("verify", *config)
@@ -38,7 +39,7 @@ def test_with_its_own_configuration(cluster: Cluster) -> None:
         assert tool.run("ready", *config).returncode == 0
         cluster.execute(f"UPDATE sliding_sync_joined_rooms SET room_name = 'Coffee' WHERE room_id = '{room}'", DATABASE)  # type: ignore[arg-type]
         for way in ([], ["--no-extension"]):
-            done = tool.run("verify", "--json", *way, *config)
+            done = tool.run("verify", "--json", "--no-history", *way, *config)
             assert done.returncode == 3, done
             (finding,) = json.loads(done.stdout)
             assert (finding["room_id"], finding["expected"], finding["actual"]) == (room, "Tea", "Coffee")
