@@ -11,7 +11,7 @@ SQL_SCRIPT = extension/sliding_sync--$(EXTVERSION).sql
 DATA_built = $(SQL_SCRIPT)
 # in the order of the script; attaching comes last
 SQL_PARTS = $(patsubst %,extension/install/%.sql,schema triggers quarantine runs attach backfill verify flush version \
-	readiness views preflight replication attach_at_creation)
+	readiness views preflight replication room_list explain attach_at_creation)
 MODULE_big = sliding_sync
 SOURCES = $(sort $(wildcard src/*/*.cpp))
 OBJS = $(SOURCES:.cpp=.o)
@@ -35,7 +35,7 @@ override with_llvm = no
 srcdir ?= .
 which_server = Install postgresql-server-dev-$(1), and name the server's own: PG_CONFIG=/usr/lib/postgresql/$(1)/bin/pg_config
 # PGXS has a `check` target of its own, which only says that it is not supported
-ifeq ($(filter tool install-tool check check-long demo help bench bench-instructions bench-backfill bench-rules,$(MAKECMDGOALS)),)
+ifeq ($(filter tool install-tool check check-long demo help bench bench-instructions bench-backfill bench-list bench-rules,$(MAKECMDGOALS)),)
 PG_MAJOR := $(shell $(PG_CONFIG) --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 PG_HEADER := $(wildcard $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h)
@@ -66,7 +66,7 @@ endif
 $(SQL_SCRIPT): $(SQL_PARTS)
 	cat $^ > $@
 
-.PHONY: help tool install-tool demo check check-long bench bench-instructions bench-backfill bench-rules
+.PHONY: help tool install-tool demo check check-long bench bench-instructions bench-backfill bench-list bench-rules
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 20
@@ -92,6 +92,9 @@ bench-instructions: ## the same in instructions, under callgrind: repeatable on 
 
 bench-backfill: ## what filling both tables costs a row: Synapse, plain SQL and the extension
 	@scripts/install-packages && scripts/test-environment tests synapse-1.163.2 && bench/backfill
+
+bench-list: ## what a user's room list costs: Synapse, plain SQL and the extension
+	@scripts/install-packages && scripts/test-environment tests synapse-1.163.2 && bench/list
 
 bench-rules: ## what the rules cost by themselves, without a server
 	@scripts/install-packages && cmake -S bench/rules -B build/bench -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null

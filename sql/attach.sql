@@ -19,7 +19,7 @@ SELECT sliding_sync.detach('nowhere');
 SELECT * FROM sliding_sync.flush();
 
 -- a trigger function is nothing to call
-SELECT sliding_sync.collect_events();
+SELECT sliding_sync.collect();
 
 -- what the extension consists of: every object has a comment. In PostgreSQL 18 row types are members too.
 SELECT pg_describe_object(classid, objid, objsubid) COLLATE "C" AS object FROM pg_depend

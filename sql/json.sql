@@ -1,4 +1,4 @@
--- Content that is not what it should be, in events of current state (spec 3.1, 3.3).
+-- Content that is not what it should be, in events of current state (docs/rules.md#values).
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set schema json_content
 \set ECHO none

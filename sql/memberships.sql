@@ -97,7 +97,7 @@ SELECT leave('!forget', '@bert:hs.test') AS last_leave \gset
 UPDATE room_memberships SET forgotten = 0 WHERE event_id = :'first_leave';
 UPDATE room_memberships SET forgotten = 1 WHERE event_id = :'first_leave';
 SELECT who, membership, forgotten FROM snapshots WHERE who = '@bert' AND room = '!forget';
--- on the current one it does, in both directions; NULL means no (spec 1.5)
+-- on the current one it does, in both directions; NULL means no (docs/rules.md#columns-of-a-membership)
 UPDATE room_memberships SET forgotten = 1 WHERE event_id = :'last_leave';
 SELECT who, membership, forgotten FROM snapshots WHERE who = '@bert' AND room = '!forget';
 UPDATE room_memberships SET forgotten = NULL WHERE event_id = :'last_leave';

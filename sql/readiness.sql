@@ -99,12 +99,12 @@ SELECT pg_temp.mark_complete('public') \gset
 -- one that does not fire for every change is as good as none; attach() makes it anew
 DROP TRIGGER "A_sliding_sync" ON rooms;
 CREATE TRIGGER "A_sliding_sync" AFTER INSERT OR UPDATE OR DELETE ON rooms FOR EACH ROW WHEN (false)
-    EXECUTE FUNCTION sliding_sync.collect_rooms();
+    EXECUTE FUNCTION sliding_sync.collect();
 ALTER TABLE rooms ENABLE ALWAYS TRIGGER "A_sliding_sync";
 SELECT pg_temp.mark_complete('public') \gset
 SELECT * FROM sliding_sync.ready();
 CREATE OR REPLACE TRIGGER "A_sliding_sync" AFTER INSERT OR UPDATE OF creator OR DELETE ON rooms FOR EACH ROW
-    EXECUTE FUNCTION sliding_sync.collect_rooms();
+    EXECUTE FUNCTION sliding_sync.collect();
 SELECT * FROM sliding_sync.coverage_gaps;
 SELECT sliding_sync.attach('public');
 TABLE sliding_sync.coverage_gaps;

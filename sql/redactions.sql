@@ -1,4 +1,4 @@
--- Redactions: a row says what a reader of the event is told today (spec 3.6).
+-- Redactions: a row says what a reader of the event is told today (docs/rules.md#redactions).
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set schema redactions
 \set ECHO none

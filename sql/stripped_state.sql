@@ -22,7 +22,7 @@ $$;
 \pset null NULL
 
 --
--- 3.2: what counts as stripped state
+-- What counts as stripped state (docs/rules.md#stripped-state)
 --
 
 -- O5: all four, and things that nobody wants
@@ -75,7 +75,7 @@ SELECT * FROM invited_with(format('[%s, {"type": "x", "content": %s%s}, %s]', st
     repeat('[', 500), repeat(']', 500), stripped('m.room.name', '{"name": "Deep"}')));
 
 --
--- 3.3: odd values
+-- Odd values (docs/rules.md#values)
 --
 
 -- an empty string is a value

@@ -100,7 +100,7 @@ WAYS = {
     "replaced by one with a condition": Way(
         (
             'CREATE OR REPLACE TRIGGER "A_sliding_sync" AFTER INSERT OR UPDATE OR DELETE ON current_state_events '
-            "FOR EACH ROW WHEN (false) EXECUTE FUNCTION sliding_sync.collect_current_state_events()",
+            "FOR EACH ROW WHEN (false) EXECUTE FUNCTION sliding_sync.collect()",
             UNSEEN,
             SEEN,
         ),
@@ -109,11 +109,11 @@ WAYS = {
     ),
     "the function replaced, and back": Way(
         (
-            "CREATE OR REPLACE FUNCTION sliding_sync.collect_current_state_events() RETURNS trigger LANGUAGE plpgsql"
+            "CREATE OR REPLACE FUNCTION sliding_sync.collect() RETURNS trigger LANGUAGE plpgsql"
             " AS 'BEGIN RETURN NULL; END'",
             UNSEEN,
-            "CREATE OR REPLACE FUNCTION sliding_sync.collect_current_state_events() RETURNS trigger LANGUAGE c"
-            " AS 'sliding_sync', 'sliding_sync_collect_current_state_events'",
+            "CREATE OR REPLACE FUNCTION sliding_sync.collect() RETURNS trigger LANGUAGE c"
+            " AS 'sliding_sync', 'sliding_sync_collect'",
             SEEN,
         )
     ),
@@ -567,7 +567,7 @@ def test_a_strangers_table_feeds_no_note(cluster: Cluster, database: str) -> Non
                 run(
                     stranger,
                     f'CREATE TRIGGER "A_{function}" AFTER {events} ON homeserver.anything_{enabled}'
-                    f" FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect_{function}()",
+                    f" FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect()",
                 )
             run(
                 stranger,
@@ -586,7 +586,7 @@ def test_a_strangers_table_feeds_no_note(cluster: Cluster, database: str) -> Non
             stranger,
             "CREATE TABLE homeserver.rejections (event_id text)",
             'CREATE TRIGGER "A_sliding_sync" AFTER INSERT ON homeserver.rejections FOR EACH ROW'
-            " EXECUTE FUNCTION sliding_sync.collect_rejections()",
+            " EXECUTE FUNCTION sliding_sync.collect()",
             "SET sliding_sync.enabled = off",
             "INSERT INTO homeserver.rejections SELECT '$x'",
             "TRUNCATE homeserver.rejections",

@@ -209,7 +209,7 @@ def test_attach_refuses_an_encoding_that_no_homeserver_has(cluster: Cluster, enc
         for table in ("events", "event_json", "rooms", "current_state_events"):
             connection.execute(
                 f'CREATE TRIGGER "A_sliding_sync" AFTER INSERT OR UPDATE OR DELETE ON {table}'
-                f" FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect_{table}()"
+                f" FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect()"
             )
         connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
         assert connection.execute("SELECT FROM sliding_sync_joined_rooms").fetchall() == []

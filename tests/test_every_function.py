@@ -78,15 +78,6 @@ def run(connection: Connection, scripts: Iterable[list[str]]) -> Counter[str | N
     return outcomes
 
 
-def different_routines(connection: Connection) -> list[Routine]:
-    """Without eight of the nine trigger functions, which do the same."""
-    return [
-        routine
-        for routine in routines(connection)
-        if routine.name == "collect_events" or not routine.name.startswith("collect_")
-    ]
-
-
 def calls(routine: Routine, call: str) -> list[str]:
     return [f"CALL {call}"] if routine.is_procedure else [f"SELECT {call}", f"SELECT * FROM {call} AS called"]
 
@@ -111,7 +102,7 @@ def test_with_any_values(session: Connection, attached: Callable[[], None]) -> N
 
 @pytest.mark.parametrize("inside", [False, True])
 def test_anywhere(session: Connection, attached: Callable[[], None], inside: bool) -> None:
-    for routine in different_routines(session):
+    for routine in routines(session):
         attached()
         # with the defaults where there are some; else with what is no default
         call = routine.plain_call() if not routine.needs_values else routine.call(target_schema=f"'{SCHEMA}'")
@@ -142,12 +133,12 @@ def changed(cluster: Cluster, database: str) -> Iterator[Connection]:
 
 def everything(connection: Connection) -> list[str]:
     """Each call, and a way back after one that failed."""
-    all_calls = [call for routine in different_routines(connection) for call in calls(routine, routine.call())]
+    all_calls = [call for routine in routines(connection) for call in calls(routine, routine.call())]
     return [ACT, *(step for call in all_calls for step in ("SAVEPOINT s", call, "ROLLBACK TO s")), ACT]
 
 
 def call_everything(connection: Connection) -> Counter[str | None]:
-    all_calls = [calls(routine, routine.call()) for routine in different_routines(connection)]
+    all_calls = [calls(routine, routine.call()) for routine in routines(connection)]
     return run(connection, [[ACT], *all_calls, ["BEGIN", *everything(connection), "COMMIT"], [ACT]])
 
 
@@ -217,7 +208,7 @@ def drop_views(connection: Connection) -> None:
 
 
 def test_functions_are_renamed_replaced_and_dropped(changed: Connection) -> None:
-    for routine in different_routines(changed):
+    for routine in routines(changed):
         declared = f"sliding_sync.{routine.name}({', '.join(kind for _, kind in routine.arguments)})"
         replace = f"CREATE FUNCTION {declared} RETURNS SETOF text LANGUAGE sql AS 'SELECT NULL WHERE false'"
         run(
@@ -234,8 +225,8 @@ def test_functions_are_renamed_replaced_and_dropped(changed: Connection) -> None
                 ],
             )
     drop_views(changed)
-    for routine in different_routines(changed):
-        if routine.name != "collect_events":  # triggers need it
+    for routine in routines(changed):
+        if routine.name != "collect":  # triggers need it
             run(
                 changed,
                 [

@@ -1,4 +1,4 @@
-"""Every statement of the street fails in turn: the homeserver's transaction commits all the same, a derived row is
+"""Every statement of the pipeline fails in turn: the homeserver's transaction commits all the same, a derived row is
 absent rather than wrong, quarantine says why, and repair drains it."""
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ STATEMENTS = sorted(
         for file in (SOURCE / "derive").glob("*.cpp")
         for name in re.findall(r'\w_\(\s*"([a-z_]+)"', file.read_text())
     }
+    | {
+        name
+        for names in re.findall(r"StatementNames names\{([^}]*)\}", (SOURCE / "derive/derived_columns.hpp").read_text())
+        for name in re.findall(r'"([a-z_]+)"', names)
+    }
 )
+assert len(STATEMENTS) > 40 and {"insert_snapshots", "advance_orderings"} <= set(STATEMENTS)
 
 _OWN_FAULTS = (psycopg.errors.IntegrityError, psycopg.errors.InvalidTextRepresentation)
 

@@ -54,7 +54,7 @@ def database(cluster: Cluster, template: str) -> Iterator[str]:
 
 
 def change_much(connection: Connection) -> None:
-    """Inside a transaction: every way through the street."""
+    """Inside a transaction: every way through the pipeline."""
     connection.execute("SELECT send_message(%s, %s)", (ROOM, ANNA))
     connection.execute("SELECT rename(%s, %s, 'Coffee')", (ROOM, ANNA))
     connection.execute('SELECT "join"(%s, %s)', (ROOM, BERT))
@@ -288,7 +288,7 @@ def test_trigger_functions_on_tables_of_any_shape() -> None:
                     for statement in (
                         f"CREATE TEMP TABLE {table} ({definition})",
                         f"CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW"
-                        f" EXECUTE FUNCTION sliding_sync.collect_{table}()",
+                        f" EXECUTE FUNCTION sliding_sync.collect()",
                         f"INSERT INTO {table} VALUES ({values})",
                         f"UPDATE {table} SET {names[0]} = DEFAULT",
                         f"UPDATE {table} SET {names[0]} = {value}",

@@ -138,7 +138,7 @@ def test_any_form_on_any_relation(session: Connection, kind: str, table: str) ->
     make_tables(session, kind, table)
     fired = 0
     for level, timing, event in itertools.product(LEVELS, TIMINGS, EVENTS):
-        create = f"CREATE TRIGGER t {timing} {event} ON {table} FOR EACH {level} EXECUTE FUNCTION sliding_sync.collect_{table}()"
+        create = f"CREATE TRIGGER t {timing} {event} ON {table} FOR EACH {level} EXECUTE FUNCTION sliding_sync.collect()"
         refused = sqlstate(session, create)
         if refused is not None:  # by the server
             assert refused in ("0A000", "42809", "42601"), (create, refused)
@@ -161,7 +161,7 @@ def test_any_form_on_any_relation(session: Connection, kind: str, table: str) ->
 
 def test_the_error_names_the_trigger_and_the_way_out(session: Connection) -> None:
     session.execute("CREATE TEMP TABLE events (event_id text, room_id text)")
-    session.execute("CREATE TRIGGER mine AFTER INSERT ON events EXECUTE FUNCTION sliding_sync.collect_events()")
+    session.execute("CREATE TRIGGER mine AFTER INSERT ON events EXECUTE FUNCTION sliding_sync.collect()")
     with pytest.raises(psycopg.Error) as raised:
         session.execute("INSERT INTO events VALUES ('$x', '!r:x')")
     told = raised.value.diag
@@ -178,7 +178,7 @@ def test_a_table_of_any_name(session: Connection, name: str) -> None:
     for table in BASE_TABLES:
         session.execute(
             f"CREATE OR REPLACE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON {named} FOR EACH ROW "
-            f"EXECUTE FUNCTION sliding_sync.collect_{table}('an', 'argument')"
+            f"EXECUTE FUNCTION sliding_sync.collect('an', 'argument')"
         )
         for event in ("INSERT", "UPDATE", "DELETE"):
             assert sqlstate(session, EVENTS[event].format(named)) is None
@@ -191,12 +191,12 @@ def test_a_deferrable_trigger_is_refused(session: Connection, table: str) -> Non
     for deferral in ("DEFERRABLE INITIALLY DEFERRED", "DEFERRABLE INITIALLY IMMEDIATE"):
         session.execute(
             f"CREATE CONSTRAINT TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON {table} {deferral} FOR EACH ROW "
-            f"EXECUTE FUNCTION sliding_sync.collect_{table}()"
+            f"EXECUTE FUNCTION sliding_sync.collect()"
         )
         assert sqlstate(session, EVENTS["INSERT"].format(table)) == WRONG_FORM
         session.execute(f"DROP TRIGGER t ON {table}")
     session.execute(
-        f"CREATE CONSTRAINT TRIGGER t AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect_{table}()"
+        f"CREATE CONSTRAINT TRIGGER t AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect()"
     )
     assert sqlstate(session, EVENTS["INSERT"].format(table)) is None
 
@@ -227,7 +227,7 @@ def test_columns_of_any_type(session: Connection, other: str) -> None:
             *(f"CREATE TABLE IF NOT EXISTS {name} ({DEFINITION})" for name in BASE_TABLES if name != table),
             f"CREATE TABLE {table} ({definition})",
             f"CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW "
-            f"EXECUTE FUNCTION sliding_sync.collect_{table}()",
+            f"EXECUTE FUNCTION sliding_sync.collect()",
             f"INSERT INTO {table} DEFAULT VALUES",
             f"UPDATE {table} SET {column or 'event_id'} = NULL",
             f"DELETE FROM {table}",
@@ -240,7 +240,7 @@ def test_columns_of_any_type(session: Connection, other: str) -> None:
 def test_columns_that_come_go_and_are_generated(session: Connection, table: str) -> None:
     make_tables(session, "permanent", table)
     session.execute(
-        f"CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect_{table}()"
+        f"CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect()"
     )
     session.execute(EVENTS["INSERT"].format(table))
     for change in (
@@ -267,7 +267,7 @@ def test_whatever_way_a_row_comes(session: Connection) -> None:
         "AFTER UPDATE OF sender ON events FOR EACH ROW WHEN (OLD.sender IS DISTINCT FROM NEW.sender)",
         "AFTER DELETE ON events FOR EACH ROW WHEN (OLD.event_id IS NULL)",
     ):
-        session.execute(f"CREATE OR REPLACE TRIGGER t {form} EXECUTE FUNCTION sliding_sync.collect_events()")
+        session.execute(f"CREATE OR REPLACE TRIGGER t {form} EXECUTE FUNCTION sliding_sync.collect()")
         with session.cursor().copy("COPY events (event_id, room_id) FROM STDIN") as copy:
             for number in range(2000):
                 copy.write_row((f"${number}", "!r:x"))
@@ -287,7 +287,7 @@ def test_whatever_way_a_row_comes(session: Connection) -> None:
     session.execute("DROP TABLE events")
     session.execute(f"CREATE TABLE events ({DEFINITION}) PARTITION BY RANGE (stream_ordering)")
     session.execute(
-        "CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON events FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect_events()"
+        "CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON events FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect()"
     )
     for number in range(2):
         session.execute(f"CREATE TABLE events_{number} (LIKE events)")
@@ -305,7 +305,7 @@ def test_whatever_way_a_row_comes(session: Connection) -> None:
 @pytest.mark.parametrize("user", [PLAIN, SUPERUSER])
 @pytest.mark.parametrize("table", BASE_TABLES)
 def test_called_as_what_it_is_not(cluster: Cluster, database: str, table: str, user: str) -> None:
-    call = f"sliding_sync.collect_{table}()"
+    call = f"sliding_sync.collect()"
     nested = f"$$BEGIN PERFORM {call}; RETURN NULL; END$$"
     with cluster.connect(database, user) as connection:
         for statement in (
@@ -328,7 +328,7 @@ def test_a_homeservers_write_succeeds_again_without_the_wrong_trigger(cluster: C
         watcher = Watcher(connection, SCHEMA)
         connection.execute("SELECT create_room('!a:hs.test', '@anna:hs.test')")
         for form in ("BEFORE INSERT ON events FOR EACH ROW", "AFTER INSERT ON events FOR EACH STATEMENT"):
-            connection.execute(f"CREATE TRIGGER wrong {form} EXECUTE FUNCTION sliding_sync.collect_events()")
+            connection.execute(f"CREATE TRIGGER wrong {form} EXECUTE FUNCTION sliding_sync.collect()")
             with pytest.raises(psycopg.errors.TriggerProtocolViolated):
                 connection.execute("SELECT rename('!a:hs.test', '@anna:hs.test', 'new')")
             connection.execute("DROP TRIGGER wrong ON events")

@@ -96,7 +96,7 @@ RELEVANT = ("m.room.create", "m.room.encryption", "m.room.name", "m.room.tombsto
 
 
 def store(to: Transaction, events: list[Event], state_group: int | None, extremity: bool) -> None:
-    """From the lock on the room to the memberships: P0 to P13."""
+    """From the lock on the room to the memberships."""
     room_id, ids = events[0].room_id, [event.event_id for event in events]
     stateful = [event for event in events if event.state_key is not None]
     members = [event for event in stateful if event.membership]
@@ -216,7 +216,7 @@ _OF_EVENT = (
 
 
 def change_state(to: Transaction, events: list[Event], stream: int, local: list[Event]) -> None:
-    """CS1 to CS3, CS5 and CS6: one statement a key, up to a hundred of them sent at once."""
+    """Current state and local memberships: one statement a key, up to a hundred of them sent at once."""
     templates = (
         "INSERT INTO current_state_delta_stream (stream_id, instance_name, room_id, type, state_key, event_id,"
         " prev_event_id) SELECT {stream}, 'master', {room}, {type}, {key}, {event}, (SELECT c.event_id"
@@ -254,7 +254,7 @@ def invalidate(to: Transaction, *keys: str) -> None:
 
 
 def advance_orderings(to: Transaction, room_id: str, ordering: int, bump: int | None) -> None:
-    """P17."""
+    """Raises the two numbers of the room's row."""
     higher = (
         "{column} = CASE WHEN {column} IS NULL OR {column} < {value} THEN {value} ELSE {column} END"
     )
@@ -267,7 +267,7 @@ def advance_orderings(to: Transaction, room_id: str, ordering: int, bump: int | 
 
 
 def write_joined_room(to: Transaction, room_id: str, values: dict[str, object]) -> None:
-    """CS4."""
+    """Writes the changed state columns of the room's row, or a whole new row."""
     names, texts = ", ".join(values), ", ".join(map(literal, values.values()))
     updates = ", ".join(f"{name} = excluded.{name}" for name in values)
     to.add(
@@ -285,7 +285,7 @@ def write_joined_room(to: Transaction, room_id: str, values: dict[str, object]) 
 
 
 def write_snapshot(to: Transaction, event: Event, values: dict[str, object]) -> None:
-    """CS8."""
+    """Writes the snapshot of one local membership."""
     columns = ["sender", "membership_event_id", "membership", "forgotten", "event_stream_ordering", *values]
     names, texts = ", ".join(values), ", ".join(map(literal, values.values()))
     updates = ", ".join(f"{column} = excluded.{column}" for column in columns)

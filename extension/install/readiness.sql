@@ -13,7 +13,7 @@ CREATE VIEW sliding_sync.triggers AS
             JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname IN ('A_sliding_sync', 'A_sliding_sync_truncate')
             JOIN pg_proc p ON p.oid = t.tgfoid
         WHERE p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'sliding_sync')
-            AND p.proname = 'collect_' || c.relname AND t.tgqual IS NULL AND t.tgattr::text = ''
+            AND p.proname = 'collect' AND t.tgqual IS NULL AND t.tgattr::text = ''
             -- AFTER DELETE FOR EACH ROW; AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; AFTER TRUNCATE
             AND t.tgtype = CASE WHEN c.is_derived THEN 9 WHEN t.tgname = 'A_sliding_sync' THEN 29 ELSE 32 END
     )

@@ -1,7 +1,7 @@
 #include "admin/as_owner.hpp"
 
+#include "derive/write_as.hpp"
 #include "pg/spi.hpp"
-#include "pg/write_as.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"

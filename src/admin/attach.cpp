@@ -4,10 +4,10 @@
 #include "admin/homeserver_tables.hpp"
 #include "admin/table_locks.hpp"
 #include "admin/trigger_coverage.hpp"
+#include "derive/write_as.hpp"
 #include "pg/spi.hpp"
 #include "pg/sql_text.hpp"
 #include "pg/transaction.hpp"
-#include "pg/write_as.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -28,27 +28,27 @@ namespace {
 
 enum class Mode { check, make };
 
-template <std::size_t count>
-void check_or_make(const std::string& schema, const std::string& owner, const char* table,
-                   const char* definition, const std::array<ColumnDefinition, count>& columns,
-                   const std::string& key, Mode mode) {
-    const auto relation = find_relation(schema, table);
+template <typename Table>
+void check_or_make(const std::string& schema, const std::string& owner, Mode mode) {
+    const auto relation = find_relation(schema, Table::name);
     if (!relation && mode == Mode::check) {
         return;
     }
     if (!relation) {
-        run_once(sql_text(definition, quoted_identifier(schema)));
-        run_once("ALTER TABLE " + quoted_identifier(schema) + "." + table + " OWNER TO " +
+        run_once(sql_text(create_table_text<Table>(), quoted_identifier(schema)));
+        run_once("ALTER TABLE " + quoted_identifier(schema) + "." + Table::name + " OWNER TO " +
                  quoted_identifier(owner));
         return;
     }
     if (relation->owner != owner) {
-        refuse_owner(schema, table, *relation, owner);
+        refuse_owner(schema, Table::name, *relation, owner);
     }
-    for (const ColumnDefinition& column : columns) {
-        check_column(schema, relation->oid, table, column.name, column.type);
-    }
-    check_key(schema, relation->oid, table, key);
+    std::string key;
+    for_each_column<Table>([&](const auto& column, const SqlType& type) {
+        check_column(schema, relation->oid, Table::name, column.name, type.name);
+        key += column.role == ColumnRole::key ? (key.empty() ? "" : ",") + std::string(column.name) : "";
+    });
+    check_key(schema, relation->oid, Table::name, key);
 }
 
 // Objects made while an extension is created become its members, and would be dropped with it. These belong to the
@@ -72,10 +72,8 @@ private:
 void make_derived_tables(const std::string& schema, Mode mode) {
     const OutsideExtension outside;
     const std::string owner = find_relation(schema, table_name(BaseTable::events))->owner;
-    check_or_make(schema, owner, joined_rooms_table, create_joined_rooms, joined_rooms_columns, "room_id",
-                  mode);
-    check_or_make(schema, owner, membership_snapshots_table, create_membership_snapshots,
-                  membership_snapshots_columns, "room_id,user_id", mode);
+    check_or_make<JoinedRooms>(schema, owner, mode);
+    check_or_make<MembershipSnapshots>(schema, owner, mode);
 }
 
 enum class TriggerState { missing, not_always, always };
@@ -148,7 +146,7 @@ void make_trigger(const std::string& schema, const OurTrigger& trigger) {
         // one of them would fail.
         run_once("CREATE OR REPLACE TRIGGER " + quoted_identifier(trigger.name) + " AFTER " + trigger.events +
                  " ON " + relation + " FOR EACH " + trigger.level +
-                 " EXECUTE FUNCTION sliding_sync.collect_" + trigger.table + "()");
+                 " EXECUTE FUNCTION sliding_sync.collect()");
         depend_on_extension(oid, trigger.name);
     }
     if (state != TriggerState::always) {

@@ -6,7 +6,8 @@
 namespace sliding_sync {
 
 /// Name of every trigger of ours. Triggers fire in the order of their names: this one comes before those of the
-/// foreign keys (RI_ConstraintTrigger_...), so that deleted events are released in time (release.hpp).
+/// foreign keys (RI_ConstraintTrigger_...), so that references to deleted events are cleared in time
+/// (live/clear_references.hpp).
 inline constexpr const char* trigger_name = "A_sliding_sync";
 inline constexpr const char* truncate_trigger_name = "A_sliding_sync_truncate";
 

@@ -3,8 +3,8 @@
 #include "admin/catch_up.hpp"
 #include "admin/trigger_coverage.hpp"
 #include "derive/refresh.hpp"
+#include "derive/write_as.hpp"
 #include "pg/transaction.hpp"
-#include "pg/write_as.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -158,7 +158,7 @@ private:
             std::min(static_cast<std::size_t>(batch_size_), window_.keys.size() - window_.next);
         const std::span<const OwnedKey> keys = std::span(window_.keys).subspan(window_.next, count);
         const Refreshed refreshed =
-            refresh(*homeserver(), changes_of(range, keys), rules::RefreshMode::recall);
+            refresh(*homeserver(), changes_of(range, keys), rules::RefreshMode::recompute);
         if (!keys.empty()) {
             range.position_room = keys.back().room_id;
             range.position_user = keys.back().user_id;

@@ -1,53 +1,17 @@
-// The definition of the derived tables, as a homeserver of schema 94 has them (spec 1.1), for homeservers that are
-// older than the tables.
+// The definition of the derived tables, as a homeserver of schema 94 has them, for homeservers that are older than the
+// tables: constraints and indexes here, columns in derive/derived_columns.hpp.
 #pragma once
 
-#include <array>
+#include "derive/derived_table_sql.hpp"
 
 namespace sliding_sync {
 
-struct ColumnDefinition {
-    const char* name;
-    const char* type;
-    bool not_null;
-};
-
-inline constexpr std::array<ColumnDefinition, 7> joined_rooms_columns{{
-    {"room_id", "text", true},
-    {"event_stream_ordering", "bigint", true},
-    {"bump_stamp", "bigint", false},
-    {"room_type", "text", false},
-    {"room_name", "text", false},
-    {"is_encrypted", "boolean", true},
-    {"tombstone_successor_room_id", "text", false},
-}};
-
-inline constexpr std::array<ColumnDefinition, 13> membership_snapshots_columns{{
-    {"room_id", "text", true},
-    {"user_id", "text", true},
-    {"sender", "text", true},
-    {"membership_event_id", "text", true},
-    {"membership", "text", true},
-    {"forgotten", "integer", true},
-    {"event_stream_ordering", "bigint", true},
-    {"event_instance_name", "text", true},
-    {"has_known_state", "boolean", true},
-    {"room_type", "text", false},
-    {"room_name", "text", false},
-    {"is_encrypted", "boolean", true},
-    {"tombstone_successor_room_id", "text", false},
-}};
-
 /// `%S` is the schema.
-inline constexpr const char* create_joined_rooms = R"(
-CREATE TABLE %S.sliding_sync_joined_rooms (
-    room_id text NOT NULL,
-    event_stream_ordering bigint NOT NULL,
-    bump_stamp bigint,
-    room_type text,
-    room_name text,
-    is_encrypted boolean DEFAULT false NOT NULL,
-    tombstone_successor_room_id text,
+template <typename Table>
+inline constexpr const char* constraints_and_indexes = nullptr;
+
+template <>
+inline constexpr const char* constraints_and_indexes<JoinedRooms> = R"(
     CONSTRAINT sliding_sync_joined_rooms_pkey PRIMARY KEY (room_id),
     CONSTRAINT sliding_sync_joined_rooms_event_stream_ordering_fkey
         FOREIGN KEY (event_stream_ordering) REFERENCES %S.events (stream_ordering),
@@ -57,21 +21,8 @@ CREATE UNIQUE INDEX sliding_sync_joined_rooms_event_stream_ordering
     ON %S.sliding_sync_joined_rooms (event_stream_ordering);
 )";
 
-inline constexpr const char* create_membership_snapshots = R"(
-CREATE TABLE %S.sliding_sync_membership_snapshots (
-    room_id text NOT NULL,
-    user_id text NOT NULL,
-    sender text NOT NULL,
-    membership_event_id text NOT NULL,
-    membership text NOT NULL,
-    forgotten integer DEFAULT 0 NOT NULL,
-    event_stream_ordering bigint NOT NULL,
-    event_instance_name text NOT NULL,
-    has_known_state boolean DEFAULT false NOT NULL,
-    room_type text,
-    room_name text,
-    is_encrypted boolean DEFAULT false NOT NULL,
-    tombstone_successor_room_id text,
+template <>
+inline constexpr const char* constraints_and_indexes<MembershipSnapshots> = R"(
     CONSTRAINT sliding_sync_membership_snapshots_pkey PRIMARY KEY (room_id, user_id),
     CONSTRAINT sliding_sync_membership_snapshots_event_stream_ordering_fkey
         FOREIGN KEY (event_stream_ordering) REFERENCES %S.events (stream_ordering),
@@ -86,5 +37,15 @@ CREATE INDEX sliding_sync_membership_snapshots_membership_event_id_idx
 CREATE INDEX sliding_sync_membership_snapshots_user_id_stream_ordering
     ON %S.sliding_sync_membership_snapshots (user_id, event_stream_ordering);
 )";
+
+/// CREATE TABLE and its indexes; a template for sql_text.
+template <typename Table>
+[[nodiscard]] std::string create_table_text() {
+    std::string text = std::string("CREATE TABLE %S.") + Table::name + " (\n";
+    for_each_column<Table>([&](const auto& column, const SqlType& type) {
+        text += std::string("    ") + column.name + " " + type.name + type.constraints + ",\n";
+    });
+    return text + constraints_and_indexes<Table>;
+}
 
 }  // namespace sliding_sync

@@ -1,25 +1,20 @@
 #include "admin/finding.hpp"
 
+#include "admin/value_text.hpp"
+
 namespace sliding_sync {
 
 namespace {
 
-using Text = std::optional<std::string>;
+struct Judgement {
+    FindingReason reason;
+    Severity severity;
+};
 
-Text text(const Text& value) {
-    return value;
-}
-Text text(const std::string& value) {
-    return value;
-}
-Text text(std::int64_t value) {
-    return std::to_string(value);
-}
-Text text(const std::optional<std::int64_t>& value) {
-    return value ? Text(std::to_string(*value)) : std::nullopt;
-}
-Text text(bool value) {
-    return value ? "true" : "false";
+// Of the columns that current state gives. No reader shows the name; the others are filters.
+Judgement state_judgement(ColumnRole role, FindingReason reason, Severity severity) noexcept {
+    return {reason,
+            role == ColumnRole::room_name && severity == Severity::visible ? Severity::hidden : severity};
 }
 
 /// The findings of one row.
@@ -35,31 +30,20 @@ public:
                              Severity::visible});
     }
 
-    template <typename Value>
-    void column(const char* name, const Value& expected, const Value& actual, FindingReason reason,
-                Severity severity) {
-        if (expected != actual) {
-            findings_.push_back(
-                {table_, room_id_, user_id_, name, text(expected), text(actual), reason, severity});
-        }
-    }
-
-    template <typename Value>
-    void ordering(const char* name, const Value& expected, const Value& actual) {
-        column(name, expected, actual,
-               actual < expected ? FindingReason::stale_ordering : FindingReason::ordering_ahead,
-               Severity::visible);
-    }
-
-    // No reader shows the name; the others are filters.
-    void state(const rules::RoomState& expected, const rules::RoomState& actual, FindingReason reason,
-               Severity severity) {
-        column("room_type", expected.room_type, actual.room_type, reason, severity);
-        column("room_name", expected.room_name, actual.room_name, reason,
-               severity == Severity::visible ? Severity::hidden : severity);
-        column("is_encrypted", expected.is_encrypted, actual.is_encrypted, reason, severity);
-        column("tombstone_successor_room_id", expected.tombstone_successor_room_id,
-               actual.tombstone_successor_room_id, reason, severity);
+    // What differs, column by column; `judge` tells by the column's role, and whether the value is behind, what that is.
+    template <typename Table, typename Judge>
+    void columns(const typename Table::Row& expected, const typename Table::Row& actual, Judge judge) {
+        for_each_column<Table>([&](const auto& column, const SqlType&) {
+            const auto& is = column.field(actual);
+            const auto& must_be = column.field(expected);
+            if (column.role == ColumnRole::key || is == must_be) {
+                return;
+            }
+            if (const std::optional<Judgement> judgement = judge(column.role, is < must_be)) {
+                findings_.push_back({table_, room_id_, user_id_, column.name, text(must_be), text(is),
+                                     judgement->reason, judgement->severity});
+            }
+        });
     }
 
 private:
@@ -126,15 +110,19 @@ void add_findings(Findings& findings, const RoomComparison& room) {
     if (room.stored == room.expected) {
         return;
     }
-    RowFindings row(findings, joined_rooms_table, room.room_id, std::nullopt);
+    RowFindings row(findings, JoinedRooms::name, room.key, std::nullopt);
     if (!room.stored || !room.expected) {
         row.row(!room.stored);
         return;
     }
-    row.ordering("event_stream_ordering", room.expected->event_stream_ordering,
-                 room.stored->event_stream_ordering);
-    row.ordering("bump_stamp", room.expected->bump_stamp, room.stored->bump_stamp);
-    row.state(room.expected->state, room.stored->state, FindingReason::state_differs, Severity::visible);
+    row.columns<JoinedRooms>(
+        *room.expected, *room.stored, [](ColumnRole role, bool is_behind) -> std::optional<Judgement> {
+            if (role == ColumnRole::ordering) {
+                return Judgement{is_behind ? FindingReason::stale_ordering : FindingReason::ordering_ahead,
+                                 Severity::visible};
+            }
+            return state_judgement(role, FindingReason::state_differs, Severity::visible);
+        });
 }
 
 void add_findings(Findings& findings, const MembershipComparison& membership) {
@@ -148,28 +136,26 @@ void add_findings(Findings& findings, const MembershipComparison& membership) {
     }
     const rules::MembershipSnapshot& expected = *membership.expected;
     const rules::MembershipSnapshot& stored = *membership.stored;
-    row.column("sender", expected.sender, stored.sender, FindingReason::membership_differs,
-               Severity::visible);
-    row.column("membership_event_id", expected.membership_event_id, stored.membership_event_id,
-               FindingReason::wrong_membership, Severity::visible);
-    row.column("membership", expected.membership, stored.membership, FindingReason::membership_differs,
-               Severity::visible);
-    const auto forgotten = [](const rules::MembershipSnapshot& snapshot) -> std::int64_t {
-        return snapshot.forgotten ? 1 : 0;  // the column is an integer
-    };
-    row.column("forgotten", forgotten(expected), forgotten(stored), FindingReason::wrong_forgotten,
-               Severity::visible);
-    row.column("event_stream_ordering", expected.event_stream_ordering, stored.event_stream_ordering,
-               FindingReason::membership_differs, Severity::visible);
-    row.column("event_instance_name", expected.event_instance_name, stored.event_instance_name,
-               FindingReason::membership_differs, Severity::hidden);
-    const FindingReason reason = expected.has_known_state && !stored.has_known_state &&
-                                         expected.membership_event_id == stored.membership_event_id
-                                     ? FindingReason::history_unknown
-                                     : FindingReason::state_differs;
+    const FindingReason state_reason = expected.has_known_state && !stored.has_known_state &&
+                                               expected.membership_event_id == stored.membership_event_id
+                                           ? FindingReason::history_unknown
+                                           : FindingReason::state_differs;
     const Severity severity = state_severity(expected);
-    row.column("has_known_state", expected.has_known_state, stored.has_known_state, reason, severity);
-    row.state(expected.state, stored.state, reason, severity);
+    row.columns<MembershipSnapshots>(
+        expected, stored, [&](ColumnRole role, bool) -> std::optional<Judgement> {
+            switch (role) {
+            case ColumnRole::membership_event_id:
+                return Judgement{FindingReason::wrong_membership, Severity::visible};
+            case ColumnRole::membership:
+                return Judgement{FindingReason::membership_differs, Severity::visible};
+            case ColumnRole::instance_name:
+                return Judgement{FindingReason::membership_differs, Severity::hidden};
+            case ColumnRole::forgotten:
+                return Judgement{FindingReason::wrong_forgotten, Severity::visible};
+            default:
+                return state_judgement(role, state_reason, severity);
+            }
+        });
 }
 
 void add_history_findings(Findings& findings, const MembershipComparison& from_scratch,
@@ -178,9 +164,12 @@ void add_history_findings(Findings& findings, const MembershipComparison& from_s
     const Severity severity = reason == FindingReason::history_impossible
                                   ? state_severity(*from_scratch.stored)
                                   : Severity::unverifiable;
-    row.column("has_known_state", from_scratch.expected->has_known_state,
-               from_scratch.stored->has_known_state, reason, severity);
-    row.state(from_scratch.expected->state, from_scratch.stored->state, reason, severity);
+    row.columns<MembershipSnapshots>(
+        *from_scratch.expected, *from_scratch.stored, [&](ColumnRole role, bool) -> std::optional<Judgement> {
+            const bool is_of_the_past = role == ColumnRole::has_known_state || role == ColumnRole::state ||
+                                        role == ColumnRole::room_name;
+            return is_of_the_past ? std::optional(state_judgement(role, reason, severity)) : std::nullopt;
+        });
 }
 
 }  // namespace sliding_sync

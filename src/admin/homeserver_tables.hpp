@@ -1,7 +1,7 @@
 // Which tables a schema holds that may be a homeserver's, and whether they are. Inside an open SpiConnection.
 #pragma once
 
-#include "pg/catalog.hpp"
+#include "derive/homeserver_schema.hpp"
 
 namespace sliding_sync {
 

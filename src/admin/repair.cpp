@@ -2,8 +2,7 @@
 
 #include "admin/repair_quarantine.hpp"
 #include "admin/trigger_coverage.hpp"
-#include "derive/refresh.hpp"
-#include "pg/write_as.hpp"
+#include "derive/write_as.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -25,9 +24,7 @@ public:
         std::vector<RepairedRow> rows = rows_of(found);
         read_json(rows, &RepairedRow::before);
         if (!dry_run_) {
-            Refreshed done =
-                refresh(homeserver_, changes_of(found.rooms, found.memberships), rules::RefreshMode::recall);
-            done += refresh(homeserver_, changes_of({}, found.impossible), rules::RefreshMode::rewrite);
+            const Refreshed done = refresh_slice(homeserver_, found);
             if (done.quarantined > 0) {
                 repair_quarantine();  // what stood in a row's way may have been another wrong row
             }
@@ -40,18 +37,6 @@ public:
     }
 
 private:
-    static Changes changes_of(const std::vector<std::string>& rooms,
-                              const std::vector<std::pair<std::string, std::string>>& memberships) {
-        Changes changes;
-        for (const std::string& room_id : rooms) {
-            changes.rooms.push_back(whole_room(room_id));
-        }
-        for (const auto& [room_id, user_id] : memberships) {
-            changes.memberships.push_back({room_id, user_id});
-        }
-        return changes;
-    }
-
     // One row for all findings of a key; findings of a key stand together.
     static std::vector<RepairedRow> rows_of(const VerifiedSlice& found) {
         std::vector<RepairedRow> rows;

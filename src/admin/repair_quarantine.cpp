@@ -3,8 +3,8 @@
 #include "admin/trigger_coverage.hpp"
 #include "derive/failure.hpp"
 #include "derive/refresh.hpp"
+#include "derive/write_as.hpp"
 #include "pg/transaction.hpp"
-#include "pg/write_as.hpp"
 
 namespace sliding_sync {
 
@@ -64,7 +64,7 @@ bool refresh_key(const Key& key) {
         } else {
             changes.rooms.push_back(whole_room(key.room_id));
         }
-        is_done = refresh(*homeserver, std::move(changes), rules::RefreshMode::recall).quarantined == 0;
+        is_done = refresh(*homeserver, std::move(changes), rules::RefreshMode::recompute).quarantined == 0;
     });
     return !failure && is_done;
 }

@@ -1,10 +1,10 @@
 #include "admin/run_log.hpp"
 
 #include "admin/trigger_coverage.hpp"
-#include "pg/catalog.hpp"
+#include "derive/homeserver_schema.hpp"
+#include "derive/write_as.hpp"
 #include "pg/spi.hpp"
 #include "pg/sql_text.hpp"
-#include "pg/write_as.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"

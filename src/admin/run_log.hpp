@@ -2,7 +2,7 @@
 // functions write as the owner of these tables, in the caller's transaction.
 #pragma once
 
-#include "pg/catalog.hpp"
+#include "derive/homeserver_schema.hpp"
 
 namespace sliding_sync {
 

@@ -22,7 +22,7 @@ struct TriggerCoverage {
 
 [[nodiscard]] TriggerCoverage read_trigger_coverage(const std::string& schema);
 
-/// From now on everything is watched: forgets the unwatched writes that are visible now, and remembers the tables as
+/// From now on the triggers cover everything: forgets the bypassed writes that are visible now, and remembers the tables as
 /// they are. Whoever calls it looks at every row afterwards; until then the tables do not count as complete.
 void begin_coverage(const std::string& schema);
 

@@ -1,7 +1,7 @@
 #include "admin/verify.hpp"
 
 #include "derive/room_history.hpp"
-#include "pg/write_as.hpp"
+#include "derive/write_as.hpp"
 
 extern "C" {
 #include "common/pg_prng.h"
@@ -134,19 +134,19 @@ private:
             rooms.push_back(whole_room(room_id));
         }
         for (const RoomComparison& room : compare_joined_rooms(
-                 homeserver_.statements, rooms, homeserver_.statements.rooms.stored(room_ids))) {
+                 homeserver_.statements, rooms, homeserver_.statements.joined_rooms.stored(room_ids))) {
             if (room.stored != room.expected) {
                 add_findings(found.findings, room);
-                found.rooms.emplace_back(room.room_id);
+                found.rooms.emplace_back(room.key);
             }
         }
     }
 
     void compare_memberships(VerifiedSlice& found, const std::vector<MembershipKey>& keys) {
-        const auto stored = homeserver_.statements.memberships.stored(keys);
+        const auto stored = homeserver_.statements.snapshots.stored(keys);
         std::vector<MembershipKey> remembered;  // whose history is what the row says
         const auto recalled = sliding_sync::compare_memberships(homeserver_.statements, keys, stored, {},
-                                                                rules::RefreshMode::recall);
+                                                                rules::RefreshMode::recompute);
         for (const MembershipComparison& membership : recalled) {
             if (membership.stored != membership.expected) {
                 add_findings(found.findings, membership);
@@ -171,8 +171,8 @@ private:
     // snapshot is of a moment.
     void judge_history(VerifiedSlice& found, const std::vector<MembershipKey>& keys) {
         const auto from_scratch = sliding_sync::compare_memberships(
-            homeserver_.statements, keys, homeserver_.statements.memberships.stored(keys), {},
-            rules::RefreshMode::rewrite);
+            homeserver_.statements, keys, homeserver_.statements.snapshots.stored(keys), {},
+            rules::RefreshMode::rebuild);
         std::vector<const MembershipComparison*> doubtful;
         std::vector<std::string_view> room_ids;
         for (const MembershipComparison& membership : from_scratch) {

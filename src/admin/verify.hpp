@@ -2,8 +2,8 @@
 #pragma once
 
 #include "admin/attached_homeserver.hpp"
-#include "admin/finding.hpp"
 #include "admin/run_log.hpp"
+#include "admin/verified_slice.hpp"
 
 namespace sliding_sync {
 
@@ -14,15 +14,6 @@ struct VerifyOptions {
     std::optional<std::string> member;  ///< memberships of this user only
     double sample = 1;                  ///< share of the keys to look at, chosen by chance
     bool history = true;                ///< also judge what snapshots say of the past
-};
-
-/// The findings of a slice, those of a row together, and the slice's keys that have one which a repair can remedy.
-struct VerifiedSlice {
-    Findings findings;
-    std::vector<std::string> rooms;
-    std::vector<std::pair<std::string, std::string>> memberships;
-    std::vector<std::pair<std::string, std::string>>
-        impossible;  ///< memberships whose history is not believed
 };
 
 /// Looks at slice after slice, each at one moment, so that no transaction seen half can look like an error; works on a

@@ -1,9 +1,9 @@
 #include "derive/attachment.hpp"
 
+#include "derive/write_as.hpp"
 #include "pg/catalog.hpp"
 #include "pg/spi.hpp"
 #include "pg/sql_text.hpp"
-#include "pg/write_as.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"

@@ -58,7 +58,7 @@ void read_state_groups(Statements& statements, std::span<const MembershipKey> ke
     }
 }
 
-// Fetches the state that each membership's way (spec 3.5) asks for.
+// Fetches the state that each membership's source asks for (docs/rules.md#source-of-the-state-columns).
 std::vector<rules::SnapshotInput> snapshot_inputs(Statements& statements, StateReader& state,
                                                   std::span<const MembershipKey> keys,
                                                   std::span<rules::MembershipFacts> memberships,
@@ -69,7 +69,7 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Statements& statements, StateR
     std::map<std::string_view, rules::StateEvents> wiped;
     for (std::size_t i = 0; i < keys.size(); ++i) {
         const rules::MembershipFacts& membership = memberships[i];
-        if (membership.mode == rules::RefreshMode::change && !membership.event_id.empty() &&
+        if (membership.mode == rules::RefreshMode::live && !membership.event_id.empty() &&
             !membership.room_has_current_state) {
             wiped.emplace(keys[i].room_id, rules::StateEvents{});
         }
@@ -150,7 +150,7 @@ std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms) {
 }
 
 std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::span<const RoomChange> rooms,
-                                                 std::span<const StoredRoom> stored) {
+                                                 std::span<const Stored<JoinedRooms>> stored) {
     RoomFacts& facts = statements.rooms;
     StateReader state(facts);
     const std::vector<bool> in_rooms = facts.in_rooms(room_ids_of(rooms));
@@ -222,7 +222,7 @@ std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::sp
 
 std::vector<MembershipComparison> compare_memberships(Statements& statements,
                                                       std::span<const MembershipKey> keys,
-                                                      std::span<const StoredSnapshot> stored,
+                                                      std::span<const Stored<MembershipSnapshots>> stored,
                                                       const Hints& hints, rules::RefreshMode mode) {
     StateReader state(statements.rooms);
     std::vector<rules::MembershipFacts> memberships =
@@ -235,9 +235,10 @@ std::vector<MembershipComparison> compare_memberships(Statements& statements,
     for (std::size_t i = 0; i < keys.size(); ++i) {
         const rules::MembershipFacts& facts = memberships[i];
         const bool has_source_conflict =
-            mode != rules::RefreshMode::change && facts.membership == "join" && !facts.in_current_state;
-        result.push_back({keys[i], stored[i].row, rules::derive_membership_snapshot(facts, inputs[i]),
-                          sources[i], has_source_conflict});
+            mode != rules::RefreshMode::live && facts.membership == "join" && !facts.in_current_state;
+        result.push_back({{keys[i], stored[i].row, rules::derive_membership_snapshot(facts, inputs[i])},
+                          sources[i],
+                          has_source_conflict});
     }
     return result;
 }

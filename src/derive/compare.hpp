@@ -31,30 +31,31 @@ struct Hints {
     MembershipsBefore before;
 };
 
-struct RoomComparison {
-    std::string_view room_id;
-    std::optional<rules::JoinedRoom> stored;
-    std::optional<rules::JoinedRoom> expected;  ///< nothing: there must be no row
+/// A row as it is stored, and as it must be; nothing: there must be no row.
+template <typename Table>
+struct Comparison {
+    typename Table::Key key;
+    std::optional<typename Table::Row> stored;
+    std::optional<typename Table::Row> expected;
+};
+
+using RoomComparison = Comparison<JoinedRooms>;
+
+struct MembershipComparison : Comparison<MembershipSnapshots> {
+    rules::SnapshotSource source = rules::SnapshotSource::none;
+    /// Asked for later than the change: the user has joined, but current state does not say so.
+    bool has_source_conflict = false;
 };
 
 [[nodiscard]] std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms);
 
-struct MembershipComparison {
-    MembershipKey key;
-    std::optional<rules::MembershipSnapshot> stored;
-    std::optional<rules::MembershipSnapshot> expected;
-    rules::SnapshotSource source = rules::SnapshotSource::none;
-    /// Of a recall: the user has joined, but current state does not say so.
-    bool has_source_conflict = false;
-};
-
-/// Both answer in the order of their keys, inside an open SpiConnection, and write nothing. `stored` are the rows of the
+/// Both return in the order of their keys, inside an open SpiConnection, and write nothing. `stored` are the rows of the
 /// keys; where something is to be written they are locked, and what the rows must be is read after that.
 std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::span<const RoomChange> rooms,
-                                                 std::span<const StoredRoom> stored);
+                                                 std::span<const Stored<JoinedRooms>> stored);
 std::vector<MembershipComparison> compare_memberships(Statements& statements,
                                                       std::span<const MembershipKey> keys,
-                                                      std::span<const StoredSnapshot> stored,
+                                                      std::span<const Stored<MembershipSnapshots>> stored,
                                                       const Hints& hints, rules::RefreshMode mode);
 
 /// A room of which everything is to be looked at.

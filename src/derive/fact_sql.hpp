@@ -3,19 +3,13 @@
 
 #include <map>
 
+#include "derive/derived_columns.hpp"
 #include "pg/catalog.hpp"
 #include "pg/parameter_rows.hpp"
 #include "pg/spi.hpp"
 #include "rules/event_types.hpp"
 
 namespace sliding_sync {
-
-struct MembershipKey {
-    std::string_view room_id;
-    std::string_view user_id;
-
-    friend auto operator<=>(const MembershipKey&, const MembershipKey&) = default;
-};
 
 /// The event that stood in local_current_membership before the transaction, where that is known; empty: none.
 using MembershipsBefore = std::map<MembershipKey, std::string_view>;

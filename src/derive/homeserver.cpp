@@ -3,8 +3,9 @@
 namespace sliding_sync {
 
 Statements::Statements(const HomeserverSchema& schema)
-    : redacted(schema), state_groups(schema), rooms(schema, redacted), histories(schema, rooms),
-      memberships(schema, redacted), lookup(schema), references(schema), apply(schema) {}
+    : joined_rooms(schema), snapshots(schema), message_fast_path(schema, joined_rooms), redacted(schema),
+      state_groups(schema), rooms(schema, redacted), histories(schema, rooms),
+      memberships(schema, redacted, snapshots), lookup(schema), references(schema, joined_rooms, snapshots) {}
 
 std::shared_ptr<Homeserver> homeserver_in(Oid namespace_oid) {
     struct Known {

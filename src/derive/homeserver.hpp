@@ -4,9 +4,9 @@
 #include "derive/failure.hpp"
 #include "derive/key_lookup.hpp"
 #include "derive/membership_facts.hpp"
+#include "derive/message_fast_path.hpp"
 #include "derive/references.hpp"
 #include "derive/room_history.hpp"
-#include "derive/row_writer.hpp"
 
 namespace sliding_sync {
 
@@ -14,6 +14,9 @@ namespace sliding_sync {
 struct Statements {
     explicit Statements(const HomeserverSchema& schema);
 
+    DerivedTable<JoinedRooms> joined_rooms;
+    DerivedTable<MembershipSnapshots> snapshots;
+    MessageFastPath message_fast_path;
     Redactions redacted;
     StateGroups state_groups;
     RoomFacts rooms;
@@ -21,7 +24,6 @@ struct Statements {
     MembershipFacts memberships;
     KeyLookup lookup;
     References references;
-    RowWriter apply;
 };
 
 /// One shape of the schema and its statements. Whoever works with it holds it: code of the tables' owner that runs in

@@ -1,7 +1,5 @@
 #include "derive/membership_facts.hpp"
 
-#include "pg/transaction.hpp"
-
 extern "C" {
 #include "catalog/pg_type.h"
 }
@@ -9,23 +7,6 @@ extern "C" {
 namespace sliding_sync {
 
 namespace {
-
-// Of the columns that snapshots_ reads.
-rules::MembershipSnapshot snapshot(const MembershipKey& key, std::span<const Cell> cells) {
-    rules::MembershipSnapshot row;
-    row.room_id = key.room_id;
-    row.user_id = key.user_id;
-    row.sender = cells[1].text();
-    row.membership_event_id = cells[2].text();
-    row.membership = cells[3].text();
-    row.forgotten = cells[4].number != 0;
-    row.event_stream_ordering = cells[5].number;
-    row.event_instance_name = cells[6].text();
-    row.has_known_state = cells[7].boolean();
-    row.state = {cells[8].optional_text(), cells[9].optional_text(), cells[10].boolean(),
-                 cells[11].optional_text()};
-    return row;
-}
 
 // After a broken index a key may stand there twice (P55).
 bool stands_in_current_state(const Rows& state, std::string_view event_id) noexcept {
@@ -36,12 +17,6 @@ bool stands_in_current_state(const Rows& state, std::string_view event_id) noexc
     }
     return false;
 }
-
-// OFFSET 0: rows are locked as they come, so they must come in the order of the keys.
-constexpr std::string_view keys_without_snapshot =
-    "(SELECT k.room_id, k.user_id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) "
-    "k(room_id, user_id) WHERE NOT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m "
-    "WHERE m.room_id %= k.room_id AND m.user_id %= k.user_id) OFFSET 0) k";
 
 const std::vector<KeyColumn> membership_key{{"room_id", TEXTOID}, {"user_id", TEXTOID}};
 
@@ -55,22 +30,9 @@ std::string may_have_been_in_state(const HomeserverSchema& s) {
 
 }  // namespace
 
-MembershipFacts::MembershipFacts(const HomeserverSchema& s, Redactions& redacted)
-    : redacted_(redacted),
-      lock_memberships_(
-          "lock_local_memberships",
-          sql_text("SELECT l.event_id, l.membership %<> ALL (ARRAY['join','invite','knock']) FROM " +
-                       std::string(keys_without_snapshot) +
-                       " JOIN %S.local_current_membership l ON l.room_id %= k.room_id "
-                       "AND l.user_id %= k.user_id FOR SHARE OF l",
-                   s.name),
-          {TEXTARRAYOID, TEXTARRAYOID}),
-      lock_forgotten_(
-          "lock_room_memberships",
-          sql_text("SELECT FROM (SELECT k.event_id FROM pg_catalog.unnest($1) k(event_id) OFFSET 0) k "
-                   "JOIN %S.room_memberships rm ON rm.event_id %= k.event_id FOR SHARE OF rm",
-                   s.name),
-          {TEXTARRAYOID}),
+MembershipFacts::MembershipFacts(const HomeserverSchema& s, Redactions& redacted,
+                                 DerivedTable<MembershipSnapshots>& snapshots)
+    : redacted_(redacted), snapshots_(snapshots),
       rooms_("rooms", s, table_name(BaseTable::rooms), {{"room_id", TEXTOID}}, {}),
       memberships_("memberships", s, table_name(BaseTable::local_current_membership), membership_key,
                    {"event_id", "membership"}),
@@ -80,12 +42,6 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, Redactions& redacted
                         {{"event_id", TEXTOID}}, {"user_id", "sender", "forgotten"}),
       current_state_("membership_in_current_state", s, table_name(BaseTable::current_state_events),
                      {{"room_id", TEXTOID}, {"type", TEXTOID}, {"state_key", TEXTOID}}, {"event_id"}),
-      snapshots_("snapshots", s, membership_snapshots_table, membership_key,
-                 {"xmin", "sender", "membership_event_id", "membership", "forgotten", "event_stream_ordering",
-                  "event_instance_name", "has_known_state", "room_type", "room_name", "is_encrypted",
-                  "tombstone_successor_room_id"}),
-      holders_("holders_of_membership_ordering", s, membership_snapshots_table,
-               {{"event_stream_ordering", INT8OID}}, {"room_id", "user_id"}),
       json_("membership_json", s, table_name(BaseTable::event_json), {{"event_id", TEXTOID}},
             {"json", "internal_metadata"}),
       rooms_with_state_("rooms_with_state",
@@ -113,69 +69,7 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, Redactions& redacted
                    "AND rm.membership %= ANY (ARRAY['invite','knock']) "
                    "ORDER BY e.topological_ordering DESC, e.stream_ordering DESC LIMIT 1) x",
                    s.name),
-          {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}),
-      referred_to_("referred_to_by_snapshot",
-                   sql_text("SELECT EXISTS (SELECT FROM %S.events e WHERE e.stream_ordering %= $1) "
-                            "AND EXISTS (SELECT FROM %S.events e WHERE e.event_id %= $2) "
-                            "AND EXISTS (SELECT FROM %S.rooms r WHERE r.room_id %= $3)",
-                            s.name),
-                   {INT8OID, TEXTOID, TEXTOID}) {}
-
-void MembershipFacts::lock_source_rows(std::span<const MembershipKey> keys) {
-    const MembershipKeyColumns columns(keys);
-    const Rows memberships =
-        lock_memberships_.run(Arguments().texts(columns.room_ids).texts(columns.user_ids));
-    std::vector<std::string_view> may_be_forgotten;
-    for (std::size_t i = 0; i < memberships.count; ++i) {
-        if (memberships[i][1].boolean()) {
-            may_be_forgotten.push_back(memberships[i][0].text());
-        }
-    }
-    if (!may_be_forgotten.empty()) {
-        lock_forgotten_.run(Arguments().texts(may_be_forgotten));
-    }
-}
-
-StoredSnapshot MembershipFacts::stored_snapshot(const MembershipKey& key, const Rows& rows) {
-    if (rows.count == 0) {
-        return {};
-    }
-    return {written_by_this_transaction(static_cast<std::uint32_t>(rows[0][0].number)),
-            snapshot(key, rows[0])};
-}
-
-std::vector<StoredSnapshot> MembershipFacts::stored(std::span<const MembershipKey> keys) {
-    std::vector<StoredSnapshot> result;
-    LookupScope scope;
-    for (const MembershipKey& key : keys) {
-        result.push_back(stored_snapshot(key, snapshots_.find(scope, {key.room_id, key.user_id})));
-    }
-    return result;
-}
-
-std::vector<StoredSnapshot> MembershipFacts::lock(std::span<const MembershipKey> keys) {
-    std::vector<StoredSnapshot> result;
-    LookupScope scope;
-    for (const MembershipKey& key : keys) {
-        result.push_back(stored_snapshot(key, snapshots_.lock(scope, {key.room_id, key.user_id})));
-    }
-    return result;
-}
-
-std::optional<MembershipKey> MembershipFacts::holder_of(std::int64_t ordering, const MembershipKey& but_not) {
-    LookupScope scope;
-    const Rows rows = holders_.find(scope, {ordering});
-    const MembershipKey holder =
-        rows.count > 0 ? MembershipKey{rows[0][0].text(), rows[0][1].text()} : but_not;
-    return holder == but_not ? std::nullopt : std::optional(holder);
-}
-
-bool MembershipFacts::can_be_referred_to(const rules::MembershipSnapshot& row) {
-    return referred_to_
-        .run(Arguments().number(row.event_stream_ordering).text(row.membership_event_id).text(row.room_id),
-             SnapshotKind::transaction)[0][0]
-        .boolean();
-}
+          {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}) {}
 
 // Asked once a room, and only where a membership does not stand in current state itself: where this very transaction
 // has written or deleted the state of a big room, each answer walks over all of it.
@@ -198,10 +92,10 @@ void MembershipFacts::read_rooms_with_state(std::vector<rules::MembershipFacts>&
     }
 }
 
-std::vector<rules::MembershipFacts> MembershipFacts::facts(std::span<const MembershipKey> keys,
-                                                           std::span<const StoredSnapshot> stored,
-                                                           const MembershipsBefore& before,
-                                                           rules::RefreshMode mode) {
+std::vector<rules::MembershipFacts>
+MembershipFacts::facts(std::span<const MembershipKey> keys,
+                       std::span<const Stored<MembershipSnapshots>> stored, const MembershipsBefore& before,
+                       rules::RefreshMode mode) {
     std::vector<rules::MembershipFacts> result(keys.size());
     {
         LookupScope scope;
@@ -222,7 +116,7 @@ std::vector<rules::MembershipFacts> MembershipFacts::facts(std::span<const Membe
         }
         read_details(scope, result);
     }
-    if (mode == rules::RefreshMode::change) {
+    if (mode == rules::RefreshMode::live) {
         read_rooms_with_state(result);
         read_before(keys, stored, before, result);
     } else {
@@ -241,7 +135,7 @@ void MembershipFacts::read_event(LookupScope& scope, rules::MembershipFacts& fac
         const auto row = rows[0];
         user_id = row[0].text();
         facts.room_memberships_sender = row[1].optional_text();
-        // the row exists; its forgotten may be NULL (spec 1.5)
+        // the row exists; its forgotten may be NULL (docs/rules.md#columns-of-a-membership)
         facts.forgotten = static_cast<std::int32_t>(row[2].optional_number().value_or(0));
     }
     if (const Rows rows = events_.find(scope, {facts.event_id}); rows.count > 0) {
@@ -312,7 +206,8 @@ void MembershipFacts::read_been_in_state(std::vector<rules::MembershipFacts>& me
 }
 
 // What stood there before this transaction. In the usual case the changed row has told, and the snapshot is untouched.
-void MembershipFacts::read_before(std::span<const MembershipKey> keys, std::span<const StoredSnapshot> stored,
+void MembershipFacts::read_before(std::span<const MembershipKey> keys,
+                                  std::span<const Stored<MembershipSnapshots>> stored,
                                   const MembershipsBefore& before,
                                   std::vector<rules::MembershipFacts>& memberships) {
     std::vector<MembershipKey> unknown;
@@ -339,9 +234,7 @@ void MembershipFacts::read_before(std::span<const MembershipKey> keys, std::span
     for (std::size_t i = 0; i < unknown.size(); ++i) {
         const auto& [room_id, user_id] = unknown[i];
         rules::MembershipFacts& facts = memberships[positions[i]];
-        if (const Rows rows = snapshots_.find(scope, {room_id, user_id}); rows.count > 0) {
-            facts.previous = snapshot(unknown[i], rows[0]);
-        }
+        facts.previous = snapshots_.find(scope, unknown[i]);
         const Rows membership = memberships_.find(scope, {room_id, user_id});
         const bool same_membership =
             (membership.count > 0 && membership[0][0].text() == facts.event_id) ||

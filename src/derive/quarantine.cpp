@@ -1,8 +1,8 @@
 #include "derive/quarantine.hpp"
 
 #include "derive/attachment.hpp"
+#include "derive/write_as.hpp"
 #include "pg/transaction.hpp"
-#include "pg/write_as.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"

@@ -1,4 +1,4 @@
-// Where keys are noted whose derived rows could not be made (design section 4).
+// Where keys are noted whose derived rows could not be made (docs/architecture.md#failure).
 #pragma once
 
 #include "derive/fact_sql.hpp"

@@ -1,4 +1,4 @@
-// Which of some events are redacted for whoever reads them now (spec 3.6).
+// Which of some events are redacted for a reader of today (docs/rules.md#redactions).
 #pragma once
 
 #include "derive/fact_sql.hpp"

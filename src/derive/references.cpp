@@ -1,46 +1,56 @@
 #include "derive/references.hpp"
 
-extern "C" {
-#include "catalog/pg_type.h"
-}
-
 namespace sliding_sync {
 
-References::References(const HomeserverSchema& s)
-    : has_joined_rooms_(s.joined_rooms == TableShape::known),
-      has_snapshots_(s.membership_snapshots == TableShape::known),
-      rooms_of_ordering_("rooms_of_ordering", s, joined_rooms_table, {{"event_stream_ordering", INT8OID}},
-                         {"room_id"}),
-      snapshots_of_ordering_("snapshots_of_ordering", s, membership_snapshots_table,
-                             {{"event_stream_ordering", INT8OID}}, {"room_id", "user_id"}),
+References::References(const HomeserverSchema& s, DerivedTable<JoinedRooms>& joined_rooms,
+                       DerivedTable<MembershipSnapshots>& snapshots)
+    : schema_(s), joined_rooms_(joined_rooms), snapshots_(snapshots),
       snapshots_of_event_("snapshots_of_event", s, membership_snapshots_table,
-                          {{"membership_event_id", TEXTOID}}, {"room_id", "user_id"}) {}
+                          {{"membership_event_id", TEXTOID}}, {"room_id", "user_id"}),
+      remove_snapshots_of_room_(
+          "remove_snapshots_of_room",
+          sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1 "
+                   "RETURNING m.room_id, m.user_id",
+                   s.name),
+          {TEXTOID}),
+      remove_queue_of_room_(
+          "remove_queue_of_room",
+          sql_text("DELETE FROM %S.sliding_sync_joined_rooms_to_recalculate q WHERE q.room_id %= $1", s.name),
+          {TEXTOID}) {}
 
 References::Found References::to_event(std::optional<std::int64_t> stream_ordering,
                                        std::optional<std::string_view> event_id) {
     Found found;
-    LookupScope scope;
-    const auto add_snapshots = [&](const Rows& rows) {
-        for (std::size_t i = 0; i < rows.count; ++i) {
-            found.memberships.push_back({rows[i][0].text(), rows[i][1].text()});
-        }
-    };
-    if (has_joined_rooms_ && stream_ordering) {
-        const Rows rows = rooms_of_ordering_.find(scope, {*stream_ordering});
-        for (std::size_t i = 0; i < rows.count; ++i) {
-            found.rooms.push_back(rows[i][0].text());
-        }
+    const bool has_snapshots = schema_.membership_snapshots == TableShape::known;
+    if (schema_.joined_rooms == TableShape::known && stream_ordering) {
+        found.rooms = joined_rooms_.with_ordering(*stream_ordering);
     }
-    if (has_snapshots_ && stream_ordering) {
-        add_snapshots(snapshots_of_ordering_.find(scope, {*stream_ordering}));
+    if (has_snapshots && stream_ordering) {
+        found.memberships = snapshots_.with_ordering(*stream_ordering);
     }
-    if (has_snapshots_ && event_id) {
-        add_snapshots(snapshots_of_event_.find(scope, {*event_id}));
+    if (has_snapshots && event_id) {
+        LookupScope scope;
+        const auto of_event = first_two_columns(snapshots_of_event_.find(scope, {*event_id}));
+        found.memberships.insert(found.memberships.end(), of_event.begin(), of_event.end());
     }
     std::sort(found.memberships.begin(), found.memberships.end());
     found.memberships.erase(std::unique(found.memberships.begin(), found.memberships.end()),
                             found.memberships.end());
     return found;
+}
+
+std::vector<MembershipKey> References::remove_all_of_room(std::string_view room_id) {
+    std::vector<MembershipKey> keys;
+    if (schema_.joined_rooms != TableShape::missing) {
+        joined_rooms_.remove({&room_id, 1});
+    }
+    if (schema_.membership_snapshots != TableShape::missing) {
+        keys = first_two_columns(remove_snapshots_of_room_.run(Arguments().text(room_id)));
+    }
+    if (schema_.has_recalculate_queue) {
+        remove_queue_of_room_.run(Arguments().text(room_id));
+    }
+    return keys;
 }
 
 }  // namespace sliding_sync

@@ -1,9 +1,9 @@
 #include "derive/refresh.hpp"
 
+#include "derive/deferred_triggers.hpp"
 #include "derive/failure.hpp"
-#include "pg/deferred_triggers.hpp"
+#include "derive/write_as.hpp"
 #include "pg/fault_injection.hpp"
-#include "pg/write_as.hpp"
 
 namespace sliding_sync {
 
@@ -15,176 +15,148 @@ constexpr std::size_t keys_per_pass = 500;
 // Each round takes rows away that stood in the way of the round before; spoiled orderings form short chains.
 constexpr int max_rounds = 10;
 
-// Where the tables' owner has put triggers or rules on a derived table, what stands there may not be what was written.
-template <typename Comparison, typename Stored>
-void require_kept(const std::vector<Comparison>& compared, const std::vector<Stored>& stored,
-                  const char* table) {
-    for (std::size_t i = 0; i < compared.size(); ++i) {
-        if (compared[i].expected != stored[i].row) {
-            call_pg([&] {
-                raise_pg_error(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
-                               "a trigger or rule changes what sliding_sync writes",
-                               psprintf("Table: %s.", table),
-                               "Remove it, then call sliding_sync.repair_quarantine().");
-            });
-        }
-    }
+// What a refresh is asked for: keys, and what is known of the change.
+std::vector<std::string_view> keys_of(std::span<const RoomChange> rooms) {
+    return room_ids_of(rooms);
+}
+std::span<const MembershipKey> keys_of(std::span<const MembershipKey> keys) {
+    return keys;
 }
 
-template <typename Stored>
-std::size_t count_rows(const std::vector<Stored>& stored) {
-    return static_cast<std::size_t>(
-        std::count_if(stored.begin(), stored.end(), [](const Stored& key) { return key.row.has_value(); }));
+// The key of a row that stands in another one's way, kept beyond the look that has found it.
+std::string owned(std::string_view room_id) {
+    return std::string(room_id);
+}
+std::pair<std::string, std::string> owned(const MembershipKey& key) {
+    return {std::string(key.room_id), std::string(key.user_id)};
+}
+RoomChange change_of(const std::string& room_id) {
+    return whole_room(room_id);
+}
+MembershipKey change_of(const std::pair<std::string, std::string>& key) {
+    return {key.first, key.second};
 }
 
-/// The rooms' own rows.
-class RoomRefresh {
+QuarantineKey quarantine_key(std::string_view room_id) {
+    return {room_id, std::nullopt};
+}
+QuarantineKey quarantine_key(const MembershipKey& key) {
+    return {key.room_id, key.user_id};
+}
+
+/// Rows of one derived table, from locks to writes.
+template <typename Table>
+class TableRefresh {
 public:
-    using Key = RoomChange;
-    using OwnedKey = std::string;
+    using Key = typename Table::Key;
+    using Change = std::conditional_t<std::is_same_v<Table, JoinedRooms>, RoomChange, MembershipKey>;
+    using OwnedKey = decltype(owned(std::declval<Key>()));
 
-    RoomRefresh(const Homeserver& homeserver, rules::RefreshMode mode)
-        : homeserver_(homeserver), statements_(homeserver.statements), mode_(mode) {}
+    TableRefresh(const Homeserver& homeserver, DerivedTable<Table>& rows, rules::RefreshMode mode,
+                 const Hints& hints, KeyLocks& locks)
+        : schema_(homeserver.schema), statements_(homeserver.statements), rows_(rows), mode_(mode),
+          hints_(hints), locks_(locks) {}
 
-    static constexpr const char* table = joined_rooms_table;
-
+    [[nodiscard]] bool is_recompute() const noexcept {
+        return mode_ != rules::RefreshMode::live;
+    }
     [[nodiscard]] TableShape shape() const noexcept {
-        return homeserver_.schema.joined_rooms;
-    }
-    static QuarantineKey quarantine_key(const RoomChange& room) {
-        return {room.room_id, std::nullopt};
+        return Table::shape(schema_);
     }
 
-    std::uint64_t refresh(std::span<const RoomChange> rooms) {
+    std::uint64_t refresh(std::span<const Change> changes) {
         const SpiConnection connection;
-        const std::vector<std::string_view> room_ids = room_ids_of(rooms);
-        if (mode_ != rules::RefreshMode::change) {
-            statements_.rooms.lock_source_rows(room_ids);
+        const auto keys = keys_of(changes);
+        locks_.begin_pass();
+        const auto compared = compare(changes, rows_.lock(keys, &locks_));
+        RowChanges<Table> different;
+        for (const auto& row : compared) {
+            different.add(row.key, row.stored, row.expected);
         }
-        const auto compared = compare_joined_rooms(statements_, rooms, statements_.rooms.lock(room_ids));
-        JoinedRoomChanges changes;
-        for (const RoomComparison& room : compared) {
-            changes.add(room.room_id, room.stored, room.expected);
+        const std::uint64_t written = rows_.write(different);
+        if (written > 0 && !Table::is_plain(schema_)) {
+            require_kept(compared, rows_.stored(keys));
         }
-        const std::uint64_t written = statements_.apply.joined_rooms(changes);
-        if (written > 0 && !homeserver_.schema.joined_rooms_is_plain) {
-            require_kept(compared, statements_.rooms.stored(room_ids), table);
+        // A row that stands there is met by others itself; a recompute has changed nothing that a row is made of.
+        std::vector<bool> is_kept;
+        for (const auto& row : compared) {
+            is_kept.push_back(!is_recompute() && !row.expected);
         }
+        locks_.release_pass(is_kept);
         return written;
     }
 
-    void remove(std::span<const RoomChange> rooms) {
+    void remove(std::span<const Change> changes) {
         const SpiConnection connection;
-        const std::vector<std::string_view> room_ids = room_ids_of(rooms);
+        const auto keys = keys_of(changes);
         const bool is_known = shape() == TableShape::known;
-        const std::size_t there = is_known ? count_rows(statements_.rooms.lock(room_ids)) : 0;
-        const std::size_t removed = statements_.apply.remove_joined_rooms(room_ids);
-        require_written(removed, is_known ? there : removed, table);
+        locks_.begin_pass();
+        const std::size_t there = is_known ? count_rows(rows_.lock(keys, &locks_)) : 0;
+        const std::size_t removed = rows_.remove(keys);
+        require_written(removed, is_known ? there : removed, Table::name);
+        locks_.release_pass(std::vector<bool>(keys.size(), !is_recompute()));
     }
 
-    // Another room whose row has the ordering that this one's must have.
-    std::optional<std::string> conflicting_key(const RoomChange& room) {
+    // The key of another row that has the ordering which this one's must have.
+    std::optional<OwnedKey> conflicting_key(const Change& change) {
         const SpiConnection connection;
-        const auto expected = compare(room);
-        const auto holder = expected
-                                ? statements_.rooms.holder_of(expected->event_stream_ordering, room.room_id)
-                                : std::nullopt;
-        return holder ? std::optional<std::string>(*holder) : std::nullopt;
-    }
-    static RoomChange key_of(const std::string& room_id) {
-        return whole_room(room_id);
+        const auto row = compare_one(change);
+        if (row.expected) {
+            for (const Key& holder : rows_.with_ordering(row.expected->event_stream_ordering)) {
+                if (holder != row.key) {
+                    return owned(holder);
+                }
+            }
+        }
+        return std::nullopt;
     }
 
-    bool refers_to_invisible_row(const RoomChange& room) {
+    bool refers_to_invisible_row(const Change& change) {
         const SpiConnection connection;
-        const auto expected = compare(room);
-        return expected && !statements_.rooms.can_be_referred_to(*expected);
+        const auto row = compare_one(change);
+        return row.expected && !rows_.can_be_referred_to(*row.expected);
     }
 
 private:
-    std::optional<rules::JoinedRoom> compare(const RoomChange& room) {
-        const std::array<std::string_view, 1> room_id{room.room_id};
-        return compare_joined_rooms(statements_, {&room, 1}, statements_.rooms.lock(room_id))[0].expected;
+    auto compare(std::span<const RoomChange> rooms, std::span<const Stored<JoinedRooms>> stored) {
+        return compare_joined_rooms(statements_, rooms, stored);
+    }
+    auto compare(std::span<const MembershipKey> keys, std::span<const Stored<MembershipSnapshots>> stored) {
+        return compare_memberships(statements_, keys, stored, hints_, mode_);
+    }
+    auto compare_one(const Change& change) {
+        const std::span<const Change> one(&change, 1);
+        locks_.begin_pass();
+        return compare(one, rows_.lock(keys_of(one), &locks_))[0];
     }
 
-    const Homeserver& homeserver_;
+    // Where the tables' owner has put triggers or rules on the table, what stands there may not be what was written.
+    template <typename Compared>
+    static void require_kept(const std::vector<Compared>& compared,
+                             const std::vector<Stored<Table>>& stored) {
+        for (std::size_t i = 0; i < compared.size(); ++i) {
+            if (compared[i].expected != stored[i].row) {
+                call_pg([&] {
+                    raise_pg_error(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+                                   "a trigger or rule changes what sliding_sync writes",
+                                   psprintf("Table: %s.", Table::name),
+                                   "Remove it, then call sliding_sync.repair_quarantine().");
+                });
+            }
+        }
+    }
+
+    static std::size_t count_rows(const std::vector<Stored<Table>>& stored) {
+        return static_cast<std::size_t>(std::count_if(
+            stored.begin(), stored.end(), [](const Stored<Table>& key) { return key.row.has_value(); }));
+    }
+
+    const HomeserverSchema& schema_;
     Statements& statements_;
-    rules::RefreshMode mode_;
-};
-
-/// The snapshots of memberships.
-class MembershipRefresh {
-public:
-    using Key = MembershipKey;
-    using OwnedKey = std::pair<std::string, std::string>;
-
-    MembershipRefresh(const Homeserver& homeserver, rules::RefreshMode mode, const Hints& hints)
-        : homeserver_(homeserver), statements_(homeserver.statements), mode_(mode), hints_(hints) {}
-
-    static constexpr const char* table = membership_snapshots_table;
-
-    [[nodiscard]] TableShape shape() const noexcept {
-        return homeserver_.schema.membership_snapshots;
-    }
-    static QuarantineKey quarantine_key(const MembershipKey& key) {
-        return {key.room_id, key.user_id};
-    }
-
-    std::uint64_t refresh(std::span<const MembershipKey> keys) {
-        const SpiConnection connection;
-        if (mode_ != rules::RefreshMode::change) {
-            statements_.memberships.lock_source_rows(keys);
-        }
-        const auto compared =
-            compare_memberships(statements_, keys, statements_.memberships.lock(keys), hints_, mode_);
-        MembershipChanges changes;
-        for (const MembershipComparison& membership : compared) {
-            changes.add(membership.key, membership.stored, membership.expected);
-        }
-        const std::uint64_t written = statements_.apply.memberships(changes);
-        if (written > 0 && !homeserver_.schema.membership_snapshots_is_plain) {
-            require_kept(compared, statements_.memberships.stored(keys), table);
-        }
-        return written;
-    }
-
-    void remove(std::span<const MembershipKey> keys) {
-        const SpiConnection connection;
-        const bool is_known = shape() == TableShape::known;
-        const std::size_t there = is_known ? count_rows(statements_.memberships.lock(keys)) : 0;
-        const std::size_t removed = statements_.apply.remove_memberships(keys);
-        require_written(removed, is_known ? there : removed, table);
-    }
-
-    std::optional<std::pair<std::string, std::string>> conflicting_key(const MembershipKey& key) {
-        const SpiConnection connection;
-        const auto expected = compare(key);
-        const auto holder =
-            expected ? statements_.memberships.holder_of(expected->event_stream_ordering, key) : std::nullopt;
-        return holder ? std::optional(std::pair(std::string(holder->room_id), std::string(holder->user_id)))
-                      : std::nullopt;
-    }
-    static MembershipKey key_of(const std::pair<std::string, std::string>& key) {
-        return {key.first, key.second};
-    }
-
-    bool refers_to_invisible_row(const MembershipKey& key) {
-        const SpiConnection connection;
-        const auto expected = compare(key);
-        return expected && !statements_.memberships.can_be_referred_to(*expected);
-    }
-
-private:
-    std::optional<rules::MembershipSnapshot> compare(const MembershipKey& key) {
-        return compare_memberships(statements_, {&key, 1}, statements_.memberships.lock({&key, 1}), hints_,
-                                   mode_)[0]
-            .expected;
-    }
-
-    const Homeserver& homeserver_;
-    Statements& statements_;
+    DerivedTable<Table>& rows_;
     rules::RefreshMode mode_;
     const Hints& hints_;
+    KeyLocks& locks_;
 };
 
 // A trigger of the tables' owner may call us in the middle of our own work. Deeper than this it would never end.
@@ -210,63 +182,64 @@ private:
 
 // Rows that stand in the way of others are wrong by definition. They are taken away, so that two that hold what the other one
 // must have do not block each other, and made again after the others; what was in their way is taken away in turn.
-template <typename Kind>
-void refresh_pass(const Homeserver& homeserver, Kind& kind, std::span<const typename Kind::Key> keys,
-                  bool is_recompute, Refreshed& refreshed, int round = 0) {
-    const auto part = [&](std::size_t begin, std::size_t end) { return keys.subspan(begin, end - begin); };
-    std::vector<typename Kind::OwnedKey> taken_away;
-    GuardedWork work{Kind::table, keys.size(), {}, {}, {}, {}, {}, is_recompute};
-    work.remove = [&](std::size_t begin, std::size_t end) { kind.remove(part(begin, end)); };
+template <typename Table>
+void refresh_pass(TableRefresh<Table>& table, const HomeserverSchema& schema,
+                  std::span<const typename TableRefresh<Table>::Change> changes, Refreshed& refreshed,
+                  int round = 0) {
+    using Change = typename TableRefresh<Table>::Change;
+    const auto part = [&](std::size_t begin, std::size_t end) { return changes.subspan(begin, end - begin); };
+    std::vector<typename TableRefresh<Table>::OwnedKey> taken_away;
+    GuardedWork work{Table::name, changes.size(), {}, {}, {}, {}, {}, table.is_recompute()};
+    work.remove = [&](std::size_t begin, std::size_t end) { table.remove(part(begin, end)); };
     work.work = [&](std::size_t begin, std::size_t end) {
-        refreshed.rows_written += kind.refresh(part(begin, end));
+        refreshed.rows_written += table.refresh(part(begin, end));
     };
-    if (kind.shape() != TableShape::known) {
+    if (table.shape() != TableShape::known) {
         work.work = work.remove;
     }
-    work.key = [&](std::size_t i) { return Kind::quarantine_key(keys[i]); };
+    work.key = [&](std::size_t i) { return quarantine_key(keys_of(part(i, i + 1))[0]); };
     work.remove_conflicting = [&](std::size_t i) {
-        const auto conflicting_key = round < max_rounds ? kind.conflicting_key(keys[i]) : std::nullopt;
-        if (conflicting_key) {
-            const typename Kind::Key key = Kind::key_of(*conflicting_key);
-            kind.remove({&key, 1});
-            taken_away.push_back(*conflicting_key);
+        const auto conflicting = round < max_rounds ? table.conflicting_key(changes[i]) : std::nullopt;
+        if (conflicting) {
+            const Change change = change_of(*conflicting);
+            table.remove({&change, 1});
+            taken_away.push_back(*conflicting);
         }
-        return conflicting_key.has_value();
+        return conflicting.has_value();
     };
-    work.refers_to_invisible_row = [&](std::size_t i) { return kind.refers_to_invisible_row(keys[i]); };
-    refreshed.quarantined += run_or_quarantine(homeserver.schema, work);
+    work.refers_to_invisible_row = [&](std::size_t i) { return table.refers_to_invisible_row(changes[i]); };
+    refreshed.quarantined += run_or_quarantine(schema, work);
     std::sort(taken_away.begin(), taken_away.end());
-    std::vector<typename Kind::Key> again;
-    std::transform(taken_away.begin(), taken_away.end(), std::back_inserter(again), Kind::key_of);
-    if (!again.empty()) {
-        refresh_pass(homeserver, kind, std::span<const typename Kind::Key>(again), is_recompute, refreshed,
-                     round + 1);
+    std::vector<Change> retry;
+    std::transform(taken_away.begin(), taken_away.end(), std::back_inserter(retry),
+                   [](const auto& key) { return change_of(key); });
+    if (!retry.empty()) {
+        refresh_pass(table, schema, std::span<const Change>(retry), refreshed, round + 1);
     }
 }
 
-template <typename Kind>
-void refresh_passes(const Homeserver& homeserver, Kind kind, std::span<const typename Kind::Key> keys,
-                    bool is_recompute, Refreshed& refreshed) {
-    if (kind.shape() == TableShape::missing) {
+template <typename Table>
+void refresh_passes(TableRefresh<Table> table, const HomeserverSchema& schema,
+                    std::span<const typename TableRefresh<Table>::Change> changes, Refreshed& refreshed) {
+    if (table.shape() == TableShape::missing) {
         return;
     }
-    for (std::size_t begin = 0; begin < keys.size(); begin += keys_per_pass) {
-        refresh_pass(homeserver, kind, keys.subspan(begin, std::min(keys_per_pass, keys.size() - begin)),
-                     is_recompute, refreshed);
+    for (std::size_t begin = 0; begin < changes.size(); begin += keys_per_pass) {
+        refresh_pass(table, schema, changes.subspan(begin, std::min(keys_per_pass, changes.size() - begin)),
+                     refreshed);
     }
 }
 
-// The short cut of a message, whose orderings are known from its own row: nothing is read. It needs no subtransaction,
-// which would cost every message a transaction id: constants on a row of a table without anything of its own, and an
-// event that this transaction has stored, leave nothing to fail at but what the homeserver must see. For a single room: of
-// several, each has its turn in the order of the keys.
-bool raise(const Homeserver& homeserver, const RoomChange& room, Refreshed& refreshed) {
-    const bool only_raises = !room.orderings && !room.state && room.latest;
-    if (!only_raises || !homeserver.schema.joined_rooms_is_plain || is_injecting_faults()) {
+// It needs no subtransaction, which would cost every message a transaction id: constants on a row of a table without
+// anything of its own, and an event that this transaction has stored, leave nothing to fail at but what the homeserver must
+// see. For a single room: of several, each has its turn in the order of the keys.
+bool advance(const Homeserver& homeserver, const RoomChange& room, Refreshed& refreshed) {
+    const bool is_plain_message = !room.orderings && !room.state && room.latest;
+    if (!is_plain_message || !homeserver.schema.joined_rooms_is_plain || is_injecting_faults()) {
         return false;
     }
     const SpiConnection connection;
-    const auto written = homeserver.statements.apply.advance_orderings(
+    const auto written = homeserver.statements.message_fast_path.advance(
         {room.room_id, *room.latest, room.latest_bump, room.may_be_rewritten});
     refreshed.rows_written += written.value_or(0);
     return written.has_value();
@@ -307,13 +280,19 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     }
     refreshed.joined_rooms = changes.rooms.size();
     refreshed.memberships = changes.memberships.size();
-    const bool is_recompute = mode != rules::RefreshMode::change;
-    if (changes.rooms.size() != 1 || !raise(homeserver, changes.rooms.front(), refreshed)) {
-        refresh_passes(homeserver, RoomRefresh(homeserver, mode), std::span<const RoomChange>(changes.rooms),
-                       is_recompute, refreshed);
+    if (changes.rooms.size() == 1 && advance(homeserver, changes.rooms.front(), refreshed)) {
+        changes.rooms.clear();
     }
-    refresh_passes(homeserver, MembershipRefresh(homeserver, mode, hints),
-                   std::span<const MembershipKey>(changes.memberships), is_recompute, refreshed);
+    if (changes.rooms.empty() && changes.memberships.empty()) {
+        return refreshed;
+    }
+    const bool are_many = changes.rooms.size() + changes.memberships.size() > keys_per_pass;
+    KeyLocks locks(homeserver.schema.namespace_oid, are_many && mode == rules::RefreshMode::live);
+    Statements& statements = homeserver.statements;
+    refresh_passes(TableRefresh<JoinedRooms>(homeserver, statements.joined_rooms, mode, hints, locks),
+                   homeserver.schema, changes.rooms, refreshed);
+    refresh_passes(TableRefresh<MembershipSnapshots>(homeserver, statements.snapshots, mode, hints, locks),
+                   homeserver.schema, changes.memberships, refreshed);
     return refreshed;
 }
 
@@ -322,7 +301,13 @@ Refreshed remove_everything(const Homeserver& homeserver) {
     const WriteAs owner(homeserver.schema.derived_owner);
     const auto remove = [&](std::size_t, std::size_t) {
         const SpiConnection connection;
-        refreshed.rows_written = homeserver.statements.apply.remove_all();
+        refreshed.rows_written = 0;
+        if (homeserver.schema.joined_rooms != TableShape::missing) {
+            refreshed.rows_written += homeserver.statements.joined_rooms.remove_all();
+        }
+        if (homeserver.schema.membership_snapshots != TableShape::missing) {
+            refreshed.rows_written += homeserver.statements.snapshots.remove_all();
+        }
     };
     GuardedWork work{"", 1, remove, remove, {}, {}, {}};
     work.key = [](std::size_t) { return QuarantineKey{"", std::nullopt}; };

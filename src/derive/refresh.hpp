@@ -1,4 +1,4 @@
-// The one entrance of the street: from changed keys to written rows. Triggers, backfill, catch-up and repair all
+// The one entry point of the pipeline: from changed keys to written rows. Triggers, backfill, catch-up and repair all
 // come through here; nothing else writes the derived tables.
 #pragma once
 
@@ -25,7 +25,7 @@ struct Refreshed {
 /// A recall reads what other transactions may be changing just now, also where no row is there to be locked. It locks what
 /// it reads, so that each of them either comes first, and is seen, or waits for this transaction and then sees its rows.
 Refreshed refresh(const Homeserver& homeserver, Changes changes,
-                  rules::RefreshMode mode = rules::RefreshMode::change);
+                  rules::RefreshMode mode = rules::RefreshMode::live);
 
 /// Removes every derived row: when nobody can tell any more which of them are right.
 Refreshed remove_everything(const Homeserver& homeserver);

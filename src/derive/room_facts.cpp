@@ -2,8 +2,6 @@
 
 #include <unordered_set>
 
-#include "pg/transaction.hpp"
-
 extern "C" {
 #include "catalog/pg_type.h"
 }
@@ -18,22 +16,7 @@ const ParameterRows room_keys{"k", {{"room_id", TEXTOID}}};
 
 RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted)
     : state_events_(s, redacted),
-      lock_source_rows_(
-          "lock_room_inputs",
-          // OFFSET 0: rows are locked as they come, so they must come in the order of the rooms
-          sql_text("SELECT FROM (SELECT k.room_id FROM pg_catalog.unnest($1) k(room_id) WHERE NOT "
-                   "EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= k.room_id) "
-                   "OFFSET 0) k CROSS JOIN LATERAL (SELECT 1 FROM %S.current_state_events c "
-                   "WHERE c.room_id %= k.room_id AND c.state_key %= '' AND c.type %= ANY (" +
-                       relevant_types_array() + ") ORDER BY c.type LIMIT 1 FOR SHARE OF c) c",
-                   s.name),
-          {TEXTARRAYOID}),
       rooms_("rooms", s, table_name(BaseTable::rooms), {{"room_id", TEXTOID}}, {}),
-      joined_rooms_("joined_rooms", s, joined_rooms_table, {{"room_id", TEXTOID}},
-                    {"xmin", "event_stream_ordering", "bump_stamp", "room_type", "room_name", "is_encrypted",
-                     "tombstone_successor_room_id"}),
-      holders_("holders_of_ordering", s, joined_rooms_table, {{"event_stream_ordering", INT8OID}},
-               {"room_id"}),
       orderings_("orderings",
                  "SELECT k.n, " + latest_ordering(s, "k.room_id") + ", " +
                      latest_bump_ordering(s, "k.room_id") + " FROM {rows}",
@@ -52,47 +35,7 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted)
                      {TEXTARRAYOID, INT8ARRAYOID}),
       visible_before_("visible_before",
                       sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name),
-                      {TEXTARRAYOID}),
-      referred_to_("referred_to_by_joined_room",
-                   sql_text("SELECT EXISTS (SELECT FROM %S.events e WHERE e.stream_ordering %= $1) "
-                            "AND EXISTS (SELECT FROM %S.rooms r WHERE r.room_id %= $2)",
-                            s.name),
-                   {INT8OID, TEXTOID}) {}
-
-void RoomFacts::lock_source_rows(std::span<const std::string_view> room_ids) {
-    lock_source_rows_.run(Arguments().texts(room_ids));
-}
-
-StoredRoom RoomFacts::stored_room(std::string_view room_id, const Rows& rows) {
-    if (rows.count == 0) {
-        return {};
-    }
-    const auto row = rows[0];
-    return {written_by_this_transaction(static_cast<std::uint32_t>(row[0].number)),
-            rules::JoinedRoom{
-                std::string(room_id),
-                row[1].number,
-                row[2].optional_number(),
-                {row[3].optional_text(), row[4].optional_text(), row[5].boolean(), row[6].optional_text()}}};
-}
-
-std::vector<StoredRoom> RoomFacts::stored(std::span<const std::string_view> room_ids) {
-    std::vector<StoredRoom> result;
-    LookupScope scope;
-    for (const std::string_view room_id : room_ids) {
-        result.push_back(stored_room(room_id, joined_rooms_.find(scope, {room_id})));
-    }
-    return result;
-}
-
-std::vector<StoredRoom> RoomFacts::lock(std::span<const std::string_view> room_ids) {
-    std::vector<StoredRoom> result;
-    LookupScope scope;
-    for (const std::string_view room_id : room_ids) {
-        result.push_back(stored_room(room_id, joined_rooms_.lock(scope, {room_id})));
-    }
-    return result;
-}
+                      {TEXTARRAYOID}) {}
 
 std::vector<bool> RoomFacts::in_rooms(std::span<const std::string_view> room_ids) {
     std::vector<bool> result;
@@ -201,22 +144,6 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
         }
     }
     return result;
-}
-
-std::optional<std::string_view> RoomFacts::holder_of(std::int64_t ordering,
-                                                     std::string_view but_not_room_id) {
-    LookupScope scope;
-    const Rows rows = holders_.find(scope, {ordering});
-    if (rows.count == 0 || rows[0][0].text() == but_not_room_id) {
-        return std::nullopt;
-    }
-    return rows[0][0].text();
-}
-
-bool RoomFacts::can_be_referred_to(const rules::JoinedRoom& row) {
-    return referred_to_
-        .run(Arguments().number(row.event_stream_ordering).text(row.room_id), SnapshotKind::transaction)[0][0]
-        .boolean();
 }
 
 }  // namespace sliding_sync

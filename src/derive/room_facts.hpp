@@ -7,12 +7,6 @@
 
 namespace sliding_sync {
 
-/// A room's row as it is stored now.
-struct StoredRoom {
-    bool written_by_this_transaction = false;  ///< then somebody else may have written it, by other rules
-    std::optional<rules::JoinedRoom> row;
-};
-
 /// Newest eligible events of a room: neither outlier nor rejected, with a stream ordering (D5-D7, H72).
 struct Orderings {
     std::optional<std::int64_t> latest;
@@ -24,15 +18,6 @@ struct Orderings {
 class RoomFacts {
 public:
     RoomFacts(const HomeserverSchema& schema, Redactions& redacted);
-
-    /// Of rooms without a row: keeps one of the state events that there must be for a row until the end of the
-    /// transaction. Who leaves no room for a row has to take that one away, and waits; who changes anything else wants a
-    /// row, and meets ours. (Orderings are kept by the foreign key, a row that exists by its own lock.)
-    void lock_source_rows(std::span<const std::string_view> room_ids);
-
-    std::vector<StoredRoom> stored(std::span<const std::string_view> room_ids);
-    /// The same rows as they are by now, locked in the order of the (sorted) keys until the transaction ends.
-    std::vector<StoredRoom> lock(std::span<const std::string_view> room_ids);
 
     /// Which of them stand in `rooms`.
     std::vector<bool> in_rooms(std::span<const std::string_view> room_ids);
@@ -51,14 +36,7 @@ public:
     std::vector<rules::StateEvents> wiped_state(std::span<const std::string_view> room_ids,
                                                 std::span<const std::optional<std::int64_t>> oldest);
 
-    /// Another room whose row has this ordering, which only one may have.
-    std::optional<std::string_view> holder_of(std::int64_t ordering, std::string_view but_not_room_id);
-
-    /// Whether the transaction's own snapshot, by which its foreign keys are checked, shows what the row refers to.
-    bool can_be_referred_to(const rules::JoinedRoom& row);
-
 private:
-    StoredRoom stored_room(std::string_view room_id, const Rows& rows);
     std::vector<StateEventIds> current_state_ids(LookupScope& scope,
                                                  std::span<const std::string_view> room_ids);
     std::vector<rules::StateEvents> read_events(LookupScope& scope,
@@ -66,15 +44,11 @@ private:
                                                 std::span<const StateEventIds> event_ids);
 
     StateEventFacts state_events_;
-    Statement lock_source_rows_;
     TableReader rooms_;
-    TableReader joined_rooms_;
-    TableReader holders_;
     RowsStatement orderings_;
     TableReader current_state_;
     Statement new_state_ids_;
     Statement visible_before_;
-    Statement referred_to_;
 };
 
 }  // namespace sliding_sync

@@ -39,8 +39,8 @@ StateGroups::StateGroups(const HomeserverSchema& s)
       // A handful of rows: one look from the first to the last of the types costs less than one a type ...
       state_of_differences_("state_of_differences", s, "state_groups_state",
                             {{"state_group", INT8OID},
-                             {"type", TEXTOID, Comparison::at_least},
-                             {"type", TEXTOID, Comparison::at_most},
+                             {"type", TEXTOID, KeyComparison::at_least},
+                             {"type", TEXTOID, KeyComparison::at_most},
                              {"state_key", TEXTOID}},
                             {"type", "event_id"}),
       // ... but not here, among everything that the room had then, its members too.

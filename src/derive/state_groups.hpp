@@ -1,4 +1,5 @@
-// What a room's state was after an event, as the homeserver's state groups tell (spec 5.4).
+// The state of a room after an event, from the homeserver's state groups
+// (docs/rules.md#state-after-an-event).
 #pragma once
 
 #include "derive/fact_sql.hpp"

@@ -1,4 +1,4 @@
-// The doors of the SQL-callable functions.
+// The entry points of the SQL-callable functions.
 #include "admin/as_owner.hpp"
 #include "admin/attach.hpp"
 #include "admin/attached_homeserver.hpp"
@@ -82,8 +82,9 @@ SLIDING_SYNC_FUNCTION(sliding_sync_attach) {
 SLIDING_SYNC_FUNCTION(sliding_sync_attach_at_creation) {
     using namespace sliding_sync;
     return enter_cpp([&]() -> Datum {
+        const Datum nothing = void_result(fcinfo);
         attach_at_creation();
-        return Datum{0};
+        return nothing;
     });
 }
 

@@ -1,4 +1,4 @@
-// The door of the trigger on the extension's own tables (extension/install/replication.sql).
+// The entry point of the trigger on the extension's own tables (extension/install/replication.sql).
 #include "guard/boundary.hpp"
 
 extern "C" {

@@ -59,7 +59,7 @@ auto call_pg(Body&& body) -> std::invoke_result_t<Body> {
 [[noreturn]] void raise_pg_error(int sqlstate, const char* message, const char* detail = "",
                                  const char* hint = "");
 
-/// The door of every SQL-callable symbol and server callback: runs C++ code and turns whatever escapes into a
+/// The entry point of every SQL-callable symbol and server callback: runs C++ code and turns whatever escapes into a
 /// server error, after the handler has been left so that the exception object is destroyed.
 template <typename Body>
 auto enter_cpp(Body&& body) -> std::invoke_result_t<Body> {

@@ -26,7 +26,7 @@ public:
     }
 
     /// The server's own form of the error, to be raised again unchanged: its memory belongs to the current memory context
-    /// from now on. For the door only.
+    /// from now on. For `enter_cpp` only.
     [[nodiscard]] ErrorData* hand_over() const noexcept;
 
 private:
@@ -36,7 +36,7 @@ private:
     std::shared_ptr<detail::CaughtError> caught_;
 };
 
-/// An error of our own, raised as ereport(ERROR) at the door.
+/// An error of our own, raised as ereport(ERROR) by `enter_cpp`.
 class Error final : public std::exception {
 public:
     /// `sqlstate` is one of the ERRCODE_* values; DETAIL and HINT are whole sentences, empty when there is none.

@@ -2,12 +2,12 @@
 
 #include "derive/attachment.hpp"
 #include "derive/quarantine.hpp"
+#include "derive/write_as.hpp"
 #include "pg/catalog.hpp"
 #include "pg/spi.hpp"
 #include "pg/sql_text.hpp"
 #include "pg/transaction.hpp"
 #include "pg/warning.hpp"
-#include "pg/write_as.hpp"
 
 #include <set>
 

@@ -2,9 +2,9 @@
 
 #include "derive/failure.hpp"
 #include "derive/refresh.hpp"
+#include "derive/write_as.hpp"
 #include "live/row.hpp"
 #include "pg/fault_injection.hpp"
-#include "pg/write_as.hpp"
 
 namespace sliding_sync {
 
@@ -76,15 +76,15 @@ void remove_references(PendingKeys& keys, const OldEvent& event, const Homeserve
         event.is_membership ? std::optional<std::string_view>(event.event_id) : std::nullopt);
     Statements& statements = homeserver.statements;
     if (!found.rooms.empty()) {
-        statements.rooms.lock(found.rooms);
-        statements.apply.remove_joined_rooms(found.rooms);
+        statements.joined_rooms.lock(found.rooms);
+        statements.joined_rooms.remove(found.rooms);
         for (const std::string_view room_id : found.rooms) {
             mark_room_dirty(keys, room_id);
         }
     }
     if (!found.memberships.empty()) {
-        statements.memberships.lock(found.memberships);
-        statements.apply.remove_memberships(found.memberships);
+        statements.snapshots.lock(found.memberships);
+        statements.snapshots.remove(found.memberships);
         mark_memberships_dirty(keys, found.memberships);
     }
 }
@@ -111,7 +111,7 @@ void carry_out_for_room(PendingKeys& keys, std::string_view room_id, const Homes
     };
     guarded.remove = [&](std::size_t, std::size_t) {
         const SpiConnection connection;
-        mark_memberships_dirty(keys, homeserver.statements.apply.remove_room(room_id));
+        mark_memberships_dirty(keys, homeserver.statements.references.remove_all_of_room(room_id));
     };
     guarded.key = [&](std::size_t) { return QuarantineKey{room_id, std::nullopt}; };
     run_or_quarantine(homeserver.schema, guarded);
@@ -121,7 +121,7 @@ void clear_references_to_event(PendingKeys& keys, const OldEvent& event, const H
     const auto work = [&] {
         if (homeserver.schema.has_keyed_table()) {
             // what its rows refer to cannot be read
-            mark_memberships_dirty(keys, homeserver.statements.apply.remove_room(event.room_id));
+            mark_memberships_dirty(keys, homeserver.statements.references.remove_all_of_room(event.room_id));
         } else {
             remove_references(keys, event, homeserver);
         }
@@ -131,7 +131,7 @@ void clear_references_to_event(PendingKeys& keys, const OldEvent& event, const H
 
 void clear_references_to_room(PendingKeys& keys, std::string_view room_id, const Homeserver& homeserver) {
     carry_out_for_room(keys, room_id, homeserver, [&] {
-        mark_memberships_dirty(keys, homeserver.statements.apply.remove_room(room_id));
+        mark_memberships_dirty(keys, homeserver.statements.references.remove_all_of_room(room_id));
     });
 }
 
@@ -157,9 +157,6 @@ bool may_be_referred_to(const TriggerData& trigger, BaseTable table) {
 }
 
 void clear_references(const TriggerData& trigger, BaseTable table) {
-    if (!call_pg([&] { return is_base_table(trigger.tg_relation, table); })) {
-        return;
-    }
     PendingKeys& keys = *call_pg([&] { return &pending_keys(RelationGetNamespace(trigger.tg_relation)); });
     const auto homeserver = homeserver_in(keys.namespace_oid);
     if (!OidIsValid(homeserver->schema.derived_owner)) {

@@ -95,7 +95,7 @@ void changed(PendingKeys& keys, const Row<specs.size()>& row, bool with_membersh
             return;
         }
         if (row.is_null(state_key)) {
-            pending_event(keys, row.text(event_id)).membership = true;  // older than the column (spec 1.5)
+            pending_event(keys, row.text(event_id)).membership = true;  // older than the column
         } else {
             pending_membership(keys, row.text(room_id), row.text(state_key));
         }
@@ -265,7 +265,7 @@ ColumnNumbers<specs.size()> columns;
 
 void note(PendingKeys& keys, const Row<specs.size()>& row, bool is_complete) {
     PendingRoom& room = pending_room(keys, row.text(room_id));
-    // Any change of current state makes a homeserver write a missing row by its own rules (spec 3.4, FULL).
+    // Any change of current state makes a homeserver write a missing row by its own rules.
     room.may_be_rewritten = true;
     if (!is_complete || (!room.state && rules::state_kind(row.text(type)) && row.text(state_key).empty())) {
         room.state = true;

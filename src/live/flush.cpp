@@ -1,9 +1,9 @@
 #include "live/flush.hpp"
 
+#include "derive/write_as.hpp"
 #include "live/bypassed_writes.hpp"
 #include "live/lost_rows.hpp"
 #include "live/resolve.hpp"
-#include "pg/write_as.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -232,7 +232,7 @@ void flush_before_commit() {
         for (const PendingKeys* keys = take_pending_keys(); keys != nullptr; keys = keys->next) {
             refreshed += refresh_pending(*keys);
             // Deferred constraints and triggers that our own writes have queued would be lost from here on
-            // (mechanism, trap 1). They run as the tables' owner, not as whoever commits.
+            // (docs/architecture.md#flush). They run as the tables' owner, not as whoever commits.
             if (const auto homeserver = homeserver_in(keys->namespace_oid); has_derived_tables(*homeserver)) {
                 const WriteAs owner(homeserver->schema.derived_owner);
                 call_pg([] { AfterTriggerFireDeferred(); });

@@ -2,10 +2,10 @@
 
 #include "derive/fact_sql.hpp"
 #include "derive/homeserver.hpp"
+#include "derive/write_as.hpp"
 #include "live/bypassed_writes.hpp"
 #include "live/row.hpp"
 #include "pg/transaction.hpp"
-#include "pg/write_as.hpp"
 
 #include <map>
 

@@ -16,7 +16,7 @@ void keep_lost_row(const TriggerData& trigger);
 
 [[nodiscard]] bool has_lost_rows() noexcept;
 
-/// Before commit, after the flush: where rows are still missing that should be there, notes an unwatched write.
+/// Before commit, after the flush: where rows are still missing that should be there, records a bypassed write.
 void record_lost_rows();
 
 void forget_lost_rows() noexcept;

@@ -1,7 +1,7 @@
 #include "live/pending_keys.hpp"
 
+#include "derive/write_as.hpp"
 #include "pg/catalog.hpp"
-#include "pg/write_as.hpp"
 
 extern "C" {
 #include "common/hashfn.h"

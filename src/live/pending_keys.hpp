@@ -65,7 +65,8 @@ struct PendingKeys {
 };
 
 /// The keys of the homeserver in this schema, made at first use. Raises an error inside a security-restricted
-/// operation, where what is noted would be carried out later with other rights (mechanism, trap 2).
+/// operation, where what is noted would be carried out later with other rights
+/// (docs/architecture.md#collect).
 PendingKeys& pending_keys(Oid namespace_oid);
 
 PendingRoom& pending_room(PendingKeys& keys, std::string_view room_id);
@@ -84,8 +85,9 @@ PendingEvent& pending_event(PendingKeys& keys, std::string_view event_id);
 /// Hands them over and begins an empty set; what was handed over lives until the transaction ends.
 [[nodiscard]] PendingKeys* take_pending_keys() noexcept;
 
-/// What inserts have told about orderings is a lie once some of them were rolled back (trap 3): from here on every
-/// noted room is looked at from scratch. Constant cost, however many savepoints there are.
+/// Ordering hints collected from inserts are invalid after a rollback to a savepoint: from here on every
+/// pending room is recomputed from the tables (docs/architecture.md#collect). Constant cost, however many
+/// savepoints there are.
 void distrust_hints() noexcept;
 [[nodiscard]] bool hints_are_distrusted() noexcept;
 

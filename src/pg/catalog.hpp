@@ -1,5 +1,5 @@
-// Which homeserver tables a schema holds, and where their columns are. Looked up by name and dropped when the
-// server says that a table changed, so that a homeserver's migrations find nothing that depends on their columns.
+// Where the columns of tables are. Looked up by name and dropped when the server says that a table changed, so that a
+// homeserver's migrations find nothing that depends on their columns.
 #pragma once
 
 #include "guard/boundary.hpp"
@@ -10,92 +10,26 @@ extern "C" {
 
 namespace sliding_sync {
 
-/// The homeserver's tables that decide what a derived row is.
-enum class BaseTable : std::uint8_t {
-    events,
-    event_json,
-    rejections,
-    redactions,
-    room_ban_redactions,
-    rooms,
-    room_memberships,
-    current_state_events,
-    local_current_membership,
-};
-inline constexpr std::size_t base_table_count = 9;
-
-inline constexpr std::array<const char*, base_table_count> base_table_names{
-    "events",           "event_json",           "rejections",
-    "redactions",       "room_ban_redactions",  "rooms",
-    "room_memberships", "current_state_events", "local_current_membership"};
-
-[[nodiscard]] constexpr const char* table_name(BaseTable table) noexcept {
-    return base_table_names[static_cast<std::size_t>(table)];
-}
-
-inline constexpr const char* joined_rooms_table = "sliding_sync_joined_rooms";
-inline constexpr const char* membership_snapshots_table = "sliding_sync_membership_snapshots";
-inline constexpr const char* recalculate_queue_table = "sliding_sync_joined_rooms_to_recalculate";
-
-/// What a derived table looks like now.
-enum class TableShape : std::uint8_t {
-    missing,
-    known,    ///< all columns are there, and hold what they should
-    keyed,    ///< not all, but those of the key: rows can be removed
-    unknown,  ///< not even those: only all rows can be removed
-};
-
-/// What the schema of one homeserver looks like now.
-struct HomeserverSchema {
+/// A schema, as statements name it.
+struct Schema {
     Oid namespace_oid = InvalidOid;
     std::string name;  ///< quoted as an identifier
     std::string unquoted_name;
-    Oid derived_owner = InvalidOid;  ///< owner of the derived tables
-    TableShape joined_rooms = TableShape::missing;
-    TableShape membership_snapshots = TableShape::missing;
-    // Nothing of its own can make a write fail or change what is written: triggers, rules, checks, policies, expressions.
-    bool joined_rooms_is_plain = false;
-    bool membership_snapshots_is_plain = false;
-    // Tables that an older homeserver does not have. They count only if they belong to the owner of the derived
-    // tables or to a superuser: whoever may create tables in the schema could have planted them.
-    bool has_recalculate_queue = false;
-    bool has_rejections = false;         ///< events.rejection_reason says the same since schema 68
-    bool has_redaction_recheck = false;  ///< redactions.recheck, from schema 94
-    bool has_ban_redactions = false;     ///< room_ban_redactions, from schema 92
-    bool has_state_groups = false;       ///< they may live in another database
-    bool has_state_changes = false;  ///< current_state_delta_stream with its index on rooms, from schema 88
 
-    /// A derived table whose keys cannot be named: only all of its rows can be removed.
-    [[nodiscard]] bool has_unknown_table() const noexcept {
-        return joined_rooms == TableShape::unknown || membership_snapshots == TableShape::unknown;
-    }
-
-    /// A derived table of which only the keys can be read.
-    [[nodiscard]] bool has_keyed_table() const noexcept {
-        return joined_rooms == TableShape::keyed || membership_snapshots == TableShape::keyed;
-    }
-
-    friend bool operator==(const HomeserverSchema&, const HomeserverSchema&) = default;
+    friend bool operator==(const Schema&, const Schema&) = default;
 };
 
 /// The owner of a relation, or InvalidOid. C calls only.
 [[nodiscard]] Oid relation_owner(Oid relation);
 
-/// Looks the schema up in the catalog; raises PgError only.
-[[nodiscard]] HomeserverSchema read_homeserver_schema(Oid namespace_oid);
+/// The table, partitioned or not, of that name, or InvalidOid. C calls only.
+[[nodiscard]] Oid find_table(const char* name, Oid namespace_oid);
 
 /// A number that grows whenever any table or schema of the database may have changed shape.
 [[nodiscard]] std::uint64_t catalog_generation() noexcept;
 
 /// Registers the invalidation callbacks; once a backend.
 void watch_catalog();
-
-/// False where JSON, which is UTF-8, cannot be compared with what else the tables hold.
-[[nodiscard]] bool has_encoding_of_homeservers() noexcept;
-
-/// True when the relation is a homeserver's table of that name, and not one that somebody else put our trigger on. Never in
-/// a database whose encoding is none of a homeserver's.
-[[nodiscard]] bool is_base_table(Relation relation, BaseTable table);
 
 /// What a column must hold to be read as such; anything else reads as if the column were not there.
 enum class ColumnKind : std::uint8_t { text, bigint, integer, boolean, key };

@@ -9,13 +9,13 @@ extern "C" {
 
 namespace sliding_sync {
 
-enum class Comparison : std::uint8_t { equal, at_least, at_most };
+enum class KeyComparison : std::uint8_t { equal, at_least, at_most };
 
 /// A column of a key, and how it compares with a value.
 struct KeyColumn {
     const char* name;
     Oid type;  ///< TEXTOID or INT8OID
-    Comparison comparison = Comparison::equal;
+    KeyComparison comparison = KeyComparison::equal;
 };
 
 inline constexpr std::size_t max_key_columns = 4;

@@ -6,7 +6,8 @@ namespace sliding_sync {
 /// `sliding_sync.enabled`: off makes the triggers inert in this session, for bulk copies (H35).
 extern bool enabled;
 
-/// `sliding_sync.on_failure`: what a failing refresh does to the homeserver's transaction (design section 4).
+/// `sliding_sync.on_failure`: what a failing refresh does to the homeserver's transaction
+/// (docs/architecture.md#failure).
 enum class OnFailure : int { quarantine, error };
 extern int on_failure;
 

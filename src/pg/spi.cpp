@@ -1,21 +1,16 @@
 #include "pg/spi.hpp"
 
 #include "pg/fault_injection.hpp"
-#include "pg/versions.hpp"
+#include "pg/query_plan.hpp"
 
 #include <exception>
-#include <tuple>
 
 extern "C" {
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "jit/jit.h"
-#include "optimizer/cost.h"
 #include "storage/ipc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/plancache.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 }
@@ -29,38 +24,6 @@ int connections = 0;  // open ones
 // C calls only: runs inside call_pg.
 Datum text_datum(std::string_view value) {
     return PointerGetDatum(cstring_to_text_with_len(value.data(), static_cast<int>(value.size())));
-}
-
-Cell read_cell(HeapTuple tuple, TupleDesc description, int column) {
-    bool is_null = false;
-    const Datum value = SPI_getbinval(tuple, description, column + 1, &is_null);
-    return is_null ? null_cell : cell_of(value, TupleDescAttr(description, column)->atttypid);
-}
-
-Rows read_rows() {
-    Rows rows;
-    if (SPI_tuptable == nullptr) {
-        return rows;
-    }
-    TupleDesc const description = SPI_tuptable->tupdesc;
-    rows.count = SPI_tuptable->numvals;
-    rows.columns = static_cast<std::size_t>(description->natts);
-    rows.cells = static_cast<Cell*>(MemoryContextAllocHuge(
-        CurrentMemoryContext, std::max<std::size_t>(1, rows.count * rows.columns) * sizeof(Cell)));
-    for (std::size_t row = 0; row < rows.count; ++row) {
-        for (std::size_t column = 0; column < rows.columns; ++column) {
-            rows.cells[row * rows.columns + column] =
-                read_cell(SPI_tuptable->vals[row], description, static_cast<int>(column));
-        }
-    }
-    return rows;
-}
-
-void check_result(int code, const char* sql) {
-    if (code < 0) {
-        raise_pg_error(ERRCODE_INTERNAL_ERROR, psprintf("sliding_sync: %s", SPI_result_code_string(code)),
-                       psprintf("Statement: %s", sql));
-    }
 }
 
 ArrayType* array_of(Datum* elements, bool* nulls, std::size_t count, Oid type) {
@@ -106,67 +69,6 @@ Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(cons
         }
         return PointerGetDatum(array_of(elements, nulls, count, type));
     });
-}
-
-// Our statements look rows up by their keys, for a handful of keys or for thousands, and are planned once, perhaps
-// while the tables are still empty: anything but nested loops over index scans would be right only by accident, and so
-// would be one whose outer side is a table. They are planned as for big tables, then. Where the server must scan a
-// small table all the same, the price it sees would make it compile the statement.
-class KeyLookupPlanning {
-public:
-    KeyLookupPlanning() noexcept : outer_hook_(versions::relation_hook) {
-        next_hook = outer_hook_;
-        versions::relation_hook = pretend_to_be_big;
-        for (std::size_t i = 0; i < settings.size(); ++i) {
-            before_[i] = *settings[i];
-            *settings[i] = false;
-        }
-    }
-    ~KeyLookupPlanning() {
-        for (std::size_t i = 0; i < settings.size(); ++i) {
-            *settings[i] = before_[i];
-        }
-        versions::relation_hook = outer_hook_;
-    }
-    KeyLookupPlanning(const KeyLookupPlanning&) = delete;
-    KeyLookupPlanning& operator=(const KeyLookupPlanning&) = delete;
-
-private:
-    static constexpr double big_tuples = 1e8;
-    static constexpr BlockNumber big_pages = 1'000'000;
-
-    static inline const std::array<bool*, 7> settings{&enable_seqscan, &enable_material,  &enable_hashjoin,
-                                                      &enable_hashagg, &enable_mergejoin, &enable_bitmapscan,
-                                                      &jit_enabled};
-    std::array<bool, 7> before_{};
-
-    // Runs inside the planner; C calls only.
-    template <class... Arguments>
-    static void pretend_to_be_big(Arguments... arguments) {
-        if (next_hook != nullptr) {
-            next_hook(arguments...);
-        }
-        auto* const info = std::get<RelOptInfo*>(std::tuple(arguments...));
-        if (info->rtekind != RTE_RELATION) {
-            return;
-        }
-        info->tuples = std::max(info->tuples, big_tuples);
-        info->pages = std::max(info->pages, big_pages);
-        ListCell* cell = nullptr;
-        foreach (cell, info->indexlist) {
-            auto* const index = static_cast<IndexOptInfo*>(lfirst(cell));
-            index->tuples = std::max(index->tuples, big_tuples);
-            index->pages = std::max(index->pages, big_pages);
-        }
-    }
-
-    static inline versions::RelationHook next_hook = nullptr;
-    versions::RelationHook outer_hook_;
-};
-
-bool must_be_planned(SPIPlanPtr plan) {
-    auto* const source = static_cast<CachedPlanSource*>(linitial(SPI_plan_get_plan_sources(plan)));
-    return !source->is_valid || source->gplan == nullptr || !source->gplan->is_valid;
 }
 
 }  // namespace

@@ -10,7 +10,8 @@ extern "C" {
 
 namespace sliding_sync {
 
-/// Connects for its lifetime. After a server error it cleans nothing up: the abort does (design section 6.4).
+/// Connects for its lifetime. After a server error it cleans nothing up: the abort does
+/// (docs/boundary.md#after-an-error).
 class SpiConnection {
 public:
     SpiConnection();
@@ -48,6 +49,7 @@ public:
 
 private:
     friend class Statement;
+    friend class CallerQuery;
     friend Rows query_once(const std::string& sql, const std::vector<Oid>& types, const Arguments& arguments);
     void add(Datum value, bool is_null = false);
 

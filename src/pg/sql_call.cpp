@@ -4,6 +4,7 @@ extern "C" {
 #include "access/htup_details.h"
 #include "datatype/timestamp.h"
 #include "funcapi.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -59,6 +60,30 @@ std::optional<bool> boolean_argument(FunctionCallInfo call, int number) {
                                           : std::optional<bool>(DatumGetBool(call->args[number].value));
 }
 
+std::optional<TextList> text_list_argument(FunctionCallInfo call, int number) {
+    if (is_null(call, number, TEXTARRAYOID)) {
+        return std::nullopt;
+    }
+    Datum* elements = nullptr;
+    bool* nulls = nullptr;
+    int count = 0;
+    call_pg([&] {
+        deconstruct_array(DatumGetArrayTypeP(call->args[number].value), TEXTOID, -1, false, TYPALIGN_INT,
+                          &elements, &nulls, &count);
+        for (int i = 0; i < count; ++i) {
+            elements[i] = nulls[i] ? elements[i] : PointerGetDatum(DatumGetTextPP(elements[i]));
+        }
+    });
+    TextList list;
+    for (int i = 0; i < count; ++i) {
+        auto* const text = static_cast<varlena*>(static_cast<void*>(DatumGetPointer(elements[i])));
+        list.push_back(
+            nulls[i] ? std::nullopt
+                     : std::optional<std::string>(std::in_place, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text)));
+    }
+    return list;
+}
+
 std::optional<double> seconds_argument(FunctionCallInfo call, int number) {
     if (is_null(call, number, INTERVALOID)) {
         return std::nullopt;
@@ -69,10 +94,15 @@ std::optional<double> seconds_argument(FunctionCallInfo call, int number) {
                SECS_PER_DAY;
 }
 
-Datum text_result(FunctionCallInfo call, const std::string& text) {
-    if (call_pg([&] { return get_func_rettype(call->flinfo->fn_oid); }) != TEXTOID) {
-        refuse_declaration("The result must be of type text.");
+Datum void_result(FunctionCallInfo call) {
+    if (call_pg([&] { return get_func_rettype(call->flinfo->fn_oid); }) != VOIDOID) {
+        refuse_declaration("The result must be of type void.");
     }
+    return Datum{0};
+}
+
+Datum text_result(FunctionCallInfo call, const std::string& text) {
+    require_result_type(call, TEXTOID);
     return call_pg([&] {
         return PointerGetDatum(cstring_to_text_with_len(text.data(), static_cast<int>(text.size())));
     });
@@ -97,6 +127,13 @@ Datum row_result(FunctionCallInfo call, std::span<const ResultColumn> columns) {
     return call_pg([&]() -> Datum {
         return HeapTupleGetDatum(heap_form_tuple(description, values.data(), nulls.get()));
     });
+}
+
+void require_result_type(FunctionCallInfo call, Oid type) {
+    if (call_pg([&] { return get_func_rettype(call->flinfo->fn_oid); }) != type) {
+        refuse_declaration(std::string("The result must be of type ") +
+                           call_pg([&]() -> const char* { return format_type_be(type); }) + ".");
+    }
 }
 
 void require_columns(int declared, std::size_t expected) {

@@ -16,6 +16,9 @@ namespace sliding_sync {
 [[nodiscard]] std::optional<std::int64_t> number_argument(FunctionCallInfo call, int number);
 [[nodiscard]] std::optional<double> real_argument(FunctionCallInfo call, int number);
 [[nodiscard]] std::optional<bool> boolean_argument(FunctionCallInfo call, int number);
+/// The elements of an array of text, of any dimension, in their order.
+using TextList = std::vector<std::optional<std::string>>;
+[[nodiscard]] std::optional<TextList> text_list_argument(FunctionCallInfo call, int number);
 /// An interval in seconds, months counted as 30 days.
 [[nodiscard]] std::optional<double> seconds_argument(FunctionCallInfo call, int number);
 
@@ -36,8 +39,13 @@ struct ResultColumn {
     return {FLOAT8OID, Float8GetDatum(value), is_null};
 }
 
+/// Of a function that returns void.
+[[nodiscard]] Datum void_result(FunctionCallInfo call);
 [[nodiscard]] Datum text_result(FunctionCallInfo call, const std::string& text);
 [[nodiscard]] Datum row_result(FunctionCallInfo call, std::span<const ResultColumn> columns);
+
+/// Refuses a result that is declared as another type (42P13).
+void require_result_type(FunctionCallInfo call, Oid type);
 
 /// Refuses a result that is declared with another number of columns (42P13).
 void require_columns(int declared, std::size_t expected);

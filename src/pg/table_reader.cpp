@@ -36,17 +36,17 @@ struct Operator {
 Operator how_to_compare(const KeyColumn& column) noexcept {
     const bool is_number = column.type == INT8OID;
     switch (column.comparison) {
-    case Comparison::at_least:
+    case KeyComparison::at_least:
         return {">=", BTGreaterEqualStrategyNumber, is_number ? F_INT8GE : F_TEXT_GE};
-    case Comparison::at_most:
+    case KeyComparison::at_most:
         return {"<=", BTLessEqualStrategyNumber, is_number ? F_INT8LE : F_TEXT_LE};
-    case Comparison::equal:
+    case KeyComparison::equal:
         break;
     }
     return {"=", BTEqualStrategyNumber, is_number ? F_INT8EQ : F_TEXTEQ};
 }
 
-std::string select_text(const HomeserverSchema& schema, const char* table, std::span<const KeyColumn> key,
+std::string select_text(const Schema& schema, const char* table, std::span<const KeyColumn> key,
                         const std::vector<const char*>& columns, const char* lock = "") {
     std::string text = "SELECT ";
     for (const char* const column : columns) {
@@ -131,7 +131,7 @@ bool LookupScope::is_open(std::uint64_t number) noexcept {
     return false;
 }
 
-TableReader::TableReader(const char* name, const HomeserverSchema& schema, const char* table,
+TableReader::TableReader(const char* name, const Schema& schema, const char* table,
                          std::vector<KeyColumn> key, std::vector<const char*> columns)
     : name_(name), namespace_oid_(schema.namespace_oid), table_name_(table), key_(std::move(key)),
       column_names_(std::move(columns)),

@@ -52,8 +52,8 @@ struct KeyValue {
 class TableReader {
 public:
     /// `name` is what sliding_sync.inject_fault calls the reader; a column may be xmin.
-    TableReader(const char* name, const HomeserverSchema& schema, const char* table,
-                std::vector<KeyColumn> key, std::vector<const char*> columns);
+    TableReader(const char* name, const Schema& schema, const char* table, std::vector<KeyColumn> key,
+                std::vector<const char*> columns);
     TableReader(const TableReader&) = delete;
     TableReader& operator=(const TableReader&) = delete;
 

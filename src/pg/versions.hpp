@@ -6,9 +6,11 @@
 extern "C" {
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "catalog/pg_namespace.h"
 #include "funcapi.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/plancat.h"
+#include "utils/acl.h"
 #include "utils/inval.h"
 }
 
@@ -36,6 +38,15 @@ inline void begin_result_rows(FunctionCallInfo call) {
     InitMaterializedSRF(call, 0);
 #else
     SetSingleFuncCall(call, 0);
+#endif
+}
+
+/// May the role look names up in this schema?
+inline bool may_use_schema(Oid namespace_oid, Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return object_aclcheck(NamespaceRelationId, namespace_oid, role, ACL_USAGE) == ACLCHECK_OK;
+#else
+    return pg_namespace_aclcheck(namespace_oid, role, ACL_USAGE) == ACLCHECK_OK;
 #endif
 }
 

@@ -9,7 +9,7 @@
 
 namespace sliding_sync::rules {
 
-/// The four pairs (event type, state key "") whose content becomes columns (spec: "relevant state").
+/// The four pairs (event type, state key "") whose content becomes columns (docs/rules.md#terms).
 enum class StateKind : std::uint8_t { create, encryption, name, tombstone };
 inline constexpr std::size_t state_kind_count = 4;
 
@@ -25,7 +25,8 @@ inline constexpr std::array<std::string_view, 7> bump_types{
 /// The relevant state kind of an event type; nothing for every other type.
 [[nodiscard]] std::optional<StateKind> state_kind(std::string_view event_type) noexcept;
 
-/// True for the types that raise `bump_stamp` (spec 3.4); state events of these types count as well.
+/// True for the types that raise `bump_stamp` (docs/rules.md#eligible-events); state events of these types
+/// count as well.
 [[nodiscard]] bool is_bump_type(std::string_view event_type) noexcept;
 
 }  // namespace sliding_sync::rules

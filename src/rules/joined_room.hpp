@@ -1,4 +1,4 @@
-// What the row of a room in sliding_sync_joined_rooms must be (spec 3.4, design section 5).
+// What the row of a room in sliding_sync_joined_rooms must be (docs/rules.md#sliding_sync_joined_rooms).
 #pragma once
 
 #include <cstdint>

@@ -1,10 +1,10 @@
 // Reads single values out of event JSON as the homeserver's own parser, Python's json, reads them: the last
-// duplicate key wins, keys are compared unescaped. Nothing asks the input to be valid (spec 3.3), and nothing
-// throws but std::bad_alloc.
+// duplicate key wins, keys are compared unescaped (docs/rules.md#reading-json). Nothing asks the input to be
+// valid, and nothing throws but std::bad_alloc.
 //
-// A document is unreadable when it is not one whole JSON object: empty, truncated, broken anywhere, followed by
-// anything but space, not UTF-8, with a byte order mark in front. What that parser takes is readable: NaN, 1e400,
-// lone surrogates; and, beyond it, numbers of any length and any depth of nesting.
+// A document is unreadable when it is not one whole JSON object: empty, truncated, broken anywhere, followed
+// by anything but space, not UTF-8, with a byte order mark in front. What that parser takes is readable: NaN,
+// 1e400, lone surrogates; and, beyond it, numbers of any length and any depth of nesting.
 #pragma once
 
 #include <cstdint>
@@ -26,9 +26,9 @@ struct Value {
     ValueState state = ValueState::absent;
     std::string text;  ///< UTF-8; filled only for ValueState::text
 
-    /// The column value: the text when there is a usable one (spec 3.1, 3.3), otherwise SQL NULL.
+    /// The column value: the text when there is a usable one (docs/rules.md#values), otherwise SQL NULL.
     [[nodiscard]] std::optional<std::string> column() const;
-    /// True when the key is there with anything but null (spec 3.1: `is_encrypted`).
+    /// True when the key is there with anything but null: `is_encrypted` (docs/rules.md#values).
     [[nodiscard]] bool present() const noexcept {
         return state == ValueState::text || state == ValueState::unusable;
     }
@@ -37,7 +37,7 @@ struct Value {
 /// The value that a piece of a readable document is; absent when it is empty.
 [[nodiscard]] Value value_of(std::string_view json);
 
-/// `content.<key>` of an event (spec 3.1); absent when the document is unreadable or its content is not an
+/// `content.<key>` of an event; absent when the document is unreadable or its content is not an
 /// object.
 [[nodiscard]] Value content_value(std::string_view event_json, std::string_view key);
 
@@ -45,10 +45,10 @@ struct Value {
 [[nodiscard]] Value top_level_value(std::string_view event_json, std::string_view key);
 
 /// True when the whole document can be read as one JSON object: to a homeserver, an event that is not is no
-/// event (spec 3.3).
+/// event (docs/rules.md#reading-json).
 [[nodiscard]] bool is_readable(std::string_view event_json);
 
-/// The flags of `event_json.internal_metadata` that matter here (spec 1.0).
+/// The flags of `event_json.internal_metadata` that matter here (docs/rules.md#internal-metadata).
 struct InternalMetadata {
     bool out_of_band_membership = false;
     bool recheck_redaction = false;

@@ -53,7 +53,7 @@ SnapshotSource source_from_outside(const MembershipFacts& facts) noexcept {
 /// (D23) has no state group, and no invite is taken for it either.
 SnapshotSource source_of_recall(const MembershipFacts& facts) {
     const bool same = facts.previous && facts.previous->membership_event_id == facts.event_id;
-    const bool believed = same && facts.mode == RefreshMode::recall;
+    const bool believed = same && facts.mode == RefreshMode::recompute;
     if (brings_stripped_state(facts.membership) && !facts.in_current_state && is_out_of_band(facts)) {
         // It may have been in current state once, and have taken the room's state (O13); redacted since, what it said then
         // is history (D24).
@@ -78,7 +78,7 @@ bool forgotten(const MembershipFacts& facts) noexcept {
         return *facts.forgotten != 0;
     }
     return facts.previous && facts.previous->membership_event_id == facts.event_id &&
-           facts.previous->forgotten;
+           facts.previous->forgotten != 0;
 }
 
 /// Fills `row` from the place that `source` names.
@@ -121,7 +121,7 @@ SnapshotSource snapshot_source(const MembershipFacts& facts) {
         !sender_of(facts)) {
         return SnapshotSource::none;
     }
-    if (facts.mode != RefreshMode::change) {
+    if (facts.mode != RefreshMode::live) {
         return source_of_recall(facts);
     }
     if (facts.membership_unchanged) {
@@ -153,7 +153,7 @@ std::optional<MembershipSnapshot> derive_membership_snapshot(const MembershipFac
         .sender = *sender_of(facts),
         .membership_event_id = facts.event_id,
         .membership = facts.membership,
-        .forgotten = forgotten(facts),
+        .forgotten = forgotten(facts) ? 1 : 0,
         .event_stream_ordering = *facts.stream_ordering,
         .event_instance_name = named ? *facts.instance_name : "master",  // H45
         .has_known_state = false,

@@ -1,4 +1,5 @@
-// What the row of a (room, local user) in sliding_sync_membership_snapshots must be (spec 3.5).
+// What the row of a (room, local user) in sliding_sync_membership_snapshots must be
+// (docs/rules.md#sliding_sync_membership_snapshots).
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,7 @@ struct MembershipSnapshot {
     std::string sender;
     std::string membership_event_id;
     std::string membership;
-    bool forgotten = false;
+    std::int32_t forgotten = 0;  ///< 0 or 1
     std::int64_t event_stream_ordering = 0;
     std::string event_instance_name;
     bool has_known_state = false;
@@ -29,26 +30,26 @@ struct MembershipSnapshot {
 /// Where a snapshot takes its state columns from.
 enum class SnapshotSource : std::uint8_t {
     keep,           ///< the membership did not change: history stays as it is (A5, D23, D24)
-    current_state,  ///< the membership event is in current state, or the room has some (3.5 rule 1)
+    current_state,  ///< the membership event is in current state, or the room has some
     wiped_state,    ///< the last local user left: current state as it was before this transaction's wipe (H7)
-    stripped_state,   ///< invite or knock from outside (3.5 rule 2)
+    stripped_state,   ///< invite or knock from outside
     inherit,          ///< out-of-band leave, or nothing left to read: the previous snapshot's columns (H8)
     earlier_invite,   ///< without a previous snapshot: the user's latest other invite or knock (D22)
-    state_group,      ///< asked for later: the room's state after the membership event (5.4)
+    state_group,      ///< asked for later: the room's state after the membership event
     unknown_history,  ///< unchanged leave without a snapshot: left to backfill, which reads state groups
     none,             ///< no row: no membership, or its event or room is not stored (H48, H50)
 };
 
 /// Why a snapshot is derived.
 enum class RefreshMode : std::uint8_t {
-    change,  ///< this transaction changed what it depends on
-    recall,  ///< somebody asks for it later: a row of the same membership keeps its history where it is known
-    rewrite,  ///< the same, but what the stored row says of the room is not believed
+    live,       ///< this transaction changed what it depends on
+    recompute,  ///< somebody asks for it later: a row of the same membership keeps its history where it is known
+    rebuild,  ///< the same, but what the stored row says of the room is not believed
 };
 
 /// The membership as the base tables hold it, and what was there before this transaction.
 struct MembershipFacts {
-    RefreshMode mode = RefreshMode::change;
+    RefreshMode mode = RefreshMode::live;
     std::string room_id;
     std::string user_id;
     bool in_rooms = false;  ///< the foreign key to `rooms` can be met
@@ -83,11 +84,12 @@ struct MembershipFacts {
     std::optional<MembershipSnapshot> previous;
 };
 
-/// For a change, which of the ways of spec 3.5 applies: the first that fits of `none`, an unchanged membership, current
-/// state, an out-of-band membership, an empty current state; current state again for the rest. `keep` and
-/// `inherit` are given only when there is a previous snapshot. For a recall, what a backfill can still know (5.4):
-/// today's state for a join, its own stripped state for an invite or knock, the state after the event for a leave or
-/// ban, the earlier invite when that came out of band. Throws nothing but std::bad_alloc.
+/// For a change, which source applies (docs/rules.md#live-mode): the first that fits of `none`, an unchanged
+/// membership, current state, an out-of-band membership, an empty current state; current state again for the
+/// rest. `keep` and `inherit` are given only when there is a previous snapshot. For a recall, what a backfill
+/// can still know (docs/rules.md#recompute-mode): today's state for a join, its own stripped state for an
+/// invite or knock, the state after the event for a leave or ban, the earlier invite when that came out of
+/// band. Throws nothing but std::bad_alloc.
 [[nodiscard]] SnapshotSource snapshot_source(const MembershipFacts& facts);
 
 /// The state that belongs to `snapshot_source(facts)`; unused members stay empty.

@@ -22,7 +22,7 @@ bool same_domain(std::string_view left, std::string_view right) noexcept {
     return left_domain && left_domain == domain(right);
 }
 
-/// Spec 3.6 rule 2: a reader can load the redaction event and it may redact the target.
+/// Rule 2 of docs/rules.md#redactions: a reader can load the redaction event and it may redact the target.
 /// The version of the room is deliberately not looked at: it may be unknown or missing (H51).
 bool applies(const RedactionTarget& target, const RedactionEvent& event) {
     if (!event.stored || event.rejected || !event.same_room || !is_readable(event.json)) {

@@ -1,4 +1,4 @@
-// Is an event redacted for whoever reads it today? (spec 3.6)
+// Is an event redacted for a reader of today? (docs/rules.md#redactions)
 #pragma once
 
 #include <cstdint>
@@ -36,10 +36,10 @@ struct RedactionTarget {
     std::optional<std::int64_t> stream_ordering;
 };
 
-/// Spec 3.6: redacted when any redaction, or any ban redaction, applies. The version of the room is not
-/// looked at, as it may be unknown (H51). A ban redaction with an end never reaches a target without an
-/// ordering (H72). Bad JSON and user ids without a domain are no match, not an error; throws nothing but
-/// std::bad_alloc.
+/// docs/rules.md#redactions: redacted when any redaction, or any ban redaction, applies. The version of the
+/// room is not looked at, as it may be unknown (H51). A ban redaction with an end never reaches a target
+/// without an ordering (H72). Bad JSON and user ids without a domain are no match, not an error; throws
+/// nothing but std::bad_alloc.
 [[nodiscard]] bool is_redacted(const RedactionTarget& target, std::span<const Redaction> redactions,
                                std::span<const BanRedaction> ban_redactions);
 

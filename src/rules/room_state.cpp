@@ -12,7 +12,8 @@ namespace {
 /// `content.<key>` of an event as a reader sees it; absent where there is nothing to see.
 Value visible_value(const StateEvents& events, StateKind kind, std::string_view key) {
     const auto& event = events[static_cast<std::size_t>(kind)];
-    // A redacted event keeps an empty content; a create event is never redacted on read (spec 3.6).
+    // A redacted event keeps an empty content; a create event is never redacted on read
+    // (docs/rules.md#redactions).
     if (!event || event->rejected || (event->redacted && kind != StateKind::create)) {
         return {};
     }

@@ -1,4 +1,4 @@
-// From the relevant current-state events of a room to the four state columns (spec 3.1).
+// From the relevant current-state events of a room to the four state columns (docs/rules.md#state-columns).
 #pragma once
 
 #include <array>
@@ -30,14 +30,15 @@ struct RoomState {
     friend bool operator==(const RoomState&, const RoomState&) = default;
 };
 
-/// The columns by the rules of spec 3.1: create `type`, name `name`, tombstone `replacement_room`, encrypted
-/// when the encryption event has an `algorithm` that is not null, whatever its type. What is missing,
-/// redacted, rejected, unreadable or of the wrong type is an empty column (D1-D4). Throws nothing but
-/// std::bad_alloc.
+/// The columns by the rules of docs/rules.md#state-columns: create `type`, name `name`, tombstone
+/// `replacement_room`, encrypted when the encryption event has an `algorithm` that is not null, whatever its
+/// type. What is missing, redacted, rejected, unreadable or of the wrong type is an empty column (D1-D4).
+/// Throws nothing but std::bad_alloc.
 [[nodiscard]] RoomState derive_room_state(const StateEvents& events);
 
 /// True when at least one relevant event is stored, rejected and unreadable ones too: the question is whether
-/// the room's state is known, not what it says (spec 3.5, `has_known_state`).
+/// the room's state is known, not what it says (`has_known_state`,
+/// docs/rules.md#source-of-the-state-columns).
 [[nodiscard]] bool has_relevant_state(const StateEvents& events) noexcept;
 
 }  // namespace sliding_sync::rules

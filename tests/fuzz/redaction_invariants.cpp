@@ -102,7 +102,7 @@ void check_sum(const Input& input) {
     require(is_redacted(reversed.target, reversed.redactions, reversed.bans) == any, "order is no matter");
 }
 
-// Rules 2 and 3 of spec 3.6 ask the same of the event.
+// Rules 2 and 3 of docs/rules.md#redactions ask the same of the event.
 template <class AnyRedaction>
 void check_event(const RedactionTarget& target, const AnyRedaction& redaction) {
     const bool redacted = alone(target, redaction);

@@ -41,7 +41,7 @@ void require_nothing(const StrippedState& state, const char* invariant) {
     require(same(state, StrippedState{}), invariant);
 }
 
-/// The content of the last valid element of a type (spec 3.2), by the strict reader.
+/// The content of the last valid element of a type (docs/rules.md#stripped-state), by the strict reader.
 std::optional<dom::object> strict_content(dom::array list, std::string_view type) {
     std::optional<dom::object> last;
     for (const auto element : list) {

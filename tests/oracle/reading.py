@@ -1,4 +1,4 @@
-"""How a reader of the homeserver sees a stored event today: redacted or not (spec 3.6), rejected or not."""
+"""How a reader of the homeserver sees a stored event today: redacted, rejected, or neither (docs/rules.md#redactions)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Rows of sliding_sync_membership_snapshots: all that does not depend on the past (spec 3.5)."""
+"""Rows of sliding_sync_membership_snapshots: all that does not depend on the past
+(docs/rules.md#sliding_sync_membership_snapshots)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From event JSON to column values (spec 3.1 to 3.3), by Python's own JSON reader.
+"""From event JSON to column values (docs/rules.md#reading-json), by Python's own JSON reader.
 
 A document nested deeper than Python's recursion limit counts as unreadable.
 """

@@ -56,7 +56,7 @@ def _joined_room_findings(old: Picture, new: Picture, room_id: str) -> list[Find
 
 
 class _Membership:
-    """What one (room, user) had before a step and what it must have after it (spec 3.5)."""
+    """What one (room, user) had before a step and what it must have after it (docs/rules.md#live-mode)."""
 
     def __init__(self, old: Picture, new: Picture, pair: Pair) -> None:
         self._old, self._new, self._pair = old, new, pair

@@ -123,7 +123,7 @@ class RandomScript:
         delete_local = Statement(
             "DELETE FROM local_current_membership WHERE room_id = %s AND user_id = %s", (room, event["user_id"])
         )
-        # A homeserver that lets a membership enter current state writes the local one anew (CS3, CS5, CS6).
+        # A homeserver that lets a membership enter current state deletes and inserts the local one again.
         rewrite_local = [delete_local, insert_local] if event["type"] == "m.room.member" else [insert_local]
         units = [[insert_json], [insert_event], [insert_membership], [insert_state], rewrite_local]
         r.shuffle(units)

@@ -5,7 +5,7 @@
 namespace sliding_sync::rules {
 namespace {
 
-// spec 3.1: the relevant types, each its own kind, in the order of the table.
+// docs/rules.md#terms: the relevant types, each its own kind, in the order of the table.
 TEST(EventTypes, RelevantTypesHaveTheirKind) {
     EXPECT_EQ(state_kind("m.room.create"), StateKind::create);
     EXPECT_EQ(state_kind("m.room.encryption"), StateKind::encryption);
@@ -23,7 +23,7 @@ TEST(EventTypes, OtherTypesAreIrrelevant) {
     }
 }
 
-// spec 3.4: bump_stamp.
+// docs/rules.md#eligible-events: bump_stamp.
 TEST(EventTypes, BumpTypes) {
     for (const auto* type : {"m.room.create", "m.room.message", "m.room.encrypted", "m.sticker",
                              "m.call.invite", "m.poll.start", "m.beacon_info"}) {

@@ -53,7 +53,7 @@ TEST_P(ContentValue, Is) {
     EXPECT_EQ(content_value(GetParam().json, "name"), GetParam().expected) << GetParam().json.substr(0, 200);
 }
 
-// Each line of the table of spec 3.3.
+// Each line of the table of docs/rules.md#values.
 INSTANTIATE_TEST_SUITE_P(
     Spec33, ContentValue,
     testing::Values(
@@ -297,7 +297,7 @@ TEST(InternalMetadataTest, OnlyTrueSetsAFlag) {
     EXPECT_EQ(both(R"({"x":{"recheck_redaction":true}})"), std::pair(false, false));
 }
 
-// spec 1.0: unreadable means no flag.
+// docs/rules.md#internal-metadata: unreadable means no flag.
 TEST(InternalMetadataTest, UnreadableSetsNoFlag) {
     for (const auto* json :
          {"", "null", "[]", R"({"recheck_redaction":true)", R"({"recheck_redaction":true} x)",

@@ -194,9 +194,10 @@ TEST(SnapshotSourceUnchanged, WithoutPreviousSnapshot) {
     }
 }
 
-// ---- snapshot_source: changed memberships (spec 3.5) ----
+// ---- snapshot_source: changed memberships (docs/rules.md#live-mode) ----
 
-// 3.5 rule 1 comes first: O13, H80, an out-of-band invite in the state of a room joined since.
+// docs/rules.md#live-mode, line 5 comes before line 6: O13, H80, an out-of-band invite in the state of a room
+// joined since.
 TEST(SnapshotSourceChanged, InCurrentState) {
     for (const auto* membership : all_memberships) {
         auto input = facts(membership);
@@ -209,7 +210,7 @@ TEST(SnapshotSourceChanged, InCurrentState) {
     }
 }
 
-// 3.5 rule 2
+// docs/rules.md#live-mode, line 6
 TEST(SnapshotSourceChanged, OutOfBandInviteOrKnock) {
     for (const auto* membership : invite_like) {
         for (const bool room_has_state : {false, true}) {
@@ -222,7 +223,7 @@ TEST(SnapshotSourceChanged, OutOfBandInviteOrKnock) {
     }
 }
 
-// 3.5 rule 2: leave = inherit. D22: without a previous snapshot, the earlier invite.
+// docs/rules.md#live-mode, line 7: leave = inherit. D22: without a previous snapshot, the earlier invite.
 TEST(SnapshotSourceChanged, OutOfBandLeave) {
     for (const auto* membership : leave_like) {
         for (const bool room_has_state : {false, true}) {
@@ -252,7 +253,7 @@ TEST(SnapshotSourceChanged, OutOfBandNeedsBothFlags) {
     }
 }
 
-// spec 1.0: metadata that cannot be read says nothing.
+// docs/rules.md#internal-metadata: metadata that cannot be read says nothing.
 TEST(SnapshotSourceChanged, UnreadableMetadataIsNotOutOfBand) {
     auto input = out_of_band_facts("invite");
     input.room_has_current_state = true;
@@ -260,7 +261,7 @@ TEST(SnapshotSourceChanged, UnreadableMetadataIsNotOutOfBand) {
     EXPECT_EQ(snapshot_source(input), SnapshotSource::current_state);
 }
 
-// 3.5 rule 3, H7: the last local user left.
+// docs/rules.md#live-mode, line 8, H7: the last local user left.
 TEST(SnapshotSourceChanged, StateWipedInThisTransaction) {
     for (const auto* membership : all_memberships) {
         auto input = wiped_facts(membership);
@@ -270,7 +271,7 @@ TEST(SnapshotSourceChanged, StateWipedInThisTransaction) {
     }
 }
 
-// 3.5 rule 3, H8: nothing was there to wipe.
+// docs/rules.md#live-mode, line 9, H8: nothing was there to wipe.
 TEST(SnapshotSourceChanged, NoStateAtAll) {
     for (const auto* membership : invite_like) {
         auto input = wiped_facts(membership);
@@ -297,9 +298,9 @@ TEST(SnapshotSourceChanged, OtherwiseCurrentState) {
     }
 }
 
-// ---- snapshot_source: asked for later (spec 5.4) ----
+// ---- snapshot_source: asked for later (docs/rules.md#recompute-mode) ----
 
-constexpr std::initializer_list<RefreshMode> later{RefreshMode::recall, RefreshMode::rewrite};
+constexpr std::initializer_list<RefreshMode> later{RefreshMode::recompute, RefreshMode::rebuild};
 
 /// What a backfill (`recall`) or a repair that believes no row (`rewrite`) finds.
 MembershipFacts asked(RefreshMode mode, MembershipFacts input) {
@@ -374,12 +375,12 @@ TEST(SnapshotSourceLater, WithTheRowOfAnotherMembership) {
 // P57: what is known is kept, for nothing may tell it any more; unless it is not believed.
 TEST(SnapshotSourceLater, WithAKnownRow) {
     for (const auto* membership : {"join", "invite", "knock", "leave", "ban", "org.example.odd"}) {
-        auto input = asked(RefreshMode::recall, facts(membership));
+        auto input = asked(RefreshMode::recompute, facts(membership));
         input.previous = stored_snapshot(true);
         EXPECT_EQ(snapshot_source(input), SnapshotSource::keep) << membership;
         auto bare = input;
         bare.previous.reset();
-        input.mode = RefreshMode::rewrite;
+        input.mode = RefreshMode::rebuild;
         EXPECT_EQ(snapshot_source(input), snapshot_source(bare)) << membership;
     }
 }
@@ -410,14 +411,14 @@ TEST(SnapshotSourceLater, OutOfBandInviteOrKnock) {
 // D24: what it told before it was redacted is history.
 TEST(SnapshotSourceLater, RedactedOutOfBandInviteOrKnock) {
     for (const auto* membership : invite_like) {
-        auto input = asked(RefreshMode::recall, out_of_band_facts(membership));
+        auto input = asked(RefreshMode::recompute, out_of_band_facts(membership));
         input.redacted = true;
         EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state) << membership;
         for (const bool known : {false, true}) {
-            input.mode = RefreshMode::recall;
+            input.mode = RefreshMode::recompute;
             input.previous = stored_snapshot(known);
             EXPECT_EQ(snapshot_source(input), SnapshotSource::keep) << membership;
-            input.mode = RefreshMode::rewrite;
+            input.mode = RefreshMode::rebuild;
             EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state) << membership;
         }
     }
@@ -425,7 +426,7 @@ TEST(SnapshotSourceLater, RedactedOutOfBandInviteOrKnock) {
 
 // O13, H80: it became part of a joined room's state, and took that.
 TEST(SnapshotSourceLater, OutOfBandInviteInCurrentState) {
-    auto input = asked(RefreshMode::recall, out_of_band_facts("invite"));
+    auto input = asked(RefreshMode::recompute, out_of_band_facts("invite"));
     input.in_current_state = true;
     EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
     input.previous = stored_snapshot(true);
@@ -444,7 +445,7 @@ TEST(SnapshotSourceLater, OutOfBandLeave) {
             EXPECT_EQ(snapshot_source(input), SnapshotSource::earlier_invite) << membership;
             input.previous = stored_snapshot(true);
             EXPECT_EQ(snapshot_source(input),
-                      mode == RefreshMode::recall ? SnapshotSource::keep : SnapshotSource::earlier_invite)
+                      mode == RefreshMode::recompute ? SnapshotSource::keep : SnapshotSource::earlier_invite)
                 << membership;
             input = asked(mode, facts(membership));
             input.outlier = true;
@@ -456,12 +457,12 @@ TEST(SnapshotSourceLater, OutOfBandLeave) {
 // O13: it may have been part of current state, and have taken the room's
 TEST(SnapshotSourceLater, OutOfBandInviteThatMayHaveBeenInCurrentState) {
     for (const auto* membership : invite_like) {
-        auto input = asked(RefreshMode::recall, out_of_band_facts(membership));
+        auto input = asked(RefreshMode::recompute, out_of_band_facts(membership));
         input.may_have_been_in_state = true;
         EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
         input.previous = stored_snapshot(true);
         EXPECT_EQ(snapshot_source(input), SnapshotSource::keep);
-        EXPECT_EQ(snapshot_source(asked(RefreshMode::rewrite, input)), SnapshotSource::stripped_state);
+        EXPECT_EQ(snapshot_source(asked(RefreshMode::rebuild, input)), SnapshotSource::stripped_state);
         input.previous = stored_snapshot(false);
         EXPECT_EQ(snapshot_source(input), SnapshotSource::stripped_state);
         input.previous = previous_snapshot();  // of another membership
@@ -507,7 +508,7 @@ TEST(DeriveMembershipSnapshot, CurrentState) {
     EXPECT_EQ(derive_membership_snapshot(input, input_with_state()), row_of("join", true, named("Current")));
 }
 
-// 3.5: a join into a room without any relevant state.
+// A join into a room without any relevant state.
 TEST(DeriveMembershipSnapshot, CurrentStateWithoutRelevantEvents) {
     auto input = facts("join");
     input.previous = previous_snapshot();
@@ -535,7 +536,7 @@ TEST(DeriveMembershipSnapshot, StateGroup) {
 
 // Today's facts stand in a row whose history is kept.
 TEST(DeriveMembershipSnapshot, KeptForARecall) {
-    auto input = asked(RefreshMode::recall, facts("leave"));
+    auto input = asked(RefreshMode::recompute, facts("leave"));
     input.previous = stored_snapshot(true);
     EXPECT_EQ(derive_membership_snapshot(input, input_with_state()),
               row_of("leave", true, previous_snapshot().state));
@@ -563,7 +564,7 @@ TEST(DeriveMembershipSnapshot, StrippedStateOfARedactedInvite) {
     EXPECT_EQ(derive_membership_snapshot(input, input_with_state()), row_of("invite", false, {}));
 }
 
-// H8, C13: a rejected invite keeps what the invite told; the membership columns are new.
+// H8: a rejected invite keeps what the invite told; the membership columns are new.
 TEST(DeriveMembershipSnapshot, Inherit) {
     auto input = out_of_band_facts("leave");
     input.previous = previous_snapshot();

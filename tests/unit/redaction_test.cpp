@@ -38,8 +38,8 @@ TEST(IsRedacted, NothingNamesTheEvent) {
     EXPECT_FALSE(is_redacted(target, {}, {}));
 }
 
-// spec 3.6 rule 1: neither existence nor room nor rejection of the redaction event matter (A6: purged ones
-// too).
+// Rule 1 of docs/rules.md#redactions: neither existence nor room nor rejection of the redaction event matter
+// (A6: purged ones too).
 TEST(IsRedacted, Rule1WithoutRecheckUnconditionally) {
     EXPECT_TRUE(redacted(Redaction{.recheck = false, .event = {}}));
     EXPECT_TRUE(redacted(Redaction{.recheck = false, .event = valid}));
@@ -111,7 +111,8 @@ TEST(IsRedacted, Rule2RecheckNeedsTheSameDomain) {
     }
 }
 
-// Without the flag the domains do not matter; metadata that cannot be read has no flag (spec 1.0).
+// Without the flag the domains do not matter; metadata that cannot be read has no flag
+// (docs/rules.md#internal-metadata).
 TEST(IsRedacted, Rule2NoRecheckFlagAnyDomain) {
     for (const auto* metadata : {"", "{}", "null", "[", R"({"recheck_redaction":false})",
                                  R"({"recheck_redaction":null})", R"({"recheck_redaction":"true"})"}) {
@@ -135,7 +136,7 @@ TEST(IsRedacted, OneOfSeveralRedactionsIsEnough) {
     EXPECT_FALSE(is_redacted(target, std::array{Redaction{true, rejected}, Redaction{true, rejected}}, {}));
 }
 
-// spec 3.6 rule 3 (MSC4293, H92).
+// Rule 3 of docs/rules.md#redactions (MSC4293, H92).
 TEST(IsRedacted, Rule3EndOrdering) {
     struct {
         std::optional<std::int64_t> end;

@@ -48,7 +48,7 @@ TEST(DeriveRoomState, MissingEventEmptiesItsColumnOnly) {
     }
 }
 
-// spec 3.1: each column reads its own key, of its own event.
+// docs/rules.md#state-columns: each column reads its own key, of its own event.
 TEST(DeriveRoomState, KeysAreNotMixedUp) {
     constexpr std::string_view all =
         R"({"content":{"type":"t","algorithm":"a","name":"n","replacement_room":"r"}})";
@@ -66,7 +66,8 @@ TEST(DeriveRoomState, KeysAreNotMixedUp) {
     EXPECT_EQ(derive_room_state(events), (RoomState{{}, {}, false, "r"}));
 }
 
-// spec 3.1, D4, H55-H58: what is no usable string is NULL; an algorithm of any type but null encrypts.
+// docs/rules.md#values, D4, H55-H58: what is no usable string is NULL; an algorithm of any type but null
+// encrypts.
 TEST(DeriveRoomState, Values) {
     struct {
         std::string_view value;
@@ -95,7 +96,8 @@ TEST(DeriveRoomState, Values) {
     }
 }
 
-// H56, H58: a present event without the field; spec 3.3: unreadable documents, content that is no object.
+// H56, H58: a present event without the field; docs/rules.md#reading-json: unreadable documents, content that
+// is no object.
 TEST(DeriveRoomState, NoFieldAtAll) {
     for (const auto* json :
          {R"({"content":{}})", R"({"content":null})", R"({"content":[]})", "{}", "", "[]",
@@ -107,7 +109,7 @@ TEST(DeriveRoomState, NoFieldAtAll) {
     }
 }
 
-// D2, D3, spec 3.6: name, encryption and tombstone lose their content, create never does.
+// D2, D3, docs/rules.md#redactions: name, encryption and tombstone lose their content, create never does.
 TEST(DeriveRoomState, Redacted) {
     auto events = full();
     for (auto& event : events) {

@@ -45,7 +45,7 @@ void expect_state(const std::string& event_json, const RoomState& expected) {
     EXPECT_EQ(stripped.state, expected) << event_json.substr(0, 200);
 }
 
-// spec 3.2 rule 2.
+// docs/rules.md#stripped-state
 TEST(StrippedState, AllFour) {
     expect_state(invite_of(element("m.room.create", R"({"type":"m.space"})"),
                            element("m.room.name", R"({"name":"Ops"})"),
@@ -59,13 +59,13 @@ TEST(StrippedState, CreateAlone) {
     expect_state(invite_of(create), {});
 }
 
-// spec 3.2 rule 1: without a create element nothing is known, not even the name.
+// docs/rules.md#stripped-state: without a create element nothing is known, not even the name.
 TEST(StrippedState, NoCreate) {
     expect_unknown(invite_of(element("m.room.name", R"({"name":"Ops"})"),
                              element("m.room.encryption", R"({"algorithm":"x"})")));
 }
 
-// spec 3.2 rule 1, 3.3: no list, or an empty one; `unsigned` that is missing or no object.
+// docs/rules.md#stripped-state: no list, or an empty one; `unsigned` that is missing or no object.
 TEST(StrippedState, NoList) {
     for (const auto* list : {"[]", "null", "{}", R"("x")", "7", "true", R"({"0":1})", "NaN"}) {
         expect_unknown(invite(list));
@@ -79,7 +79,7 @@ TEST(StrippedState, NoList) {
     expect_unknown("{\"invite_room_state\":[" + create + "]}");
 }
 
-// spec 3.2: the key by the membership; H62: other memberships know nothing.
+// docs/rules.md#stripped-state: the key by the membership; H62: other memberships know nothing.
 TEST(StrippedState, KeyByMembership) {
     const std::string knock = "{\"unsigned\":{\"knock_room_state\":[" + create + "]}}";
     EXPECT_TRUE(read(knock, "knock").has_known_state);
@@ -93,14 +93,14 @@ TEST(StrippedState, KeyByMembership) {
     expect_unknown("{\"unsigned\":{\"\":[" + create + "]}}", "join");
 }
 
-// spec 3.6, H67, D24, A11: redaction drops the stripped state.
+// docs/rules.md#redactions, H67, D24, A11: redaction drops the stripped state.
 TEST(StrippedState, Redacted) {
     const auto stripped = read_stripped_state(invite_of(create), "invite", true);
     EXPECT_FALSE(stripped.has_known_state);
     EXPECT_EQ(stripped.state, RoomState{});
 }
 
-// spec 3.2: elements that do not count. Each would be a create element if it did.
+// docs/rules.md#stripped-state: elements that do not count. Each would be a create element if it did.
 TEST(StrippedState, InvalidElementsAreSkipped) {
     for (const auto* invalid :
          {"null", "7", R"("m.room.create")", "[]", "{}", "NaN", "true", R"(["type","m.room.create"])",
@@ -164,7 +164,7 @@ TEST(StrippedState, LastElementWins) {
         {{}, "Ops", false, {}});
 }
 
-// spec 3.3: the last duplicate key wins, on every level.
+// docs/rules.md#reading-json: the last duplicate key wins, on every level.
 TEST(StrippedState, DuplicateKeys) {
     const auto list = [](std::string_view room_type) {
         return "[" + element("m.room.create", R"({"type":")" + std::string(room_type) + "\"}") + "]";
@@ -203,7 +203,7 @@ TEST(StrippedState, KeysAreNotMixedUp) {
         {{}, "n", false, {}});
 }
 
-// spec 3.2 rules 2 and 3, spec 3.3, D30: what is no usable string is NULL; any algorithm but null encrypts.
+// docs/rules.md#values, D30: what is no usable string is NULL; any algorithm but null encrypts.
 TEST(StrippedState, Values) {
     struct {
         std::string_view value;
@@ -238,14 +238,15 @@ TEST(StrippedState, Values) {
     }
 }
 
-// spec 3.2 rule 2: elements without the field.
+// docs/rules.md#stripped-state: elements without the field.
 TEST(StrippedState, FieldsMissing) {
     expect_state(invite_of(create, element("m.room.name", "{}"), element("m.room.encryption", "{}"),
                            element("m.room.tombstone", "{}")),
                  {});
 }
 
-// spec 3.3: an unreadable document has no stripped state, however much of it was seen before the defect.
+// docs/rules.md#reading-json: an unreadable document has no stripped state, however much of it was seen
+// before the defect.
 TEST(StrippedState, Unreadable) {
     const auto whole = invite_of(element("m.room.create", R"({"type":"t"})"));
     ASSERT_TRUE(read(whole).has_known_state);

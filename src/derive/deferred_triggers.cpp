@@ -1,6 +1,6 @@
-#include "pg/deferred_triggers.hpp"
+#include "derive/deferred_triggers.hpp"
 
-#include "pg/catalog.hpp"
+#include "derive/homeserver_schema.hpp"
 #include "pg/spi.hpp"
 
 #include <unordered_map>

@@ -1,6 +1,6 @@
-#include "pg/write_as.hpp"
+#include "derive/write_as.hpp"
 
-#include "pg/deferred_triggers.hpp"
+#include "derive/deferred_triggers.hpp"
 
 extern "C" {
 #include "access/xact.h"

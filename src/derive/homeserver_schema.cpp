@@ -1,0 +1,242 @@
+#include "derive/homeserver_schema.hpp"
+
+#include "derive/derived_columns.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "commands/trigger.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+Oid find_trusted_table(const char* name, Oid namespace_oid, Oid owner) {
+    const Oid relation = find_table(name, namespace_oid);
+    const Oid its_owner = relation_owner(relation);
+    return OidIsValid(its_owner) && (its_owner == owner || superuser_arg(its_owner)) ? relation : InvalidOid;
+}
+
+// What a room's state was after an event; all four or nothing.
+constexpr std::array<const char*, 4> state_group_tables{"event_to_state_groups", "state_groups",
+                                                        "state_group_edges", "state_groups_state"};
+
+// Asked of the relation, whose description is loaded at once, and not column by column of the catalog: this is paid by the
+// first transaction of each connection.
+TableShape shape_of(Oid oid, std::span<const ColumnSpec> columns) {
+    Relation const table = OidIsValid(oid) ? RelationIdGetRelation(oid) : nullptr;
+    if (!RelationIsValid(table)) {
+        return TableShape::missing;
+    }
+    TableShape shape = TableShape::known;
+    for (const ColumnSpec& column : columns) {
+        if (find_column(table, column) == InvalidAttrNumber) {
+            shape = column.kind == ColumnKind::key ? TableShape::unknown : std::max(shape, TableShape::keyed);
+        }
+        if (shape == TableShape::unknown) {
+            break;
+        }
+    }
+    RelationClose(table);
+    return shape;
+}
+
+// Other tables' foreign keys to this one, and triggers that are neither of a foreign key nor ours.
+bool has_foreign_triggers(Relation table) {
+    const Oid own_schema = get_namespace_oid("sliding_sync", true);
+    const TriggerDesc* const triggers = table->trigdesc;
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
+        const Trigger& trigger = triggers->triggers[i];
+        const bool is_known =
+            trigger.tgisinternal ? RI_FKey_trigger_type(trigger.tgfoid) == RI_TRIGGER_FK
+                                 : OidIsValid(own_schema) && get_func_namespace(trigger.tgfoid) == own_schema;
+        if (!is_known) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Expressions and conditions run code that may fail; a unique index that a homeserver does not have may refuse a row.
+bool has_foreign_indexes(Relation table) {
+    constexpr std::array<std::string_view, 2> unique_columns{"room_id", "event_stream_ordering"};
+    bool has_one = false;
+    List* const indexes = RelationGetIndexList(table);
+    ListCell* cell = nullptr;
+    foreach (cell, indexes) {
+        Relation const index = index_open(lfirst_oid(cell), AccessShareLock);
+        const Form_pg_index form = index->rd_index;
+        const AttrNumber first = form->indkey.values[0];
+        // asked of the catalog's row: to ask for an expression itself runs what of it can be run
+        has_one = has_one || !heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, nullptr) ||
+                  !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr) ||
+                  form->indisexclusion ||
+                  (form->indisunique &&
+                   std::none_of(unique_columns.begin(), unique_columns.end(), [&](std::string_view column) {
+                       return first > 0 &&
+                              NameStr(TupleDescAttr(RelationGetDescr(table), first - 1)->attname) == column;
+                   }));
+        index_close(index, NoLock);
+    }
+    list_free(indexes);
+    return has_one;
+}
+
+// True when the table has nothing but columns of the types that it should have, foreign keys and a homeserver's indexes:
+// then what a statement of ours writes is what stands there, and no code but the server's has a say.
+bool is_plain(Oid relation) {
+    Relation const table = RelationIdGetRelation(relation);
+    if (!RelationIsValid(table)) {
+        return false;
+    }
+    const TupleConstr* const constraints = table->rd_att->constr;
+    bool plain =
+        table->rd_rel->relkind == RELKIND_RELATION && !table->rd_rel->relhassubclass &&
+        table->rd_rules == nullptr && !table->rd_rel->relrowsecurity &&
+        (constraints == nullptr || (constraints->num_check == 0 && !constraints->has_generated_stored)) &&
+        !has_foreign_triggers(table) && !has_foreign_indexes(table);
+    RelationClose(table);
+    return plain;
+}
+
+}  // namespace
+
+bool has_encoding_of_homeservers() noexcept {
+    return GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII;
+}
+
+namespace {
+
+HomeserverTable look_up(Relation relation) {
+    const char* const name = RelationGetRelationName(relation);
+    if (strcmp(name, joined_rooms_table) == 0 || strcmp(name, membership_snapshots_table) == 0) {
+        return {std::nullopt, true};
+    }
+    const auto found = std::find_if(base_table_names.begin(), base_table_names.end(),
+                                    [&](const char* table) { return strcmp(name, table) == 0; });
+    if (found == base_table_names.end() || !has_encoding_of_homeservers()) {
+        return {};
+    }
+    const Oid events_owner =
+        relation_owner(find_table(table_name(BaseTable::events), RelationGetNamespace(relation)));
+    const Oid owner = relation->rd_rel->relowner;
+    if (owner != events_owner && !superuser_arg(owner)) {
+        return {};
+    }
+    return {static_cast<BaseTable>(found - base_table_names.begin()), false};
+}
+
+}  // namespace
+
+HomeserverTable homeserver_table(Relation relation) {
+    struct Known {
+        Oid relation;
+        std::uint64_t generation;
+        HomeserverTable table;
+    };
+    static std::array<Known, base_table_count + 2> known{};
+    static std::size_t next = 0;
+    auto found = std::find_if(known.begin(), known.end(),
+                              [&](const Known& one) { return one.relation == RelationGetRelid(relation); });
+    if (found == known.end()) {
+        found = known.begin() + static_cast<std::ptrdiff_t>(next);
+        next = (next + 1) % known.size();
+    } else if (found->generation == catalog_generation()) {
+        return found->table;
+    }
+    found->relation = InvalidOid;  // what follows may be left by longjmp
+    found->table = look_up(relation);
+    found->generation = catalog_generation();
+    found->relation = RelationGetRelid(relation);
+    return found->table;
+}
+
+namespace {
+
+// Statements run with the rights of the owner of `events`. A view, or another role's table, under the name of a base table
+// would run that role's code with them, so where there is one, there is no homeserver. C calls only.
+bool are_its_own(Oid namespace_oid, Oid events_owner) {
+    return OidIsValid(events_owner) &&
+           std::all_of(base_table_names.begin(), base_table_names.end(), [&](const char* name) {
+               return !OidIsValid(get_relname_relid(name, namespace_oid)) ||
+                      OidIsValid(find_trusted_table(name, namespace_oid, events_owner));
+           });
+}
+
+}  // namespace
+
+HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
+    struct Found {
+        const char* name;
+        const char* unquoted_name;
+        Oid owner;
+        TableShape joined_rooms, membership_snapshots;
+        bool rooms_are_plain, snapshots_are_plain, queue, rejections, recheck, ban_redactions, state_groups,
+            state_changes;
+    };
+    const Found found = call_pg([&]() -> Found {
+        Found look{};
+        char* const name = get_namespace_name(namespace_oid);
+        look.name = name != nullptr ? quote_identifier(name) : "";
+        look.unquoted_name = name != nullptr ? name : "";
+        const Oid joined_rooms = find_table(joined_rooms_table, namespace_oid);
+        const Oid snapshots = find_table(membership_snapshots_table, namespace_oid);
+        const Oid events_owner = relation_owner(find_table(table_name(BaseTable::events), namespace_oid));
+        if (!are_its_own(namespace_oid, events_owner)) {
+            return look;
+        }
+        const auto is_its_own = [&](Oid table) {
+            return OidIsValid(table) && relation_owner(table) == events_owner;
+        };
+        look.owner = relation_owner(is_its_own(joined_rooms) ? joined_rooms
+                                    : is_its_own(snapshots)  ? snapshots
+                                                             : InvalidOid);
+        if (is_its_own(joined_rooms)) {
+            look.joined_rooms = shape_of(joined_rooms, column_specs<JoinedRooms>());
+        }
+        if (relation_owner(snapshots) == look.owner) {
+            look.membership_snapshots = shape_of(snapshots, column_specs<MembershipSnapshots>());
+        }
+        look.rooms_are_plain = look.joined_rooms == TableShape::known && is_plain(joined_rooms);
+        look.snapshots_are_plain = look.membership_snapshots == TableShape::known && is_plain(snapshots);
+        look.queue = find_trusted_table(recalculate_queue_table, namespace_oid, look.owner) != InvalidOid;
+        look.rejections =
+            find_trusted_table(table_name(BaseTable::rejections), namespace_oid, look.owner) != InvalidOid;
+        look.ban_redactions = find_trusted_table(table_name(BaseTable::room_ban_redactions), namespace_oid,
+                                                 look.owner) != InvalidOid;
+        look.state_groups = true;
+        for (const char* const table : state_group_tables) {
+            look.state_groups =
+                look.state_groups && find_trusted_table(table, namespace_oid, look.owner) != InvalidOid;
+        }
+        look.state_changes =
+            find_trusted_table("current_state_delta_stream", namespace_oid, look.owner) != InvalidOid &&
+            OidIsValid(get_relname_relid("current_state_delta_stream_room_idx", namespace_oid));
+        const Oid redactions = find_table(table_name(BaseTable::redactions), namespace_oid);
+        look.recheck = OidIsValid(redactions) && get_attnum(redactions, "recheck") != InvalidAttrNumber;
+        return look;
+    });
+    HomeserverSchema schema;
+    schema.namespace_oid = namespace_oid;
+    schema.name = found.name;
+    schema.unquoted_name = found.unquoted_name;
+    schema.derived_owner = found.owner;
+    schema.joined_rooms = found.joined_rooms;
+    schema.membership_snapshots = found.membership_snapshots;
+    schema.joined_rooms_is_plain = found.rooms_are_plain;
+    schema.membership_snapshots_is_plain = found.snapshots_are_plain;
+    schema.has_recalculate_queue = found.queue;
+    schema.has_rejections = found.rejections;
+    schema.has_redaction_recheck = found.recheck;
+    schema.has_ban_redactions = found.ban_redactions;
+    schema.has_state_groups = found.state_groups;
+    schema.has_state_changes = found.state_changes;
+    return schema;
+}
+
+}  // namespace sliding_sync

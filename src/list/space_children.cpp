@@ -1,0 +1,170 @@
+#include "list/space_children.hpp"
+
+#include "pg/caller_query.hpp"
+#include "pg/sql_text.hpp"
+#include "rules/json.hpp"
+#include "rules/list_filters.hpp"
+#include "rules/redaction.hpp"
+
+extern "C" {
+#include "catalog/pg_type_d.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+struct Child {
+    std::string room_id;
+    std::string event_id;
+    std::string space_id;
+    std::string own_room_id;  ///< as the event itself says, by which a reader looks bans up
+    std::string sender;
+    std::optional<std::int64_t> stream_ordering;
+    std::vector<rules::Redaction> redactions;
+    std::vector<rules::BanRedaction> bans;
+};
+
+/// What redaction events say, while they are judged.
+using Facts = std::vector<std::unique_ptr<std::string>>;
+
+std::string_view keep(Facts& facts, std::string text) {
+    return *facts.emplace_back(std::make_unique<std::string>(std::move(text)));
+}
+
+std::string is_rejected(const ListTables& tables) {
+    std::string condition = "(e.rejection_reason IS NOT NULL";
+    if (tables.has_rejections) {
+        condition += " OR EXISTS (SELECT FROM %S.rejections x WHERE x.event_id %= e.event_id)";
+    }
+    return condition + ")";
+}
+
+std::string own_value(std::string_view json, std::string_view key, std::string_view otherwise) {
+    return rules::top_level_value(json, key).column().value_or(std::string(otherwise));
+}
+
+std::vector<Child> named_children(const ListTables& tables, const std::string& user_id,
+                                  std::span<const std::optional<std::string_view>> spaces) {
+    const Rows rows =
+        caller_query(
+            sql_text("SELECT c.state_key, c.event_id, c.room_id, e.sender, e.stream_ordering, d.json "
+                     "FROM pg_catalog.unnest($2) s (room_id) "
+                     "JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= s.room_id AND "
+                     "m.user_id %= $1 AND m.membership %= 'join' "
+                     "JOIN %S.current_state_events c ON c.room_id %= s.room_id AND c.type %= "
+                     "'m.space.child' AND c.state_key %<> c.room_id "
+                     "JOIN %S.events e ON e.event_id %= c.event_id AND NOT " +
+                         is_rejected(tables) + " JOIN %S.event_json d ON d.event_id %= c.event_id",
+                     tables.schema),
+            {TEXTOID, TEXTARRAYOID})
+            ->run(Arguments().text(user_id).texts(spaces));
+    std::vector<Child> children;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        const auto row = rows[i];
+        const std::string_view json = row[5].text();
+        if (!rules::names_a_server(json)) {
+            continue;
+        }
+        Child& child = children.emplace_back();
+        child.room_id = row[0].text();
+        child.event_id = row[1].text();
+        child.space_id = row[2].text();
+        child.own_room_id = own_value(json, "room_id", child.space_id);
+        child.sender = row[3].is_null ? own_value(json, "sender", "") : std::string(row[3].text());
+        child.stream_ordering = row[4].optional_number();
+    }
+    return children;
+}
+
+// The columns from 2 on are those of both queries below: stored, rejected, same room, sender, json, internal_metadata.
+rules::RedactionEvent redaction_event(std::span<const Cell> row, Facts& facts) {
+    const std::string_view json = keep(facts, std::string(row[6].text()));
+    const std::string_view sender =
+        keep(facts, row[5].is_null ? own_value(json, "sender", "") : std::string(row[5].text()));
+    return {row[2].boolean(),
+            row[3].boolean(),
+            row[4].boolean(),
+            sender,
+            json,
+            keep(facts, std::string(row[7].text()))};
+}
+
+std::string redacting_events(const ListTables& tables, const std::string& event_id) {
+    return "(e.event_id IS NOT NULL AND d.event_id IS NOT NULL), " + is_rejected(tables) +
+           ", (e.room_id %= k.room_id), e.sender, d.json, d.internal_metadata FROM ROWS FROM "
+           "(pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) WITH ORDINALITY "
+           "k (key, room_id, sender, n) JOIN %S." +
+           event_id;
+}
+
+void read_redactions(const ListTables& tables, std::vector<Child>& children, Facts& facts) {
+    std::vector<std::string_view> events;
+    std::vector<std::string_view> rooms;
+    std::vector<std::string_view> own_rooms;
+    std::vector<std::string_view> senders;
+    for (const Child& child : children) {
+        events.push_back(child.event_id);
+        rooms.push_back(child.space_id);
+        own_rooms.push_back(child.own_room_id);
+        senders.push_back(child.sender);
+    }
+    const auto query = [&](const char* extra, const char* table, const char* redacting,
+                           const std::vector<std::string_view>& keys) {
+        const std::string text =
+            std::string("SELECT k.n, ") + extra + ", " +
+            redacting_events(tables, std::string(table) +
+                                         " LEFT JOIN %S.events e ON "
+                                         "e.event_id %= x." +
+                                         redacting + " LEFT JOIN %S.event_json d ON d.event_id %= x." +
+                                         redacting);
+        return caller_query(sql_text(text, tables.schema), {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID})
+            ->run(Arguments().texts(keys).texts(rooms).texts(senders));
+    };
+    const Rows redactions = query(tables.has_redaction_recheck ? "x.recheck" : "true",
+                                  "redactions x ON x.redacts %= k.key", "event_id", events);
+    for (std::size_t i = 0; i < redactions.count; ++i) {
+        const auto row = redactions[i];
+        children[static_cast<std::size_t>(row[0].number - 1)].redactions.push_back(
+            {row[1].boolean(), redaction_event(row, facts)});
+    }
+    if (!tables.has_ban_redactions) {
+        return;
+    }
+    const Rows bans = query("x.redact_end_ordering",
+                            "room_ban_redactions x ON x.room_id %= k.key AND x.user_id %= k.sender",
+                            "redacting_event_id", own_rooms);
+    for (std::size_t i = 0; i < bans.count; ++i) {
+        const auto row = bans[i];
+        children[static_cast<std::size_t>(row[0].number - 1)].bans.push_back(
+            {row[1].optional_number(), redaction_event(row, facts)});
+    }
+}
+
+}  // namespace
+
+std::vector<std::string> space_children(const ListTables& tables, const std::string& user_id,
+                                        std::span<const std::optional<std::string_view>> spaces) {
+    std::vector<const char*> names{"current_state_events", "events", "event_json", "redactions"};
+    if (tables.has_rejections) {
+        names.push_back("rejections");
+    }
+    if (tables.has_ban_redactions) {
+        names.push_back("room_ban_redactions");
+    }
+    require_select(tables, names);
+    std::vector<Child> children = named_children(tables, user_id, spaces);
+    Facts facts;
+    if (!children.empty()) {
+        read_redactions(tables, children, facts);
+    }
+    std::vector<std::string> rooms;
+    for (const Child& child : children) {
+        if (!rules::is_redacted({child.sender, child.stream_ordering}, child.redactions, child.bans)) {
+            rooms.push_back(child.room_id);
+        }
+    }
+    return rooms;
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,111 @@
+#include "pg/caller_query.hpp"
+
+#include <exception>
+
+extern "C" {
+#include "executor/tstoreReceiver.h"
+#include "storage/ipc.h"
+#include "utils/plancache.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+// Each combination of filters is a text of its own, and few are in use; whoever tries them all shall not fill memory.
+constexpr std::size_t most_queries = 128;
+
+}  // namespace
+
+CallerConnection::CallerConnection() : exceptions_(std::uncaught_exceptions()) {
+    call_pg([] { check_result(SPI_connect(), "SPI_connect"); });
+}
+
+CallerConnection::~CallerConnection() {
+    if (std::uncaught_exceptions() == exceptions_) {
+        SPI_finish();
+    }
+}
+
+CallerQuery::~CallerQuery() {
+    if (plan_ != nullptr && !proc_exit_inprogress) {
+        SPI_freeplan(plan_);
+    }
+}
+
+void CallerQuery::plan() {
+    if (plan_ == nullptr) {
+        call_pg([&] {
+            SPIPlanPtr const fresh = SPI_prepare_cursor(sql_.c_str(), static_cast<int>(types_.size()),
+                                                        types_.data(), CURSOR_OPT_GENERIC_PLAN);
+            if (fresh == nullptr) {
+                check_result(SPI_result, sql_.c_str());
+            }
+            SPI_keepplan(fresh);
+            plan_ = fresh;
+        });
+    }
+    if (must_be_planned(plan_)) {
+        const KeyLookupPlanning planning(joins_);
+        call_pg([&] { ReleaseCachedPlan(SPI_plan_get_cached_plan(plan_), CurrentResourceOwner); });
+    }
+}
+
+Rows CallerQuery::execute(const Arguments& arguments, ReturnSetInfo* result) {
+    if (arguments.values_.size() != types_.size()) {
+        throw Error(ERRCODE_INTERNAL_ERROR, "sliding_sync: wrong number of parameters for " + sql_);
+    }
+    plan();
+    auto* const values = const_cast<Datum*>(arguments.values_.data());
+    const char* const nulls = arguments.nulls_.data();
+    return call_pg([&]() -> Rows {
+        const auto count = static_cast<int>(arguments.values_.size());
+        ParamListInfo const parameters = makeParamList(count);
+        for (int i = 0; i < count; ++i) {
+            parameters->params[i] = {values[i], nulls[i] == 'n', PARAM_FLAG_CONST,
+                                     types_[static_cast<std::size_t>(i)]};
+        }
+        SPIExecuteOptions options{};
+        options.params = parameters;
+        options.read_only = true;
+        if (result != nullptr) {
+            options.must_return_tuples = true;
+            options.dest = CreateTuplestoreDestReceiver();
+            SetTuplestoreDestReceiverParams(
+                options.dest, result->setResult, result->econtext->ecxt_per_query_memory, false,
+                result->setDesc,
+                "the function is declared otherwise than the library of sliding_sync expects");
+        }
+        check_result(SPI_execute_plan_extended(plan_, &options), sql_.c_str());
+        return result == nullptr ? read_rows() : Rows{};
+    });
+}
+
+Rows CallerQuery::run(const Arguments& arguments) {
+    return execute(arguments, nullptr);
+}
+
+void CallerQuery::return_rows(FunctionCallInfo call, const Arguments& arguments) {
+    static_cast<void>(execute(arguments, reinterpret_cast<ReturnSetInfo*>(call->resultinfo)));
+}
+
+std::shared_ptr<CallerQuery> caller_query(const std::string& sql, const std::vector<Oid>& types,
+                                          Joins joins) {
+    static std::unordered_map<std::string, std::shared_ptr<CallerQuery>> queries[2];
+    auto& kept = queries[static_cast<std::size_t>(joins)];
+    if (const auto known = kept.find(sql); known != kept.end()) {
+        return known->second;
+    }
+    if (kept.size() >= most_queries) {
+        kept.clear();
+    }
+    return kept.emplace(sql, std::make_shared<CallerQuery>(sql, types, joins)).first->second;
+}
+
+void begin_rows(FunctionCallInfo call) {
+    call_pg([&] { versions::begin_result_rows(call); });
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,66 @@
+#include "pg/key_locks.hpp"
+
+#include <exception>
+
+extern "C" {
+#include "miscadmin.h"
+#include "storage/lock.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+// The fourth field is 1 or 2 for pg_advisory_lock(); ours begin here.
+constexpr std::uint16_t whole_schema = 0x5353;
+
+LOCKTAG tag(Oid namespace_oid, std::uint32_t key, std::uint16_t table) noexcept {
+    LOCKTAG result;
+    SET_LOCKTAG_ADVISORY(result, MyDatabaseId, namespace_oid, key,
+                         static_cast<std::uint16_t>(whole_schema + table));
+    return result;
+}
+
+// C calls only.
+void acquire_lock(const LOCKTAG& lock, LOCKMODE mode) {
+    (void)LockAcquire(&lock, mode, false, false);
+}
+
+}  // namespace
+
+KeyLocks::KeyLocks(Oid namespace_oid, bool all_keys)
+    : namespace_oid_(namespace_oid), all_keys_(all_keys), exceptions_(std::uncaught_exceptions()) {
+    call_pg([&] { acquire_lock(tag(namespace_oid_, 0, 0), all_keys_ ? ExclusiveLock : ShareLock); });
+}
+
+KeyLocks::~KeyLocks() {
+    // While an exception passes, the abort of the (sub)transaction releases everything.
+    if (!all_keys_ && !is_any_kept_ && std::uncaught_exceptions() == exceptions_) {
+        const LOCKTAG lock = tag(namespace_oid_, 0, 0);
+        LockRelease(&lock, ShareLock, false);
+    }
+}
+
+void KeyLocks::acquire(std::uint16_t table, std::uint32_t key_hash, std::size_t position) {
+    if (all_keys_) {
+        return;
+    }
+    call_pg([&] { acquire_lock(tag(namespace_oid_, key_hash, table), ExclusiveLock); });
+    pass_.push_back({table, key_hash, position});
+}
+
+void KeyLocks::release_pass(const std::vector<bool>& is_kept) {
+    call_pg([&] {
+        for (const Key& key : pass_) {
+            if (is_kept[key.position]) {
+                is_any_kept_ = true;
+            } else {
+                const LOCKTAG lock = tag(namespace_oid_, key.hash, key.table);
+                LockRelease(&lock, ExclusiveLock, false);
+            }
+        }
+    });
+    pass_.clear();
+}
+
+}  // namespace sliding_sync

@@ -1,0 +1,46 @@
+// Locks on keys that may have no row. A row that is not there cannot be locked, and its unique index is met only by those who
+// insert: a transaction that finds that a key must have no row would leave nothing that another one meets.
+#pragma once
+
+#include "guard/boundary.hpp"
+
+namespace sliding_sync {
+
+/// The keys of a schema that one refresh has locked. No SQL function can take these locks. Each is held until it is
+/// released, or the (sub)transaction that took it ends.
+class KeyLocks {
+public:
+    /// With more keys than the server's table of locks has room for, all keys of the schema are locked, until the transaction
+    /// ends; otherwise the schema is only kept from such a lock.
+    KeyLocks(Oid namespace_oid, bool all_keys);
+    ~KeyLocks();
+    KeyLocks(const KeyLocks&) = delete;
+    KeyLocks& operator=(const KeyLocks&) = delete;
+
+    /// A pass may begin after another one was rolled back, and its locks with it.
+    void begin_pass() noexcept {
+        pass_.clear();
+    }
+
+    /// Waits until no other transaction holds the key. `table` tells the tables of a schema apart; `position` is the key's
+    /// in its pass. Raises PgError.
+    void acquire(std::uint16_t table, std::uint32_t key_hash, std::size_t position);
+
+    /// At the end of a pass: releases its keys but those at positions that are to be kept.
+    void release_pass(const std::vector<bool>& is_kept);
+
+private:
+    struct Key {
+        std::uint16_t table;
+        std::uint32_t hash;
+        std::size_t position;
+    };
+
+    Oid namespace_oid_;
+    bool all_keys_;
+    bool is_any_kept_ = false;
+    std::vector<Key> pass_;
+    int exceptions_;
+};
+
+}  // namespace sliding_sync

@@ -1,0 +1,1 @@
+"""Random users, rooms and questions about their lists."""
