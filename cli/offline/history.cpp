@@ -104,7 +104,7 @@ void judge_unexplained(Reader& reader, const std::vector<const MembershipCompari
 }  // namespace
 
 void judge_history(Reader& reader, const MembershipKeys& keys, Rows& findings) {
-    const auto from_scratch = compare_memberships(reader, keys, rules::RefreshMode::rewrite);
+    const auto from_scratch = compare_memberships(reader, keys, rules::RefreshMode::rebuild);
     std::vector<const MembershipComparison*> doubtful;
     std::set<std::string> rooms;
     for (const MembershipComparison& membership : from_scratch) {

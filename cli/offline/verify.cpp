@@ -145,7 +145,7 @@ private:
     void look_at_memberships(const MembershipKeys& keys) {
         MembershipKeys remembered;  // whose history is what the row says
         for (const MembershipComparison& membership :
-             compare_memberships(reader_, keys, rules::RefreshMode::recall)) {
+             compare_memberships(reader_, keys, rules::RefreshMode::recompute)) {
             if (add_findings(verified_.findings, membership)) {
                 ++verified_.wrong_memberships;
             } else if (membership.source == rules::SnapshotSource::keep) {
