@@ -14,7 +14,7 @@ namespace {
 
 // The server's attempts to lock last 60 to 700 ms.
 constexpr std::chrono::milliseconds interval{100};
-constexpr std::size_t width_without_terminal = 160;
+constexpr std::size_t width_without_terminal = 240;
 
 // pg_blocking_pids() says 0 for a prepared transaction.
 constexpr const char* blockers_of = R"(
