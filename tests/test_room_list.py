@@ -99,3 +99,62 @@ def check_all_changes(connection: Connection, user: str, since: int, before: Roo
     assert {row[2]: (row[0], row[-1]) for row in rows} == expected, (user, since)
     for *columns, change in rows:
         assert change == "left" or ListedRoom(*columns) == new[columns[2]]._replace(total=None)
+
+
+def test_children_of_spaces(cluster: Cluster, template: str) -> None:
+    """Who is a child, redacted or not, and of which spaces."""
+    anna, bert = USERS[:2]
+    with copy_of(cluster, template) as connection:
+        for name in ("space", "inner", "other", "a", "b", "c", "d", "e"):
+            kind = "m.space" if name in ("space", "inner", "other") else None
+            connection.execute("SELECT create_room(%s, %s, room_type => %s)", [f"!{name}", bert if name == "other" else anna, kind])
+
+        def name_child(space: str, child: str, content: str = '{"via": ["x"]}') -> str:
+            query = "SELECT set_state(%s, %s, 'm.space.child', %s, %s)"
+            return str(connection.execute(query, [f"!{space}", anna, f"!{child}", content]).fetchall()[0][0])
+
+        def children(*spaces: str) -> set[str]:
+            filters = Filters(spaces=[f"!{space}" for space in spaces])
+            rows = answer(connection, {"user": anna, "filters": filters})
+            assert rows == RoomLists(connection, SCHEMA).ask(anna, filters)
+            return {row.room_id[1:] for row in rows}
+
+        name_child("space", "space")
+        name_child("space", "inner")
+        name_child("inner", "a")
+        named = {child: name_child("space", child) for child in "bcde"}
+        name_child("other", "a")
+        assert children("space") == {"inner", "b", "c", "d", "e"}
+        assert children("space", "inner") == {"inner", "a", "b", "c", "d", "e"}
+        assert children("other") == children() == set()  # not joined; none at all
+        name_child("space", "b", "{}")
+        connection.execute("SELECT redact('!space', %s, %s)", [bert, named["c"]])
+        # by somebody of another server, and to be checked: does not count
+        connection.execute("SELECT redact('!space', '@x:remote.test', %s, %s)", [named["d"], '{"recheck_redaction": true}'])
+        assert children("space") == {"inner", "d", "e"}
+        connection.execute("UPDATE redactions SET recheck = false")
+        assert children("space") == {"inner", "e"}
+        ban = connection.execute("SELECT ban('!space', %s, %s)", [anna, bert]).fetchall()[0][0]
+        connection.execute('SELECT "join"(%s, %s)', ["!space", anna])
+        connection.execute("SELECT redact_all_of('!space', %s, %s)", [anna, ban])
+        assert children("space") == set()
+
+
+def test_a_room_that_changed_and_is_no_newer(cluster: Cluster, template: str) -> None:
+    """After a purge a room that was just joined may stand further down: its place is counted."""
+    anna, bert = USERS[:2]
+    with copy_of(cluster, template) as connection:
+        for name in "abcde":
+            connection.execute("SELECT create_room(%s, %s)", [f"!{name}", anna])
+            if name != "b":
+                connection.execute('SELECT "join"(%s, %s)', [f"!{name}", bert])
+        since = connection.execute("SELECT max(stream_ordering) FROM events").fetchall()[0][0]
+        connection.execute('SELECT "join"(%s, %s)', ["!b", bert])
+        connection.execute(
+            "UPDATE sliding_sync_joined_rooms j SET event_stream_ordering = (SELECT min(e.stream_ordering) FROM events e"
+            " WHERE e.room_id = j.room_id) WHERE room_id = '!b'"
+        )
+        listed = {room.room_id: room for room in RoomLists(connection, SCHEMA).ask(bert)}
+        assert listed["!b"].place == 3
+        rows = call(connection, "room_list_changes", {"user_id": bert, "since": since})
+        assert [(row[2], row[0], row[-1]) for row in rows] == [("!b", 3, "entered")]

@@ -1,4 +1,4 @@
-// The doors of the functions that answer a user's room list.
+// The entry points of the functions that answer a user's room list.
 #include "admin/compare_rooms.hpp"
 #include "list/list_helpers.hpp"
 #include "list/room_list.hpp"

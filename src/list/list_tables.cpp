@@ -39,7 +39,7 @@ struct Found {
     Oid owner;
 };
 
-/// The homeserver that a row of sliding_sync.attached is about, as long as it is still there. C calls only.
+/// The homeserver that a row of sliding_sync.attachments is about, as long as it is still there. C calls only.
 Found homeserver_of(HeapTuple row, TupleDesc columns, const char* wanted_schema) {
     const auto* const schema = find_attribute(columns, "schema_name");
     const auto* const events = find_attribute(columns, "events_oid");
@@ -69,7 +69,7 @@ Found find_homeserver(const std::optional<std::string>& target_schema) {
     const Result result = call_pg([&]() -> Result {
         Result so_far{{InvalidOid, InvalidOid}, 0};
         const Oid schema = get_namespace_oid("sliding_sync", true);
-        const Oid table = OidIsValid(schema) ? get_relname_relid("attached", schema) : InvalidOid;
+        const Oid table = OidIsValid(schema) ? get_relname_relid("attachments", schema) : InvalidOid;
         if (!OidIsValid(table)) {
             return so_far;
         }
@@ -110,7 +110,7 @@ ListTables read_tables(const Found& found) {
             throw Error(ERRCODE_UNDEFINED_TABLE,
                         "schema \"" + name + "\" lacks a table \"" + table + "\" of its own",
                         "It exists in an attached schema, and belongs to the owner of its table of events.",
-                        "SELECT code, detail, cure FROM sliding_sync.health; tells more.");
+                        "SELECT code, detail, remedy FROM sliding_sync.health; tells more.");
         }
     }
     tables.has_ignored_users = has("ignored_users");
