@@ -97,6 +97,12 @@ bool ends_session(std::string_view sqlstate) {
     return sqlstate.substr(0, 4) == "57P0" || sqlstate.substr(0, 2) == "08";
 }
 
+// libpqxx asks a session that is gone for its encoding, and tells of that.
+std::string why_lost(std::string_view text) {
+    return text.find("client encoding") == std::string_view::npos ? message_of(text).text
+                                                                  : "the server has ended the session";
+}
+
 #if !SLIDING_SYNC_NOTICE_FUNCTION
 class NoticeForwarder : public pqxx::errorhandler {
 public:
@@ -187,7 +193,7 @@ Rows Database::run(const std::string& sql) {
         pqxx::nontransaction transaction(session_->connection);
         return rows_of(transaction.exec(sql));
     } catch (const pqxx::broken_connection& error) {
-        throw ConnectionLost(message_of(error.what()).text);
+        throw ConnectionLost(why_lost(error.what()));
     } catch (const pqxx::sql_error& error) {
         const Message message = message_of(error.what());
         if (ends_session(error.sqlstate()) || !session_->connection.is_open()) {
@@ -195,9 +201,7 @@ Rows Database::run(const std::string& sql) {
         }
         throw ServerError(message.text, std::string(error.sqlstate()), message.detail, message.hint);
     } catch (const pqxx::failure& error) {
-        // libpqxx asks a session that is gone for its encoding, and tells of that
-        throw ConnectionLost(session_->connection.is_open() ? error.what()
-                                                            : "the server has ended the session");
+        throw ConnectionLost(why_lost(error.what()));
     }
 }
 

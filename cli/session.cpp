@@ -43,8 +43,13 @@ std::unique_ptr<Database> Connector::open() const {
 }
 
 std::unique_ptr<Database> Connector::open_once() const {
-    auto database = std::make_unique<Database>(connection_string(parameters_),
-                                               [](const Message& notice) { console().print(notice); });
+    auto database = std::make_unique<Database>(connection_string(parameters_), [](Message notice) {
+        // the last words of a session that may be had again
+        if (notice.severity == "fatal") {
+            notice.severity = "warning";
+        }
+        console().print(notice);
+    });
     if (options_.verbose) {
         const Rows session = database->run("SELECT current_database(), session_user, version()");
         console().say(fmt::format("session {} in database {} as {}: {}", database->pid(),

@@ -277,7 +277,7 @@ def test_a_session_that_dies_is_replaced(tool: Tool) -> None:
     wait_until(lambda: len(sessions(tool)) == 2 and (victim,) not in sessions(tool))
     out, errors = program.communicate(timeout=60)
     assert program.returncode == 0, errors
-    assert "warning: lost a session: " in errors
+    assert "warning: lost a session: the server has ended the session" in errors
     assert "connected again after" in errors
     last = json.loads(out.splitlines()[-1])
     ((everything,),) = tool.cluster.execute("SELECT sum(items_done) FROM sliding_sync.run_ranges", DATABASE)

@@ -47,6 +47,7 @@ class Tool:
             "PGUSER": user,
             "PGDATABASE": database,
             "TERM": "xterm",
+            "LSAN_OPTIONS": f"suppressions={PROJECT / 'tests/lsan.supp'}:print_suppressions=0",
         }
 
     def environment(self, **variables: str) -> dict[str, str]:
