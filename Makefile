@@ -3,7 +3,8 @@
 #   make              build the extension              make install      install it (PG_CONFIG=... picks the server)
 #   make tool         build the program sliding-sync      make install-tool install it (DESTDIR, PREFIX)
 #   make demo         see it work, in a private cluster  make check        all tests
-#   make installcheck SQL tests on a running server     make help         the rest
+#   make installcheck SQL tests on a running server, after make install install-tests
+#   make help         the rest
 
 EXTENSION = control/sliding_sync
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" control/sliding_sync.control)
@@ -19,8 +20,8 @@ OBJS = $(SOURCES:.cpp=.o)
 # SQL tests; `make check` adds the oracle after each of them.
 REGRESS = $(notdir $(basename $(sort $(wildcard sql/*.sql))))
 ISOLATION = $(notdir $(basename $(sort $(wildcard specs/*.spec))))
-REGRESS_OPTS = --inputdir=. --load-extension=sliding_sync
-ISOLATION_OPTS = --inputdir=. --load-extension=sliding_sync
+REGRESS_OPTS = --inputdir=. --load-extension=sliding_sync --load-extension=sliding_sync_test
+ISOLATION_OPTS = $(REGRESS_OPTS)
 
 PG_CPPFLAGS = -I$(srcdir)/src -DSLIDING_SYNC_VERSION=\"$(EXTVERSION)\"
 PG_CXXFLAGS = -std=c++20 -O2 -fvisibility=hidden -Wall -Wextra -Werror -Wno-register -Wno-unused-parameter \
@@ -66,7 +67,13 @@ endif
 $(SQL_SCRIPT): $(SQL_PARTS)
 	cat $^ > $@
 
-.PHONY: help tool install-tool demo check check-long bench bench-instructions bench-backfill bench-list bench-rules
+# The homeserver that the tests play on; `install` leaves it out.
+install-tests:
+	$(MKDIR_P) '$(DESTDIR)$(datadir)/extension'
+	$(INSTALL_DATA) tests/extension/sliding_sync_test.control '$(DESTDIR)$(datadir)/extension/'
+	cat tests/extension/*.sql > '$(DESTDIR)$(datadir)/extension/sliding_sync_test--1.sql'
+
+.PHONY: install-tests help tool install-tool demo check check-long bench bench-instructions bench-backfill bench-list bench-rules
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 20

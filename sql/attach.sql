@@ -52,10 +52,8 @@ DROP SCHEMA elsewhere;
 
 -- a homeserver comes later
 \set ECHO none
-\o /dev/null
-\i :abs_srcdir/tests/base_schema.sql
-\i :abs_srcdir/tests/homeserver_ops.sql
-\o
+CREATE EXTENSION sliding_sync_test;
+CALL make_homeserver('public');
 \i :abs_srcdir/sql/include/views.psql
 \set ECHO all
 SELECT create_room('!before', '@anna:hs.test', name => 'Before') \gset
@@ -126,11 +124,7 @@ DROP EXTENSION sliding_sync;
 -- two of them: which one must be said
 \set ECHO none
 SET client_min_messages = warning;
-CREATE SCHEMA second;
-SET search_path = second;
-\o /dev/null
-\i :abs_srcdir/tests/base_schema.sql
-\o
+CALL make_homeserver('second');
 \set ECHO all
 SET search_path = public;
 CREATE EXTENSION sliding_sync;
@@ -149,14 +143,10 @@ SELECT attached_schemas FROM sliding_sync.version();
 --
 \set ECHO none
 SET client_min_messages = warning;
-CREATE SCHEMA "Old ""86""";
-SET search_path = "Old ""86""";
-\set old_schema 1
-\o /dev/null
-\i :abs_srcdir/tests/base_schema.sql
-\i :abs_srcdir/tests/homeserver_ops.sql
-\o
-\unset old_schema
+CALL make_homeserver('Old "86"', old_schema => true);
+CREATE SCHEMA operations;
+ALTER EXTENSION sliding_sync_test SET SCHEMA operations;
+SET search_path = "Old ""86""", operations;
 \set ECHO all
 SELECT to_regclass('sliding_sync_joined_rooms') AS joined_rooms, to_regclass('sliding_sync_membership_snapshots') AS snapshots;
 SELECT sliding_sync.attach('Old "86"');

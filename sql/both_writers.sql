@@ -11,14 +11,14 @@
 
 -- the same scenario, by a homeserver that does not know the tables ...
 SELECT sliding_sync.attach('both_writers_alone');
-SET search_path = both_writers_alone;
+SET search_path = both_writers_alone, public;
 \set ECHO none
 \i :abs_srcdir/sql/include/scenario.psql
 \set ECHO all
 
 -- ... and by one that does
 SELECT sliding_sync.attach('both_writers');
-SET search_path = both_writers;
+SET search_path = both_writers, public;
 SET homeserver.writes_tables = on;
 \set ECHO none
 \i :abs_srcdir/sql/include/scenario.psql
@@ -122,6 +122,22 @@ INSERT INTO sliding_sync_joined_rooms (room_id, event_stream_ordering, room_name
     ON CONFLICT (room_id) DO UPDATE SET room_name = excluded.room_name;
 COMMIT;
 SELECT name FROM joined_rooms WHERE room = '!t';
+
+-- ... our rows stand before the homeserver inserts its own, for two rooms and two members
+BEGIN;
+SELECT create_room('!one', '@anna:hs.test', name => 'One'), create_room('!two', '@anna:hs.test', name => 'Two') \gset
+SELECT rows_written FROM sliding_sync.flush();
+INSERT INTO sliding_sync_joined_rooms (room_id, event_stream_ordering, room_name)
+    SELECT room_id, max(stream_ordering), 'by the homeserver' FROM events WHERE room_id IN ('!one', '!two') GROUP BY room_id
+    ON CONFLICT (room_id) DO UPDATE SET room_name = excluded.room_name;
+INSERT INTO sliding_sync_membership_snapshots (room_id, user_id, sender, membership_event_id, membership,
+                                               event_stream_ordering, event_instance_name)
+    SELECT room_id, state_key, sender, event_id, 'join', stream_ordering, 'master'
+    FROM events WHERE room_id IN ('!one', '!two') AND type = 'm.room.member'
+    ON CONFLICT (room_id, user_id) DO UPDATE SET membership_event_id = excluded.membership_event_id;
+COMMIT;
+SELECT room, name FROM joined_rooms WHERE room IN ('!one', '!two');
+SELECT room, who, membership, known FROM snapshots WHERE room IN ('!one', '!two');
 
 -- it deletes a row in the same transaction in which it should be: back again
 BEGIN;

@@ -163,7 +163,7 @@ TABLE missed;
 ALTER TABLE events ENABLE ALWAYS TRIGGER "A_sliding_sync";
 TABLE missed;
 TABLE missed;
--- for a moment, in one transaction
+-- for a moment, in one transaction; the membership's other tables tell of it
 BEGIN;
 ALTER TABLE events DISABLE TRIGGER ALL;
 ALTER TABLE local_current_membership DISABLE TRIGGER ALL;

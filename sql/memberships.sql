@@ -316,3 +316,42 @@ COMMIT;
 SET client_min_messages = warning;
 SELECT who, membership FROM snapshots WHERE room = '!odd';
 DELETE FROM local_current_membership WHERE user_id = '@ivan:hs.test';
+
+-- H61: whose membership is followed, the homeserver's table alone says, not the look of a user id
+SELECT create_room('!ids', '@anna:hs.test', name => 'Ids') \gset
+SELECT join('!ids', '@irc_dora:hs.test') \gset
+SELECT join('!ids', '@erik:remote.test') AS erik, join('!ids', 'no user') AS nobody \gset
+SELECT who FROM snapshots WHERE room = '!ids';
+INSERT INTO local_current_membership VALUES ('!ids', '@erik:remote.test', :'erik', 'join', NULL),
+    ('!ids', 'no user', :'nobody', 'join', NULL);
+SELECT who, membership, name FROM snapshots WHERE room = '!ids';
+
+-- H53: a snapshot without a membership, as an old homeserver may have left it: it is in nobody's way ...
+SELECT create_room('!ghost', '@anna:hs.test', name => 'Ghost') \gset
+SELECT join('!ghost', '@bert:hs.test') AS bert_join, join('!ghost', '@carl:hs.test') AS carl_join \gset
+CREATE PROCEDURE haunt(user_id text, event text) LANGUAGE sql AS $$
+    DELETE FROM local_current_membership l WHERE l.event_id = event;
+    INSERT INTO sliding_sync_membership_snapshots (room_id, user_id, sender, membership_event_id, membership,
+                                                   event_stream_ordering, event_instance_name)
+        SELECT e.room_id, haunt.user_id, e.sender, e.event_id, 'join', e.stream_ordering, 'master' FROM events e
+        WHERE e.event_id = event;
+$$;
+SET sliding_sync.enabled = off;
+DELETE FROM sliding_sync_membership_snapshots WHERE room_id = '!ghost' AND user_id <> '@anna:hs.test';
+CALL haunt('@bert:hs.test', :'bert_join');
+CALL haunt('@carl:hs.test', :'carl_join');
+SET sliding_sync.enabled = on;
+SELECT send_message('!ghost', '@anna:hs.test') \gset
+SELECT who, membership FROM snapshots WHERE room = '!ghost';
+-- ... its event can be deleted ...
+DELETE FROM current_state_events WHERE event_id = :'bert_join';
+DELETE FROM room_memberships WHERE event_id = :'bert_join';
+DELETE FROM event_forward_extremities WHERE event_id = :'bert_join';
+DELETE FROM events WHERE event_id = :'bert_join';
+SELECT who, membership FROM snapshots WHERE room = '!ghost';
+-- ... and it goes when its membership is looked at
+BEGIN;
+INSERT INTO local_current_membership VALUES ('!ghost', '@carl:hs.test', :'carl_join', 'join', NULL);
+DELETE FROM local_current_membership WHERE user_id = '@carl:hs.test' AND room_id = '!ghost';
+COMMIT;
+SELECT who, membership FROM snapshots WHERE room = '!ghost';

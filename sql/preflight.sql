@@ -19,12 +19,10 @@ CREATE ROLE regress_sliding_sync_server;
 CREATE SCHEMA homeserver AUTHORIZATION regress_sliding_sync_server;
 GRANT CREATE ON SCHEMA public TO regress_sliding_sync_server;
 \set ECHO none
+CREATE EXTENSION sliding_sync_test;
 SET ROLE regress_sliding_sync_server;
-SET search_path = homeserver;
-\o /dev/null
-\i :abs_srcdir/tests/base_schema.sql
-\i :abs_srcdir/tests/homeserver_ops.sql
-\o
+CALL make_homeserver('homeserver');
+SET search_path = homeserver, public;
 CREATE TABLE scheduled_tasks (id text PRIMARY KEY, action text NOT NULL, status text NOT NULL, "timestamp" bigint NOT NULL,
     resource_id text, params text, result text, error text);
 RESET ROLE;
@@ -151,13 +149,8 @@ SELECT * FROM sliding_sync.preflight('remove_extension');
 
 -- two homeservers: what concerns one of them names it
 \set ECHO none
-CREATE SCHEMA old;
-SET search_path = old;
-\set old_schema 1
-\o /dev/null
-\i :abs_srcdir/tests/base_schema.sql
-\o
-\unset old_schema
+CALL make_homeserver('old', old_schema => true);
+SET search_path = old, public;
 \set ECHO all
 SELECT sliding_sync.attach('old');
 SELECT * FROM sliding_sync.preflight('upgrade');

@@ -17,22 +17,15 @@ SELECT * FROM sliding_sync.ready('');
 SELECT sliding_sync.attached_schema('public');
 SELECT sliding_sync.attached_schema('nowhere');
 \set ECHO none
-\o /dev/null
-\i :abs_srcdir/tests/base_schema.sql
-\i :abs_srcdir/tests/homeserver_ops.sql
-\o
+CREATE EXTENSION sliding_sync_test;
+CALL make_homeserver('public');
 \i :abs_srcdir/sql/include/coverage.psql
 \set ECHO all
 SELECT * FROM sliding_sync.ready('public');
 SELECT sliding_sync.attach();
 SELECT sliding_sync.attached_schema(), sliding_sync.attached_schema('public');
 \set ECHO none
-CREATE SCHEMA "Second ""2""";
-SET search_path = "Second ""2""";
-\o /dev/null
-\i :abs_srcdir/tests/base_schema.sql
-\o
-SET search_path = public;
+CALL make_homeserver('Second "2"');
 \set ECHO all
 SELECT sliding_sync.attach('Second "2"');
 SELECT * FROM sliding_sync.ready();
@@ -239,13 +232,8 @@ SELECT * FROM sliding_sync.finish_background_updates();
 -- A homeserver older than the derived tables: nothing to end, and its upgrade finds nothing in its way
 --
 \set ECHO none
-CREATE SCHEMA old;
-SET search_path = old;
-\set old_schema 1
-\o /dev/null
-\i :abs_srcdir/tests/base_schema.sql
-\o
-\unset old_schema
+CALL make_homeserver('old', old_schema => true);
+SET search_path = old, public;
 \set ECHO all
 SELECT sliding_sync.attach('old');
 SELECT * FROM sliding_sync.ready('old');

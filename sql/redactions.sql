@@ -147,6 +147,25 @@ SELECT send_message('!r', '@anna:hs.test') AS message \gset
 SELECT purge_history('!r', :'message') \gset
 SELECT name, latest = e.stream_ordering AS latest FROM joined_rooms, events e WHERE room = '!r' AND e.event_id = :'message';
 
+-- H67: a redaction of a redaction brings nothing back; a redacted membership is a membership
+SELECT create_room('!redacted', '@anna:hs.test', name => 'Secret') \gset
+SELECT join('!redacted', '@bert:hs.test') AS bert_join \gset
+SELECT redact('!redacted', '@anna:hs.test', event_id) AS redaction FROM current_state_events
+WHERE room_id = '!redacted' AND type = 'm.room.name' \gset
+SELECT redact('!redacted', '@anna:hs.test', :'redaction') \gset
+SELECT redact('!redacted', '@anna:hs.test', :'bert_join') \gset
+SELECT censor(:'bert_join') \gset
+SELECT name FROM joined_rooms WHERE room = '!redacted';
+SELECT who, membership, name FROM snapshots WHERE room = '!redacted';
+
+-- H69: the content of an event expires: gone for the room, history for its members
+SELECT create_room('!expires', '@anna:hs.test', name => 'Expires') \gset
+SELECT join('!expires', '@bert:hs.test') \gset
+UPDATE event_json SET json = '{"content": {}}' WHERE room_id = '!expires' AND json LIKE '%m.room.name%';
+SELECT name FROM joined_rooms WHERE room = '!expires';
+SELECT who, name FROM snapshots WHERE room = '!expires' AND who = '@bert';
+SELECT purge_room('!expires') \gset
+
 --
 -- MSC4293: all that a banned user wrote is redacted
 --
@@ -179,3 +198,14 @@ SELECT name FROM joined_rooms WHERE room = '!ban';
 -- the row goes
 DELETE FROM room_ban_redactions;
 SELECT name FROM joined_rooms WHERE room = '!ban';
+
+SELECT redact_all_of('!ban', '@bert:hs.test', :'ban_event') \gset
+SELECT name FROM joined_rooms WHERE room = '!ban';
+-- H91: the room is the column's; but whose event it is that a ban redacts, and where, the event itself says
+UPDATE event_json SET json = '{"room_id": "!ban", "sender": "@carl:hs.test", "content": {"name": "By Carl"}}'
+    WHERE event_id = :'name_event';
+SELECT name FROM joined_rooms WHERE room = '!ban';
+UPDATE event_json SET json = '{"room_id": "!elsewhere", "sender": "@bert:hs.test", "content": {"name": "Elsewhere"}}'
+    WHERE event_id = :'name_event';
+SELECT name FROM joined_rooms WHERE room = '!ban';
+SELECT purge_room('!ban') \gset

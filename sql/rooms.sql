@@ -236,6 +236,26 @@ SELECT setval('events_stream_seq', 3000000000) \gset
 SELECT send_message('!ancient', '@anna:hs.test') \gset
 SELECT latest, bump FROM joined_rooms WHERE room = '!ancient';
 
+-- H73: the first and the last ordering that there is
+INSERT INTO rooms (room_id) VALUES ('!limits');
+INSERT INTO event_json (event_id, room_id, internal_metadata, json) VALUES
+    ('$first', '!limits', '{}', '{"content": {"name": "Limits"}}'), ('$last', '!limits', '{}', '{"content": {}}');
+INSERT INTO events (event_id, room_id, type, state_key, sender, stream_ordering, topological_ordering, processed, outlier)
+    VALUES ('$first', '!limits', 'm.room.name', '', '@anna:hs.test', -9223372036854775808, 1, true, false);
+INSERT INTO current_state_events (event_id, room_id, type, state_key) VALUES ('$first', '!limits', 'm.room.name', '');
+SELECT latest, bump FROM joined_rooms WHERE room = '!limits';
+INSERT INTO events (event_id, room_id, type, state_key, sender, stream_ordering, topological_ordering, processed, outlier)
+    VALUES ('$last', '!limits', 'm.room.message', NULL, '@anna:hs.test', 9223372036854775807, 2, true, false);
+SELECT latest, bump FROM joined_rooms WHERE room = '!limits';
+-- ... and in one transaction, also of a membership
+BEGIN;
+INSERT INTO rooms (room_id) VALUES ('!both_limits');
+UPDATE events SET room_id = '!both_limits', type = 'm.room.member', state_key = '@anna:hs.test' WHERE event_id = '$last';
+INSERT INTO local_current_membership VALUES ('!both_limits', '@anna:hs.test', '$last', 'join', NULL);
+COMMIT;
+SELECT latest, bump FROM joined_rooms WHERE room = '!limits';
+SELECT who, ordering FROM snapshots WHERE room = '!both_limits';
+
 --
 -- Tables filled in another order, as by a copy
 --
@@ -305,6 +325,11 @@ INSERT INTO rooms (room_id) VALUES ('!copied1'), ('!copied2');
 COMMIT;
 SELECT room, latest, bump, type, name FROM joined_rooms WHERE room LIKE '!copied%';
 SELECT room, who, membership, ordering, known, type, name FROM snapshots WHERE room LIKE '!copied%';
+
+-- H77: a script that writes events and current state, but knows no local members
+SELECT create_room('!script', '@erik:remote.test', name => 'Script') \gset
+SELECT name, latest = bump + 4 AS create_bumps FROM joined_rooms WHERE room = '!script';
+SELECT count(*) FROM snapshots WHERE room = '!script';
 
 --
 -- More rooms than one pass takes

@@ -17,7 +17,7 @@ CREATE VIEW newest AS SELECT name, latest = (SELECT max(stream_ordering) FROM ev
 
 -- a session that has flushed nothing yet
 \c
-SET search_path = settings;
+SET search_path = settings, public;
 SET client_min_messages = warning;
 SELECT * FROM sliding_sync.last_flush();
 
@@ -73,11 +73,11 @@ SELECT who FROM snapshots WHERE who = '@dora';
 SELECT join('!r', '@dora:hs.test') \gset
 
 -- as connection option of the homeserver
-\c -reuse-previous=on "options='-c sliding_sync.enabled=off -c search_path=settings -c client_min_messages=warning'"
+\c -reuse-previous=on "options='-c sliding_sync.enabled=off -c search_path=settings,public -c client_min_messages=warning'"
 SHOW sliding_sync.enabled;
 SELECT rename('!r', '@anna:hs.test', 'Unseen') \gset
 SELECT name FROM newest;
-\c -reuse-previous=on "options='-c search_path=settings -c client_min_messages=warning'"
+\c -reuse-previous=on "options='-c search_path=settings,public -c client_min_messages=warning'"
 SELECT rename('!r', '@anna:hs.test', 'Seen') \gset
 SELECT name FROM newest;
 SHOW sliding_sync.enabled;
@@ -198,6 +198,30 @@ SET LOCAL search_path = '';
 COMMIT;
 TABLE newest;
 
+-- read only, with something in quarantine (H87)
+SET client_min_messages = error;
+ALTER TABLE sliding_sync_joined_rooms ADD CONSTRAINT unlikely CHECK (room_name <> 'Fails');
+SELECT rename('!r', '@anna:hs.test', 'Fails') \gset
+ALTER TABLE sliding_sync_joined_rooms DROP CONSTRAINT unlikely;
+-- what only looks works, what writes is refused
+BEGIN READ ONLY;
+SELECT * FROM sliding_sync.flush();
+SELECT library_version = extension_version AS same_version FROM sliding_sync.version();
+\set VERBOSITY sqlstate
+SAVEPOINT a;
+SELECT * FROM sliding_sync.repair_quarantine();
+ROLLBACK TO a;
+SELECT sliding_sync.detach('settings');
+ROLLBACK TO a;
+\set VERBOSITY default
+-- nothing to do
+SELECT sliding_sync.attach('settings');
+COMMIT;
+TABLE newest;
+SELECT sliding_sync.repair_quarantine() \gset
+SET client_min_messages = warning;
+TABLE newest;
+
 --
 -- Roles
 --
@@ -316,12 +340,35 @@ TABLE newest;
 DELETE FROM room_ban_redactions;
 TABLE newest;
 
+-- H78, O22: columns that background updates fill in, of all rows: no key changes, nothing is looked at
+UPDATE current_state_events SET membership = 'join', event_stream_ordering = NULL;
+SELECT joined_rooms, memberships, rows_written FROM sliding_sync.last_flush();
+UPDATE local_current_membership SET event_stream_ordering = NULL;
+SELECT joined_rooms, memberships, rows_written FROM sliding_sync.last_flush();
+UPDATE room_memberships SET event_stream_ordering = NULL, participant = true;
+SELECT joined_rooms, memberships, rows_written FROM sliding_sync.last_flush();
+-- which earlier invite is the newest: snapshots that know nothing are looked at
+UPDATE events SET topological_ordering = topological_ordering + 1, depth = depth + 1, received_ts = 1;
+SELECT joined_rooms, memberships, rows_written FROM sliding_sync.last_flush();
+UPDATE rooms SET is_public = true, has_auth_chain_index = true;
+SELECT joined_rooms, memberships, rows_written FROM sliding_sync.last_flush();
+
+-- H44: no lock on the homeserver's tables that an index build waits for, or that waits for one
+BEGIN;
+SELECT rename('!r', '@anna:hs.test', 'Locked'), join('!r', '@carl:hs.test') \gset
+SELECT count(*) AS already FROM pg_locks WHERE pid = pg_backend_pid() AND mode NOT IN ('AccessShareLock', 'RowShareLock',
+    'RowExclusiveLock') AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = 'settings'::regnamespace);
+SELECT rows_written FROM sliding_sync.flush();
+SELECT relation::regclass, mode FROM pg_locks WHERE pid = pg_backend_pid() AND mode NOT IN ('AccessShareLock', 'RowShareLock',
+    'RowExclusiveLock') AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = 'settings'::regnamespace);
+COMMIT;
+
 -- the schema is renamed
 ALTER SCHEMA settings RENAME TO settings_renamed;
-SET search_path = settings_renamed;
+SET search_path = settings_renamed, public;
 SELECT rename('!r', '@bert:hs.test', 'Sixteen') \gset
 TABLE newest;
 ALTER SCHEMA settings_renamed RENAME TO settings;
-SET search_path = settings;
+SET search_path = settings, public;
 SELECT rename('!r', '@bert:hs.test', 'Seventeen') \gset
 TABLE newest;

@@ -196,6 +196,17 @@ SELECT change_current_state('!joined', nextval('events_stream_seq'), '{}', ARRAY
 WHERE state_key = '@erna:hs.test' \gset
 SELECT who, membership, known, type, name, encrypted FROM snapshots WHERE room = '!joined' AND who = '@erna';
 
+-- H64: stripped state on what is no invite or knock of a local user
+SELECT create_room('!keys', '@anna:hs.test', name => 'Keys') \gset
+SELECT format('{"invite_room_state": [%s]}', stripped('m.room.create', '{"type": "wrong"}')) AS wrong_state \gset
+SELECT persist(ARRAY[make_event('!keys', '@anna:hs.test', 'm.room.name', '', '{"name": "Keys 2"}',
+                                unsigned => :'wrong_state')]) \gset
+SELECT type, name FROM joined_rooms WHERE room = '!keys';
+SELECT remote_membership('!afar', '@rita:remote.test', 'invite', '@boss:remote.test', :'wrong_state') \gset
+SELECT remote_membership('!afar', '@anna:hs.test', 'leave', '@boss:remote.test', :'wrong_state') \gset
+SELECT who, membership, known, type FROM snapshots WHERE room = '!afar';
+SELECT room FROM joined_rooms WHERE room = '!afar';
+
 -- the last user leaves the joined room: real state
 SELECT leave('!both', '@bert:hs.test') \gset
 SELECT who, membership, known, type, name, encrypted, successor FROM snapshots WHERE room = '!both' AND who = '@bert';

@@ -16,10 +16,8 @@ SELECT name, labels - 'library_version' - 'extension_version' AS labels, value F
 
 -- a homeserver, not attached; half a homeserver is none
 \set ECHO none
-\o /dev/null
-\i :abs_srcdir/tests/base_schema.sql
-\i :abs_srcdir/tests/homeserver_ops.sql
-\o
+CREATE EXTENSION sliding_sync_test;
+CALL make_homeserver('public');
 \i :abs_srcdir/sql/include/coverage.psql
 \set ECHO all
 CREATE SCHEMA half;

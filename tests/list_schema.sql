@@ -1,4 +1,4 @@
--- The homeserver's tables that only room lists read, beside those of base_schema.sql.
+-- The homeserver's tables that only room lists read, beside those of tests/extension/schema.sql.
 CREATE TABLE account_data (
     user_id           text NOT NULL,
     account_data_type text NOT NULL,

@@ -12,34 +12,23 @@ import pytest
 
 from harness.cluster import SUPERUSER, Cluster
 from oracle import check
-from synthetic.attacker import ATTACKER, arm, witnessed
-from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
+from synthetic.attacker import witnessed
+from synthetic.database import ANNA, BERT, DERIVED_TABLES, OWNER, ROOM, SCHEMA, connect, copied
 
 Connection = psycopg.Connection[Any]
 
-ROOM, ANNA, BERT = "!r:hs.test", "@anna:hs.test", "@bert:hs.test"
-DERIVED_TABLES = ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
-
-# Everything that could outlive the call, each in a block of its own; what worked is witnessed.
+# Everything that could outlive the call.
 _TRAP = """
     CREATE FUNCTION homeserver.trap() RETURNS trigger LANGUAGE plpgsql AS $$
-    DECLARE
-        way text;
     BEGIN
-        FOREACH way IN ARRAY ARRAY[
+        PERFORM attacker.try(
             'RESET ROLE', 'SET ROLE postgres', 'SET SESSION AUTHORIZATION postgres',
             'RESET SESSION AUTHORIZATION',
             'SET search_path = homeserver', 'SET sliding_sync.enabled = off', 'SET row_security = off',
             'SET plpgsql.variable_conflict = use_column', 'SET homeserver.planted = yes',
             'CREATE TEMP TABLE pg_class (planted integer)', 'PREPARE planted AS SELECT 1', 'LISTEN planted',
             'DECLARE planted CURSOR WITH HOLD FOR SELECT 1',
-            'ALTER ROLE homeserver_owner SUPERUSER'] LOOP
-            BEGIN
-                EXECUTE way;
-                PERFORM attacker.ran(way);
-            EXCEPTION WHEN OTHERS THEN NULL;
-            END;
-        END LOOP;
+            'ALTER ROLE homeserver_owner SUPERUSER');
         PERFORM attacker.ran(TG_NAME);
         RETURN NULL;
     END $$;
@@ -70,12 +59,10 @@ CALLS = (
 
 
 @pytest.fixture(scope="module")
-def template(cluster: Cluster) -> str:
-    name = create_homeserver(cluster, "administered")
-    arm(cluster, name)
+def template(cluster: Cluster, armed_tea_room: str) -> str:
+    name = cluster.create_database("administered", OWNER, armed_tea_room)
     cluster.execute("GRANT USAGE ON SCHEMA attacker TO homeserver_owner", name)
     with connect(cluster, name) as connection:
-        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
         connection.execute('SELECT "join"(%s, %s)', (ROOM, BERT))
         connection.execute("SELECT send_message(%s, %s)", (ROOM, ANNA))
         connection.execute("DELETE FROM event_forward_extremities")
@@ -86,9 +73,8 @@ def template(cluster: Cluster) -> str:
 
 @pytest.fixture
 def database(cluster: Cluster, template: str) -> Iterator[str]:
-    name = cluster.create_database("administrated", OWNER, template)
-    yield name
-    cluster.drop_database(name)
+    with copied(cluster, template, "administrated", OWNER) as name:
+        yield name
 
 
 def set_traps(cluster: Cluster, database: str) -> None:

@@ -12,24 +12,11 @@ import pytest
 from psycopg import sql
 
 from harness.cluster import SUPERUSER, Cluster
-from synthetic.attacker import ATTACKER, arm, victims, witnessed
-from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
+from synthetic.attacker import ATTACKER, arm, attacked, victims
+from synthetic.database import BASE_TABLES, DERIVED_TABLES, OWNER, SCHEMA, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
-ROOM, ANNA = "!r:hs.test", "@anna:hs.test"
-BASE_TABLES = (
-    "events",
-    "event_json",
-    "rejections",
-    "redactions",
-    "room_ban_redactions",
-    "rooms",
-    "room_memberships",
-    "current_state_events",
-    "local_current_membership",
-)
-DERIVED_TABLES = ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
 BOOKKEEPING = """
     SELECT schema_name FROM sliding_sync.quarantine
     UNION ALL SELECT schema_name FROM sliding_sync.bypassed_writes
@@ -37,21 +24,16 @@ BOOKKEEPING = """
 
 
 @pytest.fixture(scope="module")
-def template(cluster: Cluster) -> str:
-    name = create_homeserver(cluster, "recorded")
-    arm(cluster, name)
-    with connect(cluster, name) as connection:
-        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
+def template(cluster: Cluster, armed_tea_room: str) -> str:
+    name = cluster.create_database("recorded", OWNER, armed_tea_room)
     cluster.execute("CALL sliding_sync.backfill()", name)
     return name
 
 
 @pytest.fixture
 def database(cluster: Cluster, template: str) -> Iterator[str]:
-    name = cluster.create_database("strangers", OWNER, template)
-    cluster.execute("GRANT CREATE, TEMPORARY ON DATABASE strangers TO attacker")
-    yield name
-    cluster.drop_database(name)
+    with attacked(cluster, template) as name:
+        yield name
 
 
 def assert_all_is_well(cluster: Cluster, database: str) -> None:
@@ -215,6 +197,7 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
     assert {name for (name,) in readable} <= {
         "derived_tables",
         "homeserver_tables",
+        "homeserver_triggers",
         "homeservers",
         "needed_indexes",
         "role_settings",
@@ -249,6 +232,7 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
         "explain_memberships",  # this and what else is about lists read with the caller's rights
         "explain_room",
         "explain_user",
+        "has_own_function",
         "homeserver_table",
         "homeserver_tables",
         "known_room_versions",
@@ -285,6 +269,48 @@ def test_a_table_planted_beside_the_homeservers_is_none_of_its_own(cluster: Clus
 def test_attach_without_a_schema_is_not_confused_by_a_stranger(cluster: Cluster, database: str) -> None:
     plant_homeserver(cluster, database)
     assert cluster.execute("SELECT sliding_sync.attach()", database) == [(SCHEMA,)]
+
+
+def test_triggers_of_others_are_nobodys_concern(cluster: Cluster, database: str) -> None:
+    """A role that may connect and make temporary tables writes nothing into an administrator's views."""
+    cluster.execute("GRANT CREATE ON SCHEMA homeserver TO attacker", database)
+    cluster.execute(f'GRANT TEMPORARY ON DATABASE "{database}" TO attacker')
+    health = cluster.execute("SELECT * FROM sliding_sync.health", database)
+    with cluster.connect(database, ATTACKER) as attacker:
+        for table in ("pg_temp.mine", "homeserver.mine"):
+            attacker.execute(f"CREATE TABLE {table} (x integer)")
+            attacker.execute(
+                f'CREATE TRIGGER mine AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect()'
+            )
+        for table in BASE_TABLES:
+            attacker.execute(f"CREATE TEMPORARY TABLE {table} (x integer)")
+        assert cluster.execute("SELECT * FROM sliding_sync.health", database) == health
+        preflight = "SELECT severity, finding FROM sliding_sync.preflight('remove_extension') WHERE finding LIKE 'trigger%'"
+        assert cluster.execute(preflight, database) == [("warning", "trigger_of_others")]
+        assert cluster.execute("SELECT sliding_sync.detach()", database) == [(1,)]
+        left = "SELECT count(*) FROM pg_trigger WHERE tgname = 'mine'"
+        assert cluster.execute(left, database) == [(2,)]
+
+
+def test_detach_of_a_schema_without_a_homeserver(cluster: Cluster, database: str) -> None:
+    """Our own tables have triggers of another kind."""
+    own = "SELECT count(*) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relnamespace = 'sliding_sync'::regnamespace"
+    before = cluster.execute(own, database)
+    assert before != [(0,)]
+    assert cluster.execute("SELECT sliding_sync.detach('sliding_sync')", database) == [(0,)]
+    assert cluster.execute(own, database) == before
+
+
+def test_a_schema_whose_name_is_part_of_a_statement(cluster: Cluster, database: str) -> None:
+    """Names are put into statements last."""
+    cluster.execute('ALTER SCHEMA homeserver RENAME TO "{rows} %S $1"', database)
+    cluster.execute("SELECT sliding_sync.attach()", database)
+    with cluster.connect(database) as connection:
+        connection.execute('SET search_path = operations, "{rows} %S $1"')
+        connection.execute("SELECT create_room('!new:hs.test', '@anna:hs.test', name => 'Tea')")
+        assert connection.execute("SELECT room_name FROM sliding_sync_joined_rooms WHERE room_id = '!new:hs.test'").fetchone() == ("Tea",)
+        connection.execute("CALL sliding_sync.backfill()")
+        assert connection.execute("SELECT count(*) FROM sliding_sync.quarantine").fetchone() == (0,)
 
 
 def test_detach_by_another_role_than_a_superuser(cluster: Cluster, database: str) -> None:

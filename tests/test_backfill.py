@@ -16,16 +16,7 @@ from generator import generate
 from harness.cluster import SUPERUSER, Cluster
 from oracle.check import check_picture, count_rows
 from oracle.picture import take_picture
-from synthetic.database import (
-    OPERATIONS,
-    OWNER,
-    SCHEMA,
-    SEARCH_PATH,
-    TESTS,
-    connect,
-    create_homeserver,
-    run_psql,
-)
+from synthetic.database import OPERATIONS, OWNER, SCHEMA, add_homeserver, connect, create_homeserver
 from synthetic.load import Rooms, play, prepare
 
 Connection = psycopg.Connection[Any]
@@ -234,12 +225,7 @@ def test_a_database_with_another_collation(cluster: Cluster) -> None:
     cluster.execute(
         "CREATE DATABASE icu OWNER homeserver_owner TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
     )
-    for schema, file, path in (
-        (SCHEMA, "base_schema.sql", SCHEMA),
-        (OPERATIONS, "homeserver_ops.sql", SEARCH_PATH),
-    ):
-        cluster.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)), name, OWNER)
-        run_psql(cluster, name, (TESTS / file).read_text(), user=OWNER, search_path=path)
+    add_homeserver(cluster, name, owner=OWNER)
     cluster.execute("CREATE EXTENSION sliding_sync", name)
     odd = (
         "a",
@@ -353,8 +339,7 @@ def test_the_homeserver_need_not_be_named(cluster: Cluster) -> None:
     with administrator(cluster, name) as connection:
         connection.execute("CREATE EXTENSION sliding_sync")
         assert call(connection)["is_finished"]
-        connection.execute("CREATE SCHEMA second")
-        run_psql(cluster, name, (TESTS / "base_schema.sql").read_text(), search_path="second")
+        connection.execute(f"CALL {OPERATIONS}.make_homeserver('second')")
         connection.execute("SELECT sliding_sync.attach('second')")
         with pytest.raises(psycopg.errors.AmbiguousAlias):
             call(connection)
@@ -370,8 +355,8 @@ def test_notices_on_request(cluster: Cluster, database: str) -> None:
     with administrator(cluster, database) as connection:
         connection.execute("SET client_min_messages = notice")
         connection.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
-        done = call(connection, what="joined_rooms", verbose=True)
-        call(connection, what="memberships")
+        done = call(connection, tables="joined_rooms", verbose=True)
+        call(connection, tables="memberships")
     assert told and all(f"{done['joined_rooms']} rooms and 0 memberships" in message for message in told[-1:])
 
 
@@ -482,14 +467,14 @@ def test_cancelled_while_it_waits_for_a_lock(
     """A homeserver that holds on to a row is waited for, in short attempts, for as long as it takes."""
     with connect(cluster, database, autocommit=False) as writer, ThreadPoolExecutor(1) as pool:
         writer.execute("SELECT FROM local_current_membership FOR UPDATE")
-        running = in_background(pool, cluster, database, what="memberships")
+        running = in_background(pool, cluster, database, tables="memberships")
         pid = running_backend(cluster, database, running)
         time.sleep(1)  # several attempts
         assert not running.done()
         cluster.execute(sql.SQL("SELECT pg_cancel_backend({})").format(sql.Literal(pid)))
         expect_cancel(running)
         writer.rollback()
-    assert backfill(cluster, database, what="memberships")["is_finished"]
+    assert backfill(cluster, database, tables="memberships")["is_finished"]
     assert derived_rows_of(cluster, database, SNAPSHOTS) == filled[SNAPSHOTS]
 
 

@@ -243,3 +243,54 @@ def test_the_id_of_a_room_changes(connection: Connection, first: bool) -> None:
     judge(connection)
     message(connection, "!other:hs.test")
     judge(connection)
+
+
+# -- a homeserver that writes the row itself
+
+
+def last_bump(connection: Connection, room: str) -> int | None:
+    return one(connection, "SELECT bump_stamp FROM sliding_sync_joined_rooms WHERE room_id = %s", room)
+
+
+def test_the_row_is_written_again_between_two_rounds_of_a_flush(connection: Connection) -> None:
+    """The second round hears of what came after the first one only."""
+    connection.execute(
+        """
+        CREATE FUNCTION write_again() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NOT EXISTS (SELECT FROM events WHERE event_id = '$again') THEN
+                INSERT INTO event_json (event_id, room_id, internal_metadata, json, format_version)
+                    VALUES ('$again', NEW.room_id, '{}', '{}', 3);
+                INSERT INTO events (instance_name, stream_ordering, topological_ordering, depth, event_id, room_id, type,
+                                    processed, outlier, sender)
+                    VALUES ('master', nextval('events_stream_seq'), 1, 1, '$again', NEW.room_id, 'm.x', true, false, '@a:b');
+                UPDATE sliding_sync_joined_rooms SET bump_stamp = NULL WHERE room_id = NEW.room_id;
+            END IF;
+            RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER write_again AFTER UPDATE ON sliding_sync_joined_rooms
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION write_again()
+        """
+    )
+    before = last_bump(connection, A)
+    with connection.transaction():
+        message(connection, A)
+        connection.execute("UPDATE sliding_sync_joined_rooms SET bump_stamp = 1 WHERE room_id = %s", [A])
+    assert (last_bump(connection, A) or 0) > (before or 0)
+    judge(connection)
+
+
+def test_what_the_homeserver_writes_into_a_right_row_is_put_right(connection: Connection) -> None:
+    with connection.transaction():
+        connection.execute("UPDATE sliding_sync_joined_rooms SET bump_stamp = NULL, room_name = 'x' WHERE room_id = %s", [A])
+        join(connection, A)
+    judge(connection)
+    with connection.transaction():  # and one that is there in another version
+        connection.execute("DELETE FROM sliding_sync_joined_rooms WHERE room_id = %s", [A])
+        connection.execute(
+            "INSERT INTO sliding_sync_joined_rooms (room_id, event_stream_ordering, is_encrypted, bump_stamp)"
+            " SELECT room_id, max(stream_ordering), true, 1 FROM events WHERE room_id = %s GROUP BY room_id",
+            [A],
+        )
+        join(connection, A, "@dora:hs.test")
+    judge(connection)

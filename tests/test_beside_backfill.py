@@ -12,9 +12,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from oracle import check
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic import database as databases
+from synthetic.database import SCHEMA, copied, create_homeserver
 from synthetic.load import ATTEMPTS, RETRIED
 from synthetic.many_rooms import make_rooms
 
@@ -53,8 +54,7 @@ CHANGES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 @pytest.fixture(scope="module")
 def template(cluster: Cluster) -> str:
-    name = cluster.create_database("beside_backfill_template")
-    make_homeserver(cluster, name)
+    name = create_homeserver(cluster, "beside_backfill_template", owner=SUPERUSER)
     with connect(cluster, name) as connection:
         make_rooms(connection, ROOMS, messages=MESSAGES)
     return name
@@ -62,16 +62,12 @@ def template(cluster: Cluster) -> str:
 
 @pytest.fixture
 def database(cluster: Cluster, template: str) -> Iterator[str]:
-    name = cluster.create_database("beside_backfill", template=template)
-    yield name
-    cluster.drop_database(name)
+    with copied(cluster, template, "beside_backfill") as name:
+        yield name
 
 
 def connect(cluster: Cluster, database: str) -> Connection:
-    connection = cluster.connect(database)
-    connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
-    connection.execute("SET client_min_messages = error")
-    return connection
+    return databases.connect(cluster, database, SUPERUSER)
 
 
 @contextmanager

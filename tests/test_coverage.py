@@ -15,12 +15,11 @@ from psycopg import sql
 from harness import processes
 from harness.cluster import SUPERUSER, Cluster
 from oracle import check
-from synthetic.database import OWNER, SCHEMA, connect, create_homeserver, flags
+from synthetic.database import ANNA, BERT, DERIVED_TABLES, OWNER, ROOM, SCHEMA, connect, create_homeserver, flags
 
 Connection = psycopg.Connection[Any]
 
-ROOM, OTHER, ANNA, BERT = "!r:hs.test", "!s:hs.test", "@anna:hs.test", "@bert:hs.test"
-DERIVED = ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
+OTHER = "!s:hs.test"
 
 NAMELESS = "DELETE FROM {} WHERE type = 'm.room.name' AND room_id = '!r:hs.test'"
 UNSEEN = NAMELESS.format("current_state_events")
@@ -171,6 +170,17 @@ WAYS = {
             "ALTER ROLE administrator SUPERUSER",
         )
     ),
+    "of an owner who is no superuser for a while, and nothing is written to his table": Way(
+        (
+            "BEGIN; SELECT create_room('!t:hs.test', '@anna:hs.test', name => 'Coffee');"
+            " INSERT INTO room_ban_redactions (room_id, user_id, redacting_event_id, redact_end_ordering)"
+            " SELECT room_id, sender, event_id, NULL FROM events WHERE type = 'm.room.create' AND room_id = '!t:hs.test';"
+            " COMMIT",
+            "ALTER ROLE administrator NOSUPERUSER",
+            "UPDATE event_json SET internal_metadata = internal_metadata || ' ' WHERE room_id = '!t:hs.test'",
+            "ALTER ROLE administrator SUPERUSER",
+        )
+    ),
     "another table in its place": Way(
         (
             "ALTER TABLE current_state_events RENAME TO away",
@@ -246,6 +256,24 @@ WAYS = {
             "ALTER TABLE away RENAME TO sliding_sync_joined_rooms",
         )
     ),
+    "derived rows deleted by the owner's trigger in a statement of ours": Way(
+        (
+            "CREATE FUNCTION prune() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " DELETE FROM homeserver.sliding_sync_membership_snapshots WHERE room_id = '!s:hs.test';"
+            " DELETE FROM homeserver.sliding_sync_joined_rooms WHERE room_id = '!s:hs.test'; RETURN NULL; END $$",
+            "CREATE TRIGGER prune AFTER UPDATE ON sliding_sync_joined_rooms FOR EACH ROW"
+            " WHEN (NEW.room_id = '!r:hs.test') EXECUTE FUNCTION prune()",
+            "SELECT sliding_sync.catch_up()",
+            "SELECT rename('!r:hs.test', '@anna:hs.test', 'Coffee')",
+        )
+    ),
+    "rooms deleted where their table has a column of users": Way(
+        (
+            "ALTER TABLE sliding_sync_joined_rooms ADD COLUMN user_id text",
+            "SELECT sliding_sync.catch_up()",
+            "DELETE FROM sliding_sync_joined_rooms",
+        )
+    ),
     "a derived table rewritten": Way(
         ("ALTER TABLE sliding_sync_joined_rooms ALTER COLUMN room_name TYPE text USING 'Wrong'",)
     ),
@@ -271,6 +299,34 @@ WAYS = {
             ' ENABLE ALWAYS TRIGGER "A_sliding_sync_truncate"; COMMIT',
             SEEN,
         )
+    ),
+}
+
+# Ways that last: nothing but the mending makes ready() say yes again, however often rows are compared.
+LASTING = {
+    "the function is another one for good": (
+        (
+            "CREATE OR REPLACE FUNCTION sliding_sync.collect() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        ),
+        "CREATE OR REPLACE FUNCTION sliding_sync.collect() RETURNS trigger LANGUAGE c AS '$libdir/sliding_sync',"
+        " 'sliding_sync_collect'",
+    ),
+    "the function is one of another library": (
+        (
+            "UPDATE pg_proc SET probin = '$libdir/another' WHERE oid = 'sliding_sync.collect'::regproc",
+        ),
+        "UPDATE pg_proc SET probin = '$libdir/sliding_sync' WHERE oid = 'sliding_sync.collect'::regproc",
+    ),
+    "the function has a setting": (
+        ("ALTER FUNCTION sliding_sync.collect() SET sliding_sync.enabled = off",),
+        "ALTER FUNCTION sliding_sync.collect() RESET ALL",
+    ),
+    "a table that has no triggers, says the catalog": (
+        (
+            "SET allow_system_table_mods = on",
+            "UPDATE pg_class SET relhastriggers = false WHERE oid = 'current_state_events'::regclass",
+        ),
+        "UPDATE pg_class SET relhastriggers = true WHERE oid = 'current_state_events'::regclass",
     ),
 }
 
@@ -354,7 +410,10 @@ def template(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def database(cluster: Cluster, template: str) -> Iterator[str]:
-    yield cluster.create_database("covered_copy", OWNER, template)
+    name = cluster.create_database("covered_copy", OWNER, template)
+    with connect(cluster, name, SUPERUSER) as connection:
+        catch_up(connection)  # another test may have altered the administrator, who is of all databases
+    yield name
     cluster.drop_database("covered_copy")
 
 
@@ -409,6 +468,17 @@ def test_a_way_around_the_triggers(connection: Connection, name: str) -> None:
         assert wrong(connection)
     run(connection, *way.mend)
     run(connection, "RESET sliding_sync.enabled")
+    assert_caught_up(connection)
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_a_way_that_lasts(connection: Connection, name: str) -> None:
+    statements, mend = LASTING[name]
+    run(connection, *statements)
+    catch_up(connection)
+    assert ready(connection) == (False, ["trigger_missing"])
+    assert connection.execute("SELECT count(*) > 0 FROM sliding_sync.health WHERE code = 'trigger_missing'").fetchone() == (True,)
+    run(connection, mend)
     assert_caught_up(connection)
 
 
@@ -529,16 +599,8 @@ def test_a_command_that_changes_no_row(connection: Connection, database: str, co
 def test_many_homeservers_in_one_transaction(cluster: Cluster, database: str) -> None:
     schemas = [f"h{number}" for number in range(1, 13)]
     with connect(cluster, database, SUPERUSER) as connection:
-        script = (Path(__file__).parent / "base_schema.sql").read_text()
-        script = "\n".join(line for line in script.splitlines() if not line.startswith("\\"))
         for schema in schemas:
-            run(connection, f"CREATE SCHEMA {schema}")
-            tables = [name for (name,) in connection.execute(
-                "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind = 'r'", (SCHEMA,)
-            )]
-            for table in tables:
-                if table not in DERIVED:
-                    run(connection, f"CREATE TABLE {schema}.{table} (LIKE {SCHEMA}.{table} INCLUDING ALL)")
+            run(connection, f"CALL operations.make_homeserver('{schema}')")
             connection.execute("SELECT sliding_sync.attach(%s)", (schema,))
             connection.execute("CALL sliding_sync.backfill(%s)", (schema,))
         with connection.transaction():
@@ -676,7 +738,7 @@ def test_unlogged_tables_and_a_crash() -> None:
         create_homeserver(cluster, "homeserver")
         with connect(cluster, "homeserver", SUPERUSER) as connection:
             connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
-            for table in DERIVED:
+            for table in DERIVED_TABLES:
                 run(connection, f"ALTER TABLE {table} SET UNLOGGED")
             run(connection, "CALL sliding_sync.backfill()")
             assert ready(connection) == (False, ["table_unlogged"])
@@ -684,7 +746,7 @@ def test_unlogged_tables_and_a_crash() -> None:
         cluster.restart(signal.SIGQUIT)
         with connect(cluster, "homeserver", SUPERUSER) as connection:
             assert connection.execute("SELECT * FROM sliding_sync_joined_rooms").fetchall() == []
-            for table in DERIVED:
+            for table in DERIVED_TABLES:
                 run(connection, f"ALTER TABLE {table} SET LOGGED")
             assert ready(connection) == (False, ["bypassed_writes"])
             assert_caught_up(connection)

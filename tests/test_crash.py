@@ -20,7 +20,7 @@ from generator import generate
 from harness.cluster import SUPERUSER, Cluster
 from harness.standby import Standby
 from oracle import Finding, Watcher, check
-from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
+from synthetic.database import ANNA, OWNER, SCHEMA, connect, create_homeserver, derived_rows
 from synthetic.load import Outcome, Rooms, play, prepare
 
 Connection = psycopg.Connection[Any]
@@ -28,13 +28,6 @@ Connection = psycopg.Connection[Any]
 CLIENTS = 6
 DATABASE = "mortal"
 BEFORE = 0.8  # seconds of load before and after each blow
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Cluster]:
-    """A cluster that dies and comes back."""
-    with Cluster() as cluster:
-        yield cluster
 
 
 @pytest.fixture
@@ -74,17 +67,6 @@ def load(server: Callable[[], Cluster], rooms: Rooms, seed: int) -> Iterator[Out
     print(outcome)
 
 
-def wait_for(cluster: Cluster) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            cluster.execute("SELECT 1")
-            return
-        except psycopg.OperationalError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
 def assert_right(cluster: Cluster) -> None:
     with connect(cluster, DATABASE) as connection:
         findings = check(connection, SCHEMA)
@@ -94,7 +76,7 @@ def assert_right(cluster: Cluster) -> None:
 def assert_goes_on(cluster: Cluster, rooms: Rooms) -> None:
     """Writes are right as ever."""
     with load(lambda: cluster, rooms, 99) as outcome:
-        time.sleep(BEFORE)
+        time.sleep(2 * BEFORE)
     assert outcome.effective.total() > 50 and not outcome.disconnections and not outcome.errors, (
         outcome.examples
     )
@@ -152,10 +134,10 @@ def test_backends_are_killed(mortal: Cluster, rooms: Rooms, blows: int) -> None:
     with load(lambda: mortal, rooms, 1) as outcome:
         for _ in range(blows):
             time.sleep(BEFORE)
-            wait_for(mortal)
+            mortal.wait_until_ready()
             os.kill(busy_backend(mortal), signal.SIGKILL)
             time.sleep(0.2)
-            wait_for(mortal)
+            mortal.wait_until_ready()
             assert_right_or_gone(mortal)
     assert outcome.disconnections >= blows
     assert not outcome.errors and not outcome.exhausted, outcome.examples
@@ -169,7 +151,7 @@ def assert_right_or_gone(cluster: Cluster) -> None:
     try:
         assert_right(cluster)
     except psycopg.OperationalError:
-        wait_for(cluster)
+        cluster.wait_until_ready()
         assert_right(cluster)
 
 
@@ -228,15 +210,6 @@ _KEYS = """
 """
 
 
-def derived_rows(cluster: Cluster, database: str) -> dict[str, list[Any]]:
-    query = "SELECT t::text FROM {} t ORDER BY 1"
-    with connect(cluster, database) as connection:
-        return {
-            table: connection.execute(sql.SQL(query).format(sql.Identifier(SCHEMA, table))).fetchall()
-            for table in ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
-        }
-
-
 @pytest.mark.parametrize("blows", [2, pytest.param(20, marks=pytest.mark.long)])
 @pytest.mark.parametrize("how", ["kill the backend", "kill the postmaster"])
 def test_a_backfill_is_killed(mortal: Cluster, how: str, blows: int) -> None:
@@ -261,10 +234,11 @@ def test_a_backfill_is_killed(mortal: Cluster, how: str, blows: int) -> None:
                 mortal.start()
             with pytest.raises(psycopg.OperationalError):
                 call.result()
-        wait_for(mortal)
+        mortal.wait_until_ready()
     mortal.execute("CALL sliding_sync.backfill()", DATABASE)
     assert mortal.execute(_DONE, DATABASE) == [(keys, 1)]
-    assert derived_rows(mortal, DATABASE) == derived_rows(mortal, "undisturbed")
+    with connect(mortal, DATABASE) as one, connect(mortal, "undisturbed") as other:
+        assert derived_rows(one) == derived_rows(other)
     assert_right(mortal)
     mortal.drop_database("undisturbed")
     if how == "kill the backend":
@@ -330,3 +304,61 @@ def test_the_extension_is_dropped_under_load(mortal: Cluster, rooms: Rooms) -> N
         watcher = Watcher(connection, SCHEMA)
         connection.execute("SELECT create_room('!after:hs.test', '@anna:hs.test', name => 'Tea')")
         assert not watcher.check_step()
+
+
+# -- a standby that is only read
+
+
+@pytest.fixture
+def followed(servers: Cluster) -> Iterator[Cluster]:
+    create_homeserver(servers, "followed")
+    yield servers
+    servers.drop_database("followed")
+
+
+def test_a_hot_standby(followed: Cluster) -> None:
+    """H87: what only looks works there, and what would write is refused."""
+    with connect(followed, "followed") as connection:
+        connection.execute("SELECT create_room('!standby:hs.test', %s, name => 'Standby')", (ANNA,))
+        with Standby(followed) as standby, connect(standby, "followed", SUPERUSER) as there:
+            assert derived_rows(there) == derived_rows(connection)
+            assert not check(there, SCHEMA)
+            attached = there.execute("SELECT attached_schemas FROM sliding_sync.version()").fetchone()
+            assert attached == ([SCHEMA],)
+            assert there.execute("SELECT * FROM sliding_sync.last_flush()").fetchone() == (None,) * 4
+            assert there.execute("SELECT * FROM sliding_sync.flush()").fetchone() == (0, 0, 0)
+            for statement in (
+                "SELECT * FROM sliding_sync.ready()",
+                "SELECT * FROM sliding_sync.preflight('upgrade')",
+                "TABLE sliding_sync.status",
+                "TABLE sliding_sync.health",
+                "TABLE sliding_sync.progress",
+                "TABLE sliding_sync.metrics",
+            ):
+                there.execute(statement)  # type: ignore[arg-type]
+            for statement in (
+                "SELECT sliding_sync.detach()",
+                "SELECT send_message('!standby:hs.test', '@anna:hs.test')",
+                "DELETE FROM sliding_sync_joined_rooms",
+            ):
+                with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                    there.execute(statement)  # type: ignore[arg-type]
+
+
+def test_repair_on_a_hot_standby(followed: Cluster) -> None:
+    """H87: refused as everything that writes is."""
+    with connect(followed, "followed") as connection:
+        connection.execute("SELECT create_room('!repair:hs.test', %s, name => 'Repair')", (ANNA,))
+    followed.execute(
+        "INSERT INTO sliding_sync.quarantine (schema_name, table_name, room_id, reason, sqlstate, message)"
+        " VALUES ('homeserver', 'sliding_sync_joined_rooms', '!repair:hs.test', 'refresh_failed', '58030',"
+        " 'no error')",
+        "followed",
+    )
+    try:
+        with Standby(followed) as standby:
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                standby.execute("SELECT sliding_sync.repair_quarantine()", "followed")
+    finally:
+        repaired = followed.execute("SELECT repaired FROM sliding_sync.repair_quarantine()", "followed")
+        assert repaired == [(1,)]

@@ -10,18 +10,8 @@ import pytest
 from psycopg import sql
 
 from harness.cluster import SUPERUSER, Cluster
-from synthetic.database import (
-    OPERATIONS,
-    OWNER,
-    SCHEMA,
-    SEARCH_PATH,
-    TESTS,
-    connect,
-    create_homeserver,
-    run_psql,
-)
+from synthetic.database import ANNA, OWNER, ROOM, add_homeserver, connect, create_homeserver, make_room
 
-ROOM, ANNA = "!r:hs.test", "@anna:hs.test"
 
 # What the extension consists of, as a dump would tell it.
 _CONTENTS = """
@@ -102,10 +92,7 @@ _SETTINGS = {
 
 @pytest.fixture(scope="module")
 def template(cluster: Cluster) -> str:
-    name = create_homeserver(cluster, "before settings", extension=False)
-    with connect(cluster, name) as connection:
-        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
-    return name
+    return make_room(cluster, create_homeserver(cluster, "before settings", extension=False))
 
 
 @pytest.fixture
@@ -195,11 +182,8 @@ def test_attach_refuses_an_encoding_that_no_homeserver_has(cluster: Cluster, enc
             sql.Identifier(name), sql.Literal(encoding)
         )
     )
-    cluster.execute(
-        f"CREATE EXTENSION sliding_sync; CREATE SCHEMA {SCHEMA}; CREATE SCHEMA {OPERATIONS}", name
-    )
-    run_psql(cluster, name, (TESTS / "base_schema.sql").read_text(), search_path=SCHEMA)
-    run_psql(cluster, name, (TESTS / "homeserver_ops.sql").read_text(), search_path=SEARCH_PATH)
+    cluster.execute("CREATE EXTENSION sliding_sync", name)
+    add_homeserver(cluster, name)
     with connect(cluster, name, SUPERUSER, client_encoding="UTF8") as connection:
         with pytest.raises(psycopg.errors.FeatureNotSupported, match="encoding") as refused:
             connection.execute("SELECT sliding_sync.attach()")
@@ -225,11 +209,8 @@ def test_an_encoding_without_conversions_will_do(cluster: Cluster) -> None:
     """SQL_ASCII holds whatever bytes a homeserver writes."""
     name = "in SQL_ASCII"
     cluster.execute(f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
-    cluster.execute(
-        f"CREATE EXTENSION sliding_sync; CREATE SCHEMA {SCHEMA}; CREATE SCHEMA {OPERATIONS}", name
-    )
-    run_psql(cluster, name, (TESTS / "base_schema.sql").read_text(), search_path=SCHEMA)
-    run_psql(cluster, name, (TESTS / "homeserver_ops.sql").read_text(), search_path=SEARCH_PATH)
+    cluster.execute("CREATE EXTENSION sliding_sync", name)
+    add_homeserver(cluster, name)
     with connect(cluster, name, SUPERUSER, client_encoding="UTF8") as connection:
         connection.execute("SELECT sliding_sync.attach()")
         connection.execute("SELECT create_room(%s, %s, name => %s)", (ROOM, ANNA, "Café"))

@@ -16,14 +16,12 @@ from psycopg import sql
 from harness import processes
 from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher, check
-from synthetic.database import OWNER, SCHEMA, connect, create_homeserver, flags
+from synthetic.database import ANNA, BERT, DERIVED_TABLES, OWNER, ROOM, SCHEMA, connect, create_homeserver, flags
 from synthetic.load import Rooms, play, prepare
 
 Connection = psycopg.Connection[Any]
 Rows = dict[str, list[tuple[Any, ...]]]
 
-ROOM, ANNA, BERT = "!r:hs.test", "@anna:hs.test", "@bert:hs.test"
-DERIVED = ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
 
 # Base tables, and where the triggers are: what a copy must have as well.
 _TRIGGERS = """
@@ -183,7 +181,7 @@ def empty_copy(cluster: Cluster, copy: str) -> None:
     create_homeserver(cluster, copy)
     with cluster.connect(copy) as connection:
         connection.execute(
-            "SELECT setval('operations.event_counter', 1000000)"
+            "SELECT setval('homeserver.event_counter', 1000000)"
         )  # the data has events of its own
         # The homeserver's own trigger, unlike ours, needs its search_path.
         connection.execute(
@@ -220,7 +218,7 @@ def test_data_only_of_the_base_tables(
     """The triggers fire under an empty search_path, table by table, and make the rows themselves."""
     empty_copy(cluster, copy)
     file = folder / "data"
-    without = [f"--exclude-table={SCHEMA}.{table}" for table in DERIVED]
+    without = [f"--exclude-table={SCHEMA}.{table}" for table in DERIVED_TABLES]
     run(
         cluster, folder, "pg_dump", *flags(cluster), "--data-only", *without, "-n", SCHEMA, "-f", file, source
     )
@@ -300,7 +298,7 @@ def test_bulk_copy_with_the_triggers_at_work(cluster: Cluster, source: str, copy
     """Why they have to be off: their rows are there first."""
     empty_copy(cluster, copy)
     with pytest.raises(psycopg.errors.UniqueViolation, match="sliding_sync_"):
-        bulk_copy(cluster, source, lambda: connect(cluster, copy), 1, last=DERIVED)
+        bulk_copy(cluster, source, lambda: connect(cluster, copy), 1, last=DERIVED_TABLES)
 
 
 # -- replication
@@ -309,11 +307,11 @@ def test_bulk_copy_with_the_triggers_at_work(cluster: Cluster, source: str, copy
 def test_a_session_of_a_replica(cluster: Cluster, source: str, copy: str) -> None:
     cluster.create_database(copy, OWNER, source)
     with connect(cluster, copy, SUPERUSER) as connection:
-        before = {table: rows_of(connection, table) for table in DERIVED}
+        before = {table: rows_of(connection, table) for table in DERIVED_TABLES}
         connection.execute("SET session_replication_role = replica")
         connection.execute("SELECT send_message(%s, %s), rename(%s, %s, 'Unseen')", (ROOM, ANNA, ROOM, ANNA))
         connection.execute('SELECT "join"(%s, %s)', (ROOM, BERT))
-        assert {table: rows_of(connection, table) for table in DERIVED} == before
+        assert {table: rows_of(connection, table) for table in DERIVED_TABLES} == before
         # the next change of the room and of the membership mends them
         connection.execute("RESET session_replication_role")
         connection.execute("SELECT rename(%s, %s, 'Seen')", (ROOM, ANNA))
@@ -330,7 +328,7 @@ def test_logical_replication(with_derived: bool) -> None:
         create_homeserver(cluster, "publisher")
         with connect(cluster, "publisher", SUPERUSER) as connection:
             connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
-            published = [name for name in tables(connection) if with_derived or name not in DERIVED]
+            published = [name for name in tables(connection) if with_derived or name not in DERIVED_TABLES]
             for table in published:
                 # most of them have no primary key
                 query = sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL")
@@ -361,13 +359,13 @@ def test_logical_replication(with_derived: bool) -> None:
             with connect(cluster, "subscriber") as connection:
                 assert not check(connection, SCHEMA)
         else:
-            assert {table: after[table] for table in DERIVED} == {table: before[table] for table in DERIVED}
+            assert {table: after[table] for table in DERIVED_TABLES} == {table: before[table] for table in DERIVED_TABLES}
         cluster.execute("ALTER SUBSCRIPTION homeserver DISABLE", "subscriber")
         cluster.execute("ALTER SUBSCRIPTION homeserver SET (slot_name = NONE)", "subscriber")
         cluster.execute("DROP SUBSCRIPTION homeserver", "subscriber")
         with connect(cluster, "subscriber") as connection:
             # numbers of its own, as sequences are not replicated
-            connection.execute("SELECT setval('operations.event_counter', 1000000)")
+            connection.execute("SELECT setval('homeserver.event_counter', 1000000)")
             for sequence in ("events_stream_seq", "events_backfill_stream_seq", "state_group_id_seq"):
                 connection.execute("SELECT setval(%s, 1000000)", (sequence,))
             connection.execute("SELECT rename(%s, %s, 'Milk')", (ROOM, ANNA))

@@ -12,7 +12,7 @@ import pytest
 
 from harness.cluster import Cluster
 from oracle import Watcher
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic.database import SCHEMA
 
 Connection = psycopg.Connection[Any]
 
@@ -34,18 +34,13 @@ END $$
 
 
 @pytest.fixture
-def connection(cluster: Cluster) -> Iterator[Connection]:
+def connection(connection: Connection) -> Iterator[Connection]:
     """A homeserver with a room, and a session whose backend must be the same at its end."""
-    cluster.create_database("raised_again")
-    make_homeserver(cluster, "raised_again")
-    with cluster.connect("raised_again") as session:
-        session.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}; SET client_min_messages = error")
-        session.execute("SELECT create_room(%s, %s, name => 'A')", [ROOM, ANNA])
-        session.execute(REFUSE)
-        backend = session.info.backend_pid
-        yield session
-        assert session.execute("SELECT pg_backend_pid()").fetchone() == (backend,)
-    cluster.drop_database("raised_again")
+    connection.execute("SELECT create_room(%s, %s, name => 'A')", [ROOM, ANNA])
+    connection.execute(REFUSE)
+    backend = connection.info.backend_pid
+    yield connection
+    assert connection.execute("SELECT pg_backend_pid()").fetchone() == (backend,)
 
 
 def refuse(connection: Connection, what: str) -> None:
@@ -124,8 +119,8 @@ def test_a_block_that_catches_it(connection: Connection) -> None:
 
 
 @contextmanager
-def locked(cluster: Cluster, table: str) -> Iterator[None]:
-    with cluster.connect("raised_again", autocommit=False) as other:
+def locked(cluster: Cluster, database: str, table: str) -> Iterator[None]:
+    with cluster.connect(database, autocommit=False) as other:
         other.execute(f"LOCK TABLE {SCHEMA}.{table}")
         yield
 
@@ -137,7 +132,7 @@ def test_somebody_holds_the_table_longer_than_the_homeserver_waits(
     watcher = Watcher(connection, SCHEMA)
     connection.execute("SET lock_timeout = '20ms'")
     change = f"""SELECT rename('{ROOM}', '{ANNA}', 'other'), "join"('{ROOM}', '@bert:hs.test')"""
-    with locked(cluster, table):
+    with locked(cluster, connection.info.dbname, table):
         for _ in range(ATTEMPTS):
             with pytest.raises(psycopg.errors.LockNotAvailable) as raised:
                 connection.execute(change)

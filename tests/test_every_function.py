@@ -12,25 +12,22 @@ import pytest
 
 from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher, check
-from schemas import OPERATIONS, SCHEMA, make_homeserver
 from synthetic.calls import ACT, Routine, contexts_inside, contexts_of_function, contexts_of_procedure, routines
+from synthetic.database import ANNA, OPERATIONS, ROOM, SCHEMA, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
 NOBODY, GRANTED = "nobody_in_particular", "granted"
 DATABASE = "every_function"
-ROOM, ANNA = "!r:hs.test", "@anna:hs.test"
 
 
 @pytest.fixture(scope="module")
 def database(cluster: Cluster) -> Iterator[str]:
     """A homeserver with something in it, and two plain roles: one that may call everything, one that may not."""
-    cluster.create_database(DATABASE)
-    make_homeserver(cluster, DATABASE)
+    create_homeserver(cluster, DATABASE, owner=SUPERUSER)
     for role in (NOBODY, GRANTED):
         cluster.create_role(role)
-    with cluster.connect(DATABASE) as connection:
-        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
+    with connect(cluster, DATABASE, SUPERUSER) as connection:
         connection.execute("SELECT create_room(%s, %s, name => 'A')", [ROOM, ANNA])
         connection.execute('SELECT "join"(%s, %s)', [ROOM, "@bert:hs.test"])
         connection.execute(f"""

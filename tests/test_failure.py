@@ -3,7 +3,6 @@ absent rather than wrong, quarantine says why, and repair drains it."""
 
 from __future__ import annotations
 
-import random
 import re
 from pathlib import Path
 from typing import Any, Iterator
@@ -11,11 +10,11 @@ from typing import Any, Iterator
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
 from oracle import Finding, Watcher
 from oracle.finding import ROW
-from property.random_homeserver import RandomHomeserver
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from property.random_homeserver import live
+from synthetic.database import SCHEMA
+from synthetic.faults import injected
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 STATEMENTS = sorted(
@@ -32,42 +31,12 @@ STATEMENTS = sorted(
 )
 assert len(STATEMENTS) > 40 and {"insert_snapshots", "advance_orderings"} <= set(STATEMENTS)
 
-_OWN_FAULTS = (psycopg.errors.IntegrityError, psycopg.errors.InvalidTextRepresentation)
-
-
-@pytest.fixture(scope="module")
-def template(cluster: Cluster) -> str:
-    name = "failure_template"
-    cluster.create_database(name)
-    make_homeserver(cluster, name)
-    return name
-
-
-@pytest.fixture
-def connection(cluster: Cluster, template: str, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any]]:
-    name = f"failure_{abs(hash(request.node.name))}"
-    cluster.create_database(name, template=template)
-    with cluster.connect(name) as connection:
-        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
-        connection.execute("SET client_min_messages = error")
-        yield connection
-    cluster.execute(f"DROP DATABASE {name}")
+assert len(STATEMENTS) >= 40, "their names are no longer found"
 
 
 def life(connection: psycopg.Connection[Any], seed: int, transactions: int) -> Iterator[None]:
-    """A homeserver's transactions; a refusal of its own constraints is a statement's, never a COMMIT's."""
-    homeserver = RandomHomeserver(random.Random(seed), both_writers=0.0)
-    for number in range(transactions):
-        level = ("READ COMMITTED", "REPEATABLE READ")[number % 2]
-        connection.execute(f"BEGIN ISOLATION LEVEL {level}")
-        try:
-            for statement in homeserver.transaction():
-                connection.execute(statement.sql, statement.arguments or None)
-        except _OWN_FAULTS as fault:
-            assert "sliding_sync" not in str(fault)
-            connection.execute("ROLLBACK")
-            continue
-        connection.execute("COMMIT")
+    """A homeserver's transactions, and something that none of them does."""
+    for number in live(connection, seed, transactions):
         yield
         if number % 7 == 6:
             connection.execute("TRUNCATE redactions, local_current_membership")
@@ -94,13 +63,12 @@ def test_a_failing_statement_costs_rows_and_nothing_else(connection: psycopg.Con
     watcher = Watcher(connection, SCHEMA)
     for _ in life(connection, seed=3, transactions=25):  # something to lose
         assert watcher.check_step() == []
-    connection.execute("SELECT set_config('sliding_sync.inject_fault', %s, false)", [statement])
-    for _ in life(connection, seed=4, transactions=40):
-        findings = watcher.check_step()
-        known = quarantined(connection)
-        # A failed look-up names no key; and a row that went missing earlier stays missing until its key changes.
-        assert not wrong(findings, known), (statement, wrong(findings, known))
-    connection.execute("SELECT set_config('sliding_sync.inject_fault', '', false)")
+    with injected(connection, statement):
+        for _ in life(connection, seed=4, transactions=40):
+            findings = watcher.check_step()
+            known = quarantined(connection)
+            # A failed look-up names no key; and a row that went missing earlier stays missing until its key changes.
+            assert not wrong(findings, known), (statement, wrong(findings, known))
 
     repaired, remaining = connection.execute("SELECT repaired, remaining FROM sliding_sync.repair_quarantine()").fetchone()
     assert remaining == connection.execute(
@@ -118,18 +86,16 @@ def test_a_row_that_cannot_even_be_removed_is_not_left_wrong(connection: psycopg
         pass
     watcher.accept_step()
     room = connection.execute(f"SELECT room_id FROM {SCHEMA}.sliding_sync_joined_rooms LIMIT 1").fetchone()[0]
-    connection.execute("SET sliding_sync.inject_fault = '!*:58030'")
-    with pytest.raises(psycopg.errors.IoError):
-        connection.execute("SELECT rename(%s, '@anna:hs.test', 'new')", [room])
-    connection.execute("SET sliding_sync.inject_fault = ''")
+    with injected(connection, "!*:58030"):
+        with pytest.raises(psycopg.errors.IoError):
+            connection.execute("SELECT rename(%s, '@anna:hs.test', 'new')", [room])
     assert watcher.check_step() == []
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01", "57014", "53200"])
 def test_what_a_homeserver_handles_itself_reaches_it(connection: psycopg.Connection[Any], sqlstate: str) -> None:
     connection.execute("SELECT create_room('!s:hs.test', '@anna:hs.test')")
-    connection.execute("SELECT set_config('sliding_sync.inject_fault', %s, false)", [f"current_state:{sqlstate}"])
-    with pytest.raises(psycopg.Error) as raised:
+    with injected(connection, f"current_state:{sqlstate}"), pytest.raises(psycopg.Error) as raised:
         connection.execute("SELECT rename('!s:hs.test', '@anna:hs.test', 'new')")
     assert raised.value.sqlstate == sqlstate
     assert quarantined(connection) == set()
@@ -141,15 +107,14 @@ def test_a_room_that_keeps_failing_is_not_even_tried_and_others_are(connection: 
         connection.execute("SELECT create_room(%s, '@anna:hs.test')", [room])
     joined = f"SELECT room_name FROM {SCHEMA}.sliding_sync_joined_rooms WHERE room_id = %s"
     reasons = "SELECT DISTINCT room_id, reason FROM sliding_sync.quarantine ORDER BY 1, 2"
-    connection.execute("SET sliding_sync.inject_fault = 'current_state'")
-    for _ in range(7):
-        connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'new')")
-    for room in rooms[1:]:
-        connection.execute("SELECT rename(%s, '@anna:hs.test', 'new')", [room])
-    assert connection.execute(reasons).fetchall() == [(room, "refresh_failed") for room in rooms]
+    with injected(connection, "current_state"):
+        for _ in range(7):
+            connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'new')")
+        for room in rooms[1:]:
+            connection.execute("SELECT rename(%s, '@anna:hs.test', 'new')", [room])
+        assert connection.execute(reasons).fetchall() == [(room, "refresh_failed") for room in rooms]
 
-    connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'new')")  # the eighth in a row of this room
-    connection.execute("SET sliding_sync.inject_fault = ''")
+        connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'new')")  # the eighth in a row of this room
     connection.execute("SELECT rename('!f0:hs.test', '@anna:hs.test', 'newer')")
     assert connection.execute(joined, ["!f0:hs.test"]).fetchall() == []
     assert ("!f0:hs.test", "circuit_breaker_open") in connection.execute(reasons).fetchall()
@@ -174,9 +139,8 @@ def test_a_failing_release_loses_no_membership(connection: psycopg.Connection[An
     snapshots = f"SELECT user_id FROM {SCHEMA}.sliding_sync_membership_snapshots WHERE room_id = '!d:hs.test' ORDER BY 1"
     before = connection.execute(snapshots).fetchall()
     assert len(before) == 2
-    connection.execute("SET sliding_sync.inject_fault = 'rooms_of_ordering'")
-    connection.execute("DELETE FROM events WHERE event_id = %s", [message])
-    connection.execute("SET sliding_sync.inject_fault = ''")
+    with injected(connection, "rooms_of_ordering"):
+        connection.execute("DELETE FROM events WHERE event_id = %s", [message])
     assert quarantined(connection) == {("!d:hs.test",)}
     assert connection.execute("SELECT repaired, remaining FROM sliding_sync.repair_quarantine()").fetchone() == (1, 0)
     assert connection.execute(snapshots).fetchall() == before

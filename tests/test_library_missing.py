@@ -16,11 +16,10 @@ from harness import processes
 from harness.cluster import PG_VERSION, SUPERUSER, Cluster
 from harness.standby import Standby
 from oracle import check
-from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
+from synthetic.database import ANNA, OWNER, ROOM, SCHEMA, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
-ROOM, ANNA = "!r:hs.test", "@anna:hs.test"
 DAMAGES = ("missing", "unreadable", "without a library of its own")
 TRIGGERS = (
     "SELECT count(*) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid WHERE p.proname LIKE 'collect%'"

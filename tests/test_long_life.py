@@ -11,7 +11,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -28,13 +28,6 @@ Connection = psycopg.Connection[Any]
 DATABASE, CLIENTS = "life", 6
 STRETCH, TRANSACTIONS = 3000, 100_000  # of the long variant: committed at least
 BUSY = "datname = %s AND backend_type = 'client backend' AND application_name <> 'watcher' AND state = 'active'"
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Cluster]:
-    """A cluster that dies and comes back."""
-    with Cluster() as cluster:
-        yield cluster
 
 
 class Beside(threading.Thread):
@@ -93,17 +86,6 @@ def expect_kills_only(cluster: Cluster) -> None:
     cluster.log.write_text("")
 
 
-def wait_for(cluster: Cluster) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            cluster.execute("SELECT 1")
-            return
-        except psycopg.OperationalError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
 def stretch(cluster: Cluster, seed: int, blow: str, transactions: int) -> Outcome:
     """One homeserver from its beginning; all its rows are looked at."""
     create_homeserver(cluster, DATABASE)
@@ -120,7 +102,7 @@ def stretch(cluster: Cluster, seed: int, blow: str, transactions: int) -> Outcom
             writes_tables=bool(seed % 2),
         )
     print(f"{blow}: {killing.times} kills, {filling.times} backfills; {outcome}")
-    wait_for(cluster)
+    cluster.wait_until_ready()
     expect_kills_only(cluster)
     with cluster.connect(DATABASE) as connection:
         wrong = [finding for finding in check(connection, SCHEMA) if (finding.column, finding.actual) != (ROW, "absent")]

@@ -19,7 +19,7 @@ from harness.cluster import Cluster
 from oracle import Watcher, check
 from synthetic import columns
 from synthetic.columns import READ, WRITTEN
-from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
+from synthetic.database import OWNER, SCHEMA, connect, copied, create_homeserver
 from synthetic.plain_homeserver import AFTER, BEFORE, BERT, DORA, LATER, Column, PlainHomeserver
 
 Connection = psycopg.Connection[Any]
@@ -92,14 +92,8 @@ def _twin(server: PlainHomeserver, connection: Connection) -> PlainHomeserver:
 
 @pytest.fixture
 def server(cluster: Cluster, past: Past) -> Iterator[PlainHomeserver]:
-    try:
-        name = cluster.create_database("migration", OWNER, past.database)
-    except psycopg.errors.DuplicateDatabase:  # a crash ended the test before
-        cluster.drop_database("migration")
-        name = cluster.create_database("migration", OWNER, past.database)
-    with connect(cluster, name) as connection:
+    with copied(cluster, past.database, "migration", OWNER) as name, connect(cluster, name) as connection:
         yield _twin(past.server, connection)
-    cluster.drop_database(name)
 
 
 def derived_rows(server: PlainHomeserver) -> Rows:

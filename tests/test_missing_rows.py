@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from oracle import check
 from oracle.finding import ROW
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic.database import SCHEMA, SEARCH_PATH, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -92,8 +92,7 @@ PAIRS = {
 
 @pytest.fixture(scope="module")
 def template(cluster: Cluster) -> str:
-    cluster.create_database("missing_rows")
-    make_homeserver(cluster, "missing_rows")
+    create_homeserver(cluster, "missing_rows", owner=SUPERUSER)
     return "missing_rows"
 
 
@@ -106,7 +105,7 @@ def database(cluster: Cluster, template: str) -> Iterator[str]:
 
 def session(cluster: Cluster, database: str) -> Connection:
     connection = cluster.connect(database)
-    connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
+    connection.execute(f"SET search_path = {SEARCH_PATH}")
     return connection
 
 
@@ -143,8 +142,14 @@ def test_whoever_comes_second_sees_the_first(cluster: Cluster, database: str, na
         thread.join()
         # the homeserver's own statements may have waited for the first as well
         assert all(error.sqlstate == "40001" for error in failures), failures
-        # rows from before the first backfill may be missing
-        assert [found for found in check(maker, SCHEMA) if found.column != ROW or found.actual != "absent"] == [], failures
+        found = [
+            finding
+            for finding in check(maker, SCHEMA)
+            # rows from before the first backfill may be missing; a snapshot keeps the name that the room had
+            if not (finding.column == ROW and finding.actual == "absent")
+            and not (first == "a_row" and (finding.column, finding.reason) == ("room_name", "state group"))
+        ]
+        assert found == [], failures
         wrong = maker.execute("SELECT * FROM sliding_sync.verify() WHERE severity <> 'unverifiable'").fetchall()
         assert [row for row in wrong if row[6] != "missing_row"] == []
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
-from schemas import SCHEMA, make_homeserver
+from harness.cluster import SUPERUSER, Cluster
+from synthetic.database import SCHEMA, create_homeserver
 
 # A role that may create tables in a schema where a superuser keeps a copy of a derived table.
 _BACKUP = """
@@ -40,8 +40,7 @@ _EVENT = "INSERT INTO backup.events VALUES ('$e', '!r', 'm.room.create', '@m', '
 
 @pytest.fixture
 def database(cluster: Cluster) -> Iterator[str]:
-    name = cluster.create_database("no_homeserver")
-    make_homeserver(cluster, name)
+    name = create_homeserver(cluster, "no_homeserver", owner=SUPERUSER)
     yield name
     cluster.drop_database(name)
     cluster.execute("DROP ROLE IF EXISTS mallory")

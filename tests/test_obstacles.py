@@ -12,10 +12,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from oracle import Finding, check
 from oracle.finding import JOINED_ROOMS, ROW, SNAPSHOTS
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic.database import SCHEMA, connect, copied, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -103,10 +103,8 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def template(cluster: Cluster) -> str:
-    name = cluster.create_database("obstacles_template")
-    make_homeserver(cluster, name)
-    with cluster.connect(name) as connection:
-        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
+    name = create_homeserver(cluster, "obstacles_template", owner=SUPERUSER)
+    with connect(cluster, name, SUPERUSER) as connection:
         for room in (BAD, GOOD):
             connection.execute("SELECT create_room(%s, %s, name => 'Old')", (room, ANNA))
             connection.execute('SELECT "join"(%s, %s)', (room, BERT))
@@ -117,13 +115,8 @@ def template(cluster: Cluster) -> str:
 
 @pytest.fixture
 def connection(cluster: Cluster, template: str) -> Iterator[Connection]:
-    cluster.drop_database("obstacles")  # left behind where a server went down
-    name = cluster.create_database("obstacles", template=template)
-    with cluster.connect(name) as connection:
-        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
-        connection.execute("SET client_min_messages = error")
+    with copied(cluster, template, "obstacles") as name, connect(cluster, name, SUPERUSER) as connection:
         yield connection
-    cluster.drop_database(name)
 
 
 def judge(connection: Connection, absent: set[tuple[str, ...]] = frozenset()) -> None:  # type: ignore[assignment]

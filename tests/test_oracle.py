@@ -11,15 +11,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from oracle import Finding, Watcher, check
 from oracle.finding import JOINED_ROOMS, ROW, SNAPSHOTS
 from oracle.values import UNKNOWN, History, column_value, read_object, stripped_history, usable
+from synthetic.database import ROOM, SCHEMA, connect, create_homeserver
 
 TESTS = Path(__file__).parent
-SCHEMA = "homeserver"
 
-ROOM = "!r:hs.test"
 REMOTE = "!x:remote.test"
 ANNA, BOB, CARL, BOSS = "@anna:hs.test", "@bob:hs.test", "@carl:hs.test", "@boss:remote.test"
 
@@ -36,7 +35,7 @@ class Database:
         self.connection = connection
 
     def do(self, operation: str, *arguments: Any) -> Any:
-        """An operation of homeserver_ops.sql."""
+        """An operation of the homeserver."""
         marks = sql.SQL(", ").join(sql.Placeholder() * len(arguments))
         query = sql.SQL("SELECT {}({})").format(sql.Identifier(operation), marks)
         row = self.connection.execute(query, arguments).fetchone()
@@ -81,17 +80,8 @@ class Database:
 
 @pytest.fixture
 def database(cluster: Cluster) -> Iterator[Database]:
-    name = cluster.create_database("oracle_test")
-    psql = [
-        str(cluster.bin / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1",
-        "-h", "127.0.0.1", "-p", str(cluster.port), "-U", "postgres", "-d", name,
-        "-c", f"CREATE SCHEMA {SCHEMA}", "-c", f"SET search_path = {SCHEMA}",
-        "-f", str(TESTS / "base_schema.sql"),
-        "-c", "CREATE SCHEMA ops", "-c", f"SET search_path = ops, {SCHEMA}",
-        "-f", str(TESTS / "homeserver_ops.sql"),
-    ]  # fmt: skip
-    subprocess.run(psql, check=True, stdin=subprocess.DEVNULL)
-    with cluster.connect(name, options=f"-c search_path={SCHEMA},ops") as connection:
+    name = create_homeserver(cluster, "oracle_test", extension=False, owner=SUPERUSER)
+    with connect(cluster, name, SUPERUSER) as connection:
         yield Database(connection)
     cluster.drop_database(name)
 

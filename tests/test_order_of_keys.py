@@ -10,11 +10,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from interleaving.rooms import Model, copy_rooms, leave_room_for_copies, make_models
 from interleaving.sessions import Session, play
 from oracle import check
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic import database as databases
+from synthetic.database import SCHEMA, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -33,8 +34,7 @@ CHANGES = (
 
 @pytest.fixture(scope="module")
 def database(cluster: Cluster) -> Iterator[tuple[str, Model]]:
-    name = cluster.create_database("order_of_keys")
-    make_homeserver(cluster, name)
+    name = create_homeserver(cluster, "order_of_keys", owner=SUPERUSER)
     with connect(cluster, name) as connection:
         model, _ = make_models(connection)
         copy_rooms(connection, model, 1, COPIES)
@@ -45,11 +45,7 @@ def database(cluster: Cluster) -> Iterator[tuple[str, Model]]:
 
 
 def connect(cluster: Cluster, database: str) -> Connection:
-    connection = cluster.connect(database)
-    connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
-    connection.execute("SET client_min_messages = error")
-    connection.execute("SET deadlock_timeout = '20ms'")
-    return connection
+    return databases.connect(cluster, database, SUPERUSER, options="-c deadlock_timeout=20ms")
 
 
 def statements(rng: random.Random, model: Model, session: int, copies: list[int]) -> str:

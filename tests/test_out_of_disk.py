@@ -18,13 +18,12 @@ import pytest
 from harness import processes
 from harness.cluster import Cluster
 from oracle import check
-from synthetic.database import SCHEMA, connect, create_homeserver
+from synthetic.database import ANNA, BERT, SCHEMA, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
 PAGE = 8192
 LARGE = (17 << 20) // PAGE  # pages; a segment of the log has 16 MiB
-ANNA, BERT = "@anna:hs.test", "@bert:hs.test"
 
 # Rows of nobody, one a page: with this fill factor nothing else is put next to them.
 _FILL: dict[str, LiteralString] = {

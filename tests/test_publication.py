@@ -14,11 +14,11 @@ from psycopg import sql
 
 from harness.cluster import SUPERUSER, Cluster
 from oracle import check
-from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
+from synthetic.database import ANNA, BERT, OWNER, ROOM, SCHEMA, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
-ROOM, OTHER, ANNA, BERT = "!r:hs.test", "!s:hs.test", "@anna:hs.test", "@bert:hs.test"
+OTHER = "!s:hs.test"
 PUBLISHER, SUBSCRIBER = "publisher", "subscriber"
 OPERATIONS_DOC = Path(__file__).resolve().parents[1] / "docs/operations.md"
 

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any, Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
 from oracle import Watcher
 from property.random_homeserver import RandomHomeserver, Statement, describe
 from property.random_script import RandomScript
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic.database import SCHEMA
 
 LEVELS = ["READ COMMITTED", "REPEATABLE READ", "REPEATABLE READ", "SERIALIZABLE"]
 
@@ -32,24 +31,10 @@ _OWN_FAULTS = (
 )
 
 
-@pytest.fixture(scope="module")
-def template(cluster: Cluster) -> str:
-    """A database with an empty homeserver, its operations, and the triggers."""
-    name = "random_template"
-    cluster.create_database(name)
-    make_homeserver(cluster, name)
-    return name
-
-
 @pytest.fixture
-def connection(cluster: Cluster, template: str, seed: int) -> Iterator[psycopg.Connection[Any]]:
-    name = f"random_{seed}"
-    cluster.create_database(name, template=template)
-    with cluster.connect(name) as connection:
-        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
-        connection.execute("SET sliding_sync.on_failure = error")  # a failure of ours must not hide
-        yield connection
-    cluster.execute(f"DROP DATABASE {name}")
+def connection(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    connection.execute("SET sliding_sync.on_failure = error")  # a failure of ours must not hide
+    return connection
 
 
 def run(connection: psycopg.Connection[Any], level: str, statements: list[Statement]) -> None:
@@ -94,7 +79,6 @@ def assert_right(watcher: Watcher, seed: int, number: int, level: str, statement
 @pytest.mark.parametrize("seed", range(_FIRST, _LAST + 1))
 def test_any_order_of_statements(connection: psycopg.Connection[Any], seed: int) -> None:
     script = RandomScript(random.Random(seed))
-    connection.execute("SET client_min_messages = warning")
     watcher = Watcher(connection, SCHEMA)
     for number in range(_TRANSACTIONS):
         statements = script.transaction()

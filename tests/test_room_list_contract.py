@@ -9,12 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from harness.standby import Standby
 from lists.homeserver import copy_of, create_template, grant_reading
 from oracle.room_list import lower
-from schemas import make_homeserver
-from synthetic.database import connect
+from synthetic.database import connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -180,9 +179,8 @@ def test_in_parallel_workers(connection: Connection) -> None:
 
 def test_homeservers_without_the_optional_tables(cluster: Cluster) -> None:
     """Nothing is ignored, tagged or direct there."""
-    cluster.create_database("plain_lists")
+    create_homeserver(cluster, "plain_lists", owner=SUPERUSER)
     try:
-        make_homeserver(cluster, "plain_lists")
         with cluster.connect("plain_lists") as connection:
             connection.execute("SET search_path = operations, homeserver")
             connection.execute("SELECT create_room('!r:hs.test', %s)", [ANNA])

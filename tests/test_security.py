@@ -14,43 +14,17 @@ import pytest
 
 from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher, check
-from synthetic.attacker import ATTACKER, arm, plant_names, victims, witnessed
-from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
+from synthetic.attacker import ATTACKER, arm, attacked, plant_names, victims, witnessed
+from synthetic.database import ANNA, BASE_TABLES, BERT, DERIVED_TABLES, OWNER, ROOM, SCHEMA, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
-ROOM, ANNA, BERT = "!r:hs.test", "@anna:hs.test", "@bert:hs.test"
-BASE_TABLES = (
-    "events",
-    "event_json",
-    "rejections",
-    "redactions",
-    "room_ban_redactions",
-    "rooms",
-    "room_memberships",
-    "current_state_events",
-    "local_current_membership",
-)
-DERIVED_TABLES = ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
-
-
-@pytest.fixture(scope="module")
-def template(cluster: Cluster) -> str:
-    """A homeserver with a room, and an attacker."""
-    name = create_homeserver(cluster, "security")
-    arm(cluster, name)
-    with connect(cluster, name) as connection:
-        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
-    return name
 
 
 @pytest.fixture
-def database(cluster: Cluster, template: str) -> Iterator[str]:
-    name = cluster.create_database("attacked", OWNER, template)
-    # database privileges are no part of a clone
-    cluster.execute("GRANT CREATE, TEMPORARY ON DATABASE attacked TO attacker")
-    yield name
-    cluster.drop_database(name)
+def database(cluster: Cluster, armed_tea_room: str) -> Iterator[str]:
+    with attacked(cluster, armed_tea_room) as name:
+        yield name
 
 
 def change_much(connection: Connection) -> None:

@@ -3,17 +3,29 @@ of a statement: right, or at least said."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
+import threading
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from harness.cluster import Cluster
 from oracle import Watcher
-from property.random_homeserver import RandomHomeserver
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from property.random_homeserver import live
+from synthetic.database import OWNER as HOMESERVER
+from synthetic.database import (
+    ANNA,
+    BERT,
+    DERIVED_TABLES,
+    OPERATIONS,
+    ROOM,
+    SCHEMA,
+    assert_nothing_in_quarantine,
+    connect,
+    copied,
+    derived_rows,
+)
 
 OWNER = "reader_owner"
 
@@ -99,34 +111,8 @@ TABLES = {
 }
 
 
-@pytest.fixture(scope="module")
-def template(cluster: Cluster) -> str:
-    name = "table_reader"
-    cluster.create_database(name)
-    make_homeserver(cluster, name)
-    return name
-
-
-@pytest.fixture
-def connection(cluster: Cluster, template: str) -> Iterator[psycopg.Connection[Any]]:
-    name = cluster.create_database("table_reader_of_a_test", template=template)
-    with cluster.connect(name) as connection:
-        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
-        yield connection
-    cluster.drop_database(name)
-
-
-def live(connection: psycopg.Connection[Any], watcher: Watcher, seed: int, transactions: int = 40) -> None:
-    homeserver = RandomHomeserver(random.Random(seed), both_writers=0.0)
-    for number in range(transactions):
-        connection.execute(f"BEGIN ISOLATION LEVEL {('READ COMMITTED', 'REPEATABLE READ')[number % 2]}")
-        try:
-            for statement in homeserver.transaction():
-                connection.execute(statement.sql, statement.arguments or None)
-        except (psycopg.errors.IntegrityError, psycopg.errors.InvalidTextRepresentation):  # of its own constraints
-            connection.execute("ROLLBACK")
-            continue
-        connection.execute("COMMIT")
+def live_rightly(connection: psycopg.Connection[Any], watcher: Watcher, seed: int, transactions: int = 40) -> None:
+    for _ in live(connection, seed, transactions):
         assert watcher.check_step() == []
     assert connection.execute("SELECT * FROM sliding_sync.quarantine").fetchall() == []
 
@@ -134,10 +120,10 @@ def live(connection: psycopg.Connection[Any], watcher: Watcher, seed: int, trans
 @pytest.mark.parametrize("change", [*INDEXES.values(), *TABLES.values()], ids=[*INDEXES, *TABLES])
 def test_tables_and_indexes_of_every_kind(connection: psycopg.Connection[Any], change: str) -> None:
     watcher = Watcher(connection, SCHEMA)
-    live(connection, watcher, seed=11, transactions=15)
+    live_rightly(connection, watcher, seed=11, transactions=15)
     connection.execute("SELECT create_room('!old:hs.test', '@anna:hs.test', room_type => 'm.space')")
     connection.execute(change)  # type: ignore[arg-type]
-    live(connection, watcher, seed=12)
+    live_rightly(connection, watcher, seed=12)
     connection.execute("SELECT rename('!old:hs.test', '@anna:hs.test', 'Renamed')")
     assert watcher.check_step() == []
     for room in ("!twins:hs.test", "!TWINS:hs.test"):
@@ -149,7 +135,7 @@ def test_tables_and_indexes_of_every_kind(connection: psycopg.Connection[Any], c
 
 def test_indexes_come_and_go_under_a_connection(cluster: Cluster, connection: psycopg.Connection[Any]) -> None:
     watcher = Watcher(connection, SCHEMA)
-    live(connection, watcher, seed=21, transactions=10)
+    live_rightly(connection, watcher, seed=21, transactions=10)
     with cluster.connect(connection.info.dbname) as other:
         other.execute(f"SET search_path = {SCHEMA}")
         for number, change in enumerate(
@@ -164,7 +150,7 @@ def test_indexes_come_and_go_under_a_connection(cluster: Cluster, connection: ps
             )
         ):
             other.execute(change)
-            live(connection, watcher, seed=22 + number, transactions=8)
+            live_rightly(connection, watcher, seed=22 + number, transactions=8)
 
 
 def test_what_the_owner_may_not_see_is_not_read(cluster: Cluster, connection: psycopg.Connection[Any]) -> None:
@@ -191,3 +177,71 @@ def test_what_the_owner_may_not_see_is_not_read(cluster: Cluster, connection: ps
     connection.execute("SELECT rename('!r:hs.test', '@anna:hs.test', 'Fifth')")
     assert connection.execute(name).fetchall() == []
     assert connection.execute("SELECT sqlstate FROM sliding_sync.quarantine").fetchall() == [("42501",)]
+
+
+# What a homeserver may keep in a database of its own, and the stream of changes, which nobody of us reads.
+_STATE_STORE = (
+    *("state_groups", "state_groups_state", "state_group_edges", "event_to_state_groups"),
+    "current_state_delta_stream",
+)
+
+
+@pytest.mark.parametrize("seed", [43, 81])
+def test_without_the_state_store(cluster: Cluster, tea_room: str, seed: int) -> None:
+    """H43, H81: the same life makes the same rows without state groups and the stream of changes."""
+    lives = []
+    for name, split in (("whole", False), ("split", True)):
+        with copied(cluster, tea_room, name, HOMESERVER), connect(cluster, name) as connection:
+            if split:
+                connection.execute("CREATE SCHEMA elsewhere")
+                for table in _STATE_STORE:
+                    connection.execute(
+                        sql.SQL("ALTER TABLE {} SET SCHEMA elsewhere").format(sql.Identifier(SCHEMA, table))
+                    )
+                path = f"{OPERATIONS}, {SCHEMA}, elsewhere"
+                connection.execute("SELECT set_config('search_path', %s, false)", (path,))
+            for _ in live(connection, seed, transactions=80, flushes=False):
+                pass
+            lives.append(derived_rows(connection))
+            assert_nothing_in_quarantine(cluster, name)
+    assert lives[0] == lives[1]
+
+
+def test_an_index_is_built_while_transactions_are_open(cluster: Cluster, tea_room: str) -> None:
+    """H44: it waits for a writer who was there before, and nobody waits for it."""
+    with (
+        copied(cluster, tea_room, owner=HOMESERVER) as database,
+        connect(cluster, database) as builder,
+        connect(cluster, database) as writer,
+        connect(cluster, database) as observer,
+    ):
+        watcher = Watcher(observer, SCHEMA)
+        writer.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        writer.execute("SELECT rename(%s, %s, 'Coffee')", (ROOM, ANNA))
+        builds = [
+            threading.Thread(target=builder.execute, args=(statement,))
+            for statement in (
+                "CREATE INDEX CONCURRENTLY another ON current_state_events (room_id, membership)",
+                "DROP INDEX CONCURRENTLY another",
+            )
+        ]
+        builds[0].start()
+        observer.execute("SET statement_timeout = '20s'")
+        observer.execute(
+            "DO $$ BEGIN"
+            " WHILE NOT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%') LOOP"
+            " PERFORM pg_sleep(0.02); PERFORM pg_stat_clear_snapshot(); END LOOP; END $$"
+        )
+        writer.execute("SET LOCAL lock_timeout = '5s'")
+        writer.execute('SELECT "join"(%s, %s)', (ROOM, BERT))
+        observer.execute("SET lock_timeout = '5s'")
+        observer.execute("SELECT create_room('!meanwhile:hs.test', %s, name => 'Meanwhile')", (ANNA,))
+        writer.execute("COMMIT")
+        builds[0].join()
+        assert observer.execute(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = 'another'::regclass"
+        ).fetchall() == [(True,)]
+        builds[1].start()
+        builds[1].join()
+        assert not watcher.check_step()
+        assert len(derived_rows(observer)[DERIVED_TABLES[0]]) == 2

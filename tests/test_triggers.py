@@ -13,8 +13,7 @@ from psycopg import sql
 
 from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher
-from schemas import OPERATIONS, SCHEMA, make_homeserver
-from test_security import BASE_TABLES
+from synthetic.database import BASE_TABLES, SCHEMA, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -72,8 +71,7 @@ EVENTS = {
 @pytest.fixture(scope="module")
 def database(cluster: Cluster) -> Iterator[str]:
     """A homeserver, and a schema of a role that has no right on it."""
-    name = cluster.create_database("triggers")
-    make_homeserver(cluster, name)
+    name = create_homeserver(cluster, "triggers", owner=SUPERUSER)
     cluster.create_role(PLAIN)
     with cluster.connect(name) as connection:
         connection.execute(f"GRANT TEMPORARY ON DATABASE triggers TO {PLAIN}")
@@ -323,8 +321,7 @@ def test_called_as_what_it_is_not(cluster: Cluster, database: str, table: str, u
 
 
 def test_a_homeservers_write_succeeds_again_without_the_wrong_trigger(cluster: Cluster, database: str) -> None:
-    with cluster.connect(database) as connection:
-        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
+    with connect(cluster, database, SUPERUSER) as connection:
         watcher = Watcher(connection, SCHEMA)
         connection.execute("SELECT create_room('!a:hs.test', '@anna:hs.test')")
         for form in ("BEFORE INSERT ON events FOR EACH ROW", "AFTER INSERT ON events FOR EACH STATEMENT"):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from harness import processes
 from harness.cluster import Cluster
 from harness.commit_gate import CommitGate
+from harness.environment import synapse_python
 from harness.synapse import ROLE, Synapse
 from homeserver import scenario, writers
 from homeserver.checks import (
@@ -23,8 +25,20 @@ from homeserver.checks import (
 )
 from homeserver.refill import neglected_database
 from homeserver.scenario import World
-from oracle import check
+from oracle import Watcher, check
 from oracle.finding import ROW, Finding
+from property.random_homeserver import live
+from synthetic.database import (
+    ANNA,
+    OWNER,
+    ROOM,
+    SCHEMA,
+    assert_nothing_in_quarantine,
+    connect,
+    create_homeserver,
+    derived_rows,
+    run_psql,
+)
 
 NEW, OLD = "1.163.2", "1.113.0"
 
@@ -243,3 +257,63 @@ def definitions(cluster: Cluster, database: str) -> list[str]:
     )
     lines = [line for line in dump.splitlines() if line and not line.startswith(("--", "\\"))]
     return [line for line in lines if "A_sliding_sync" not in line]
+
+
+# -- versions between, played by the homeserver in SQL
+
+
+def delta(file: str) -> str:
+    """A step of Synapse's own schema, for PostgreSQL."""
+    environment = synapse_python("1.118.0").parent.parent
+    (path,) = environment.glob(f"lib/python*/site-packages/synapse/storage/schema/main/delta/{file}")
+    text = path.read_text()
+    return text.replace("$%AUTO_INCREMENT_PRIMARY_KEY%$", "BIGINT PRIMARY KEY GENERATED ALWAYS AS IDENTITY")
+
+
+def test_the_version_that_has_the_number_but_not_the_tables(cluster: Cluster) -> None:
+    """H40: 1.114 says 87. H39: the step of 1.115 that makes the tables then finds ours, with their rows."""
+    name = create_homeserver(cluster, "1.114", extension=False, old_schema=True)
+    run_psql(cluster, name, delta("87/02_per_connection_state.sql"), user=OWNER, search_path=SCHEMA)
+    cluster.execute(
+        "UPDATE homeserver.schema_version SET version = 87;"
+        "INSERT INTO homeserver.applied_schema_deltas VALUES (87, '87/02_per_connection_state.sql')",
+        name,
+    )
+    cluster.execute("CREATE EXTENSION sliding_sync", name)
+    with connect(cluster, name) as connection:
+        watcher = Watcher(connection, SCHEMA)
+        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
+        assert not watcher.check_step()
+        for _ in live(connection, seed=40, transactions=60, flushes=False):
+            pass
+        assert not check(connection, SCHEMA)
+        kept = derived_rows(connection)
+
+        run_psql(cluster, name, delta("87/01_sliding_sync_memberships.sql"), user=OWNER, search_path=SCHEMA)
+        assert derived_rows(connection) == kept
+        assert connection.execute("SELECT count(*) FROM background_updates").fetchone() == (3,)
+        # its queue belongs to the homeserver now, and holds up no deletion
+        connection.execute("INSERT INTO sliding_sync_joined_rooms_to_recalculate SELECT room_id FROM rooms")
+        connection.execute("SELECT purge_room(room_id, old_version => false) FROM rooms")
+        assert queued(connection) == []
+        watcher.accept_step()
+        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
+        assert not watcher.check_step()
+    assert_nothing_in_quarantine(cluster, name)
+    cluster.drop_database(name)
+def test_removal_from_a_homeserver_that_is_older_than_the_tables(cluster: Cluster) -> None:
+    """H83: as the README tells: without the extension the tables are in the way, so they go with it."""
+    name = create_homeserver(cluster, "removal", old_schema=True)
+    with connect(cluster, name) as connection:
+        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
+        connection.execute("SELECT create_room('!other:hs.test', %s)", (ANNA,))
+        connection.execute("SELECT purge_room('!other:hs.test')")  # with the extension they are not
+        kept = derived_rows(connection)
+        cluster.execute("DROP EXTENSION sliding_sync", name)
+        assert derived_rows(connection) == kept
+        with pytest.raises(psycopg.errors.ForeignKeyViolation, match="sliding_sync"):
+            connection.execute("SELECT purge_room(%s)", (ROOM,))
+        connection.execute("DROP TABLE sliding_sync_joined_rooms, sliding_sync_membership_snapshots")
+        connection.execute("SELECT purge_room(%s)", (ROOM,))
+        assert connection.execute("SELECT count(*) FROM rooms").fetchone() == (0,)
+    cluster.drop_database(name)

@@ -11,6 +11,7 @@ import pytest
 
 from harness.cluster import Cluster
 from oracle.finding import JOINED_ROOMS, SNAPSHOTS
+from synthetic.faults import injected
 from three_rooms import (  # noqa: F401  fixtures among them
     A,
     ANNA,
@@ -67,12 +68,11 @@ def test_a_note_that_cannot_be_written_is_counted(
     before = counters(connection)
     connection.execute("SET lock_timeout = '50ms'")
     with held(cluster, database, lock):
-        connection.execute("SELECT set_config('sliding_sync.inject_fault', %s, false)", [fault])
-        for number in range(TIMES):
-            rename(connection, A, f"New {number}")
-            connection.execute("SELECT redact(%s, %s, %s)", (A, ANNA, name))
-            message(connection, A)
-        connection.execute("SET sliding_sync.inject_fault = ''")
+        with injected(connection, fault):
+            for number in range(TIMES):
+                rename(connection, A, f"New {number}")
+                connection.execute("SELECT redact(%s, %s, %s)", (A, ANNA, name))
+                message(connection, A)
         # which rooms a redaction concerns may be what could not be read
         absent = {(A,)} if fault == "current_state" else {(room,) for room in (A, B, C)}
         judge(connection, absent)

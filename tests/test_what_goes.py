@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
 from oracle import Watcher
 from oracle.finding import SNAPSHOTS
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic.database import SCHEMA
 
 Connection = psycopg.Connection[Any]
 
@@ -19,22 +17,10 @@ ROOM, ANNA, BERT, REMOTE, OTHER = "!r:hs.test", "@anna:hs.test", "@bert:hs.test"
 KNOWN = (True, "m.space", "Tea")
 
 
-@pytest.fixture(scope="module")
-def template(cluster: Cluster) -> str:
-    name = cluster.create_database("what_goes_template")
-    make_homeserver(cluster, name)
-    return name
-
-
 @pytest.fixture
-def connection(cluster: Cluster, template: str) -> Iterator[Connection]:
-    name = cluster.create_database("what_goes", template=template)
-    with cluster.connect(name) as connection:
-        connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
-        connection.execute("SET client_min_messages = error")
-        connection.execute("SELECT create_room(%s, %s, room_type => 'm.space', name => 'Tea')", (ROOM, ANNA))
-        yield connection
-    cluster.drop_database(name)
+def connection(connection: Connection) -> Connection:
+    connection.execute("SELECT create_room(%s, %s, room_type => 'm.space', name => 'Tea')", (ROOM, ANNA))
+    return connection
 
 
 def member(connection: Connection, user: str, membership: str, sender: str | None = None) -> None:
@@ -102,6 +88,37 @@ def test_the_last_one_leaves_and_the_invitee_rejects_in_one_transaction(connecti
     assert snapshot(connection, BERT)[1:] in (known, KNOWN)
 
 
+_NO_GROUPS = "DELETE FROM event_to_state_groups WHERE event_id IN (SELECT event_id FROM events WHERE stream_ordering > %s)"
+# What comes along with the last leave, and whether the state group of the leave is there to be read.
+NEVER_STATE = {
+    "soft-failed": ("SELECT soft_fail(%(room)s, %(user)s, 'm.room.name', '', '{\"name\": \"Bad\"}')", True),
+    "soft-failed, no state group": ("SELECT soft_fail(%(room)s, %(user)s, 'm.room.name', '', '{\"name\": \"Bad\"}')", False),
+    # stored like any other, but the state of the room is without it
+    "lost a conflict": (
+        "WITH lost AS (SELECT soft_fail(%(room)s, %(user)s, 'm.room.name', '', '{\"name\": \"Bad\"}') AS event_id)"
+        " UPDATE event_json j SET internal_metadata = '{}' FROM lost WHERE j.event_id = lost.event_id",
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NEVER_STATE)
+def test_what_was_never_state_of_the_room_is_not_what_the_last_one_leaves(connection: Connection, case: str) -> None:
+    statement, has_groups = NEVER_STATE[case]
+    member(connection, BERT, "join")
+    newest = connection.execute("SELECT max(stream_ordering) FROM events").fetchone()
+    watcher = Watcher(connection, SCHEMA)
+    with connection.transaction():
+        connection.execute(statement, {"room": ROOM, "user": BERT})  # type: ignore[call-overload]
+        member(connection, BERT, "leave")
+        member(connection, ANNA, "leave")
+        if not has_groups:
+            connection.execute(_NO_GROUPS, newest)
+    assert snapshot(connection, BERT) == ("leave", *KNOWN)
+    assert snapshot(connection, ANNA) == ("leave", *KNOWN)
+    assert watcher.check_step() == []
+
+
 # -- verify() on what it cannot read
 
 UNREADABLE = {
@@ -137,6 +154,21 @@ def test_what_cannot_be_read_makes_nothing_impossible(connection: Connection, co
     assert found == []
     connection.execute("SELECT * FROM sliding_sync.repair(tables => 'memberships')")
     assert snapshot(connection, BERT) == ("leave", *KNOWN)
+
+
+def test_what_came_with_the_last_leave_is_not_impossible(connection: Connection) -> None:
+    """It never stood in current state, so the stream of changes does not have it. A purge took the leave's state group."""
+    connection.execute(
+        "SELECT persist(ARRAY[make_event(%(room)s, %(user)s, 'm.room.name', '', '{\"name\": \"Coffee\"}'),"
+        " make_event(%(room)s, %(user)s, 'm.room.member', %(user)s, '{\"membership\": \"leave\"}', 'leave')])",
+        {"room": ROOM, "user": ANNA},
+    )
+    assert snapshot(connection, ANNA) == ("leave", True, "m.space", "Coffee")
+    connection.execute("DELETE FROM event_to_state_groups; UPDATE events SET outlier = true")
+    found = connection.execute("SELECT reason FROM sliding_sync.verify() WHERE severity <> 'unverifiable'").fetchall()
+    assert found == []
+    connection.execute("SELECT * FROM sliding_sync.repair()")
+    assert snapshot(connection, ANNA) == ("leave", True, "m.space", "Coffee")
 
 
 def test_what_can_be_read_and_says_otherwise_is_impossible(connection: Connection) -> None:

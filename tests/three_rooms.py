@@ -9,10 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from harness.cluster import Cluster
+from harness.cluster import SUPERUSER, Cluster
 from oracle import check
 from oracle.finding import ROW
-from schemas import OPERATIONS, SCHEMA, make_homeserver
+from synthetic import database as databases
+from synthetic.database import SCHEMA, copied, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -23,8 +24,7 @@ TIMES = 10  # more than a breaker takes
 
 @pytest.fixture(scope="module")
 def template(cluster: Cluster) -> Iterator[str]:
-    name = cluster.create_database("bad_rows_template")
-    make_homeserver(cluster, name)
+    name = create_homeserver(cluster, "bad_rows_template", owner=SUPERUSER)
     with connect(cluster, name) as connection:
         for room in (A, B, C):
             connection.execute("SELECT create_room(%s, %s, name => 'Old')", (room, ANNA))
@@ -36,10 +36,8 @@ def template(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture
 def database(cluster: Cluster, template: str) -> Iterator[str]:
-    cluster.drop_database("bad_rows")  # left behind where a server went down
-    name = cluster.create_database("bad_rows", template=template)
-    yield name
-    cluster.drop_database(name)
+    with copied(cluster, template, "bad_rows") as name:
+        yield name
 
 
 @pytest.fixture
@@ -49,10 +47,7 @@ def connection(cluster: Cluster, database: str) -> Iterator[Connection]:
 
 
 def connect(cluster: Cluster, database: str) -> Connection:
-    connection = cluster.connect(database)
-    connection.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
-    connection.execute("SET client_min_messages = error")
-    return connection
+    return databases.connect(cluster, database, SUPERUSER)
 
 
 def message(connection: Connection, room: str) -> str:

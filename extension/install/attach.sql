@@ -19,6 +19,20 @@ COMMENT ON VIEW sliding_sync.homeservers IS 'the attached homeservers that are s
 COMMENT ON COLUMN sliding_sync.homeservers.owner_oid IS 'owner of its tables';
 GRANT SELECT ON sliding_sync.homeservers TO PUBLIC;
 
+CREATE VIEW sliding_sync.homeserver_triggers AS
+    SELECT n.nspname::text AS schema_name, c.oid AS table_oid, c.relname::text AS table_name, t.oid AS trigger_oid,
+           t.tgname::text AS trigger_name
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace
+        JOIN pg_class e ON e.relnamespace = c.relnamespace AND e.relname = 'events' AND e.relkind = 'r'
+    WHERE pn.nspname = 'sliding_sync' AND p.proname = 'collect' AND c.relpersistence <> 't'
+        AND (c.relowner = e.relowner OR c.oid IN (SELECT x.table_oid FROM sliding_sync.homeserver_tables x)
+             OR EXISTS (SELECT FROM sliding_sync.trigger_coverage w
+                        WHERE w.schema_name = n.nspname AND c.oid = ANY (w.tables)));
+COMMENT ON VIEW sliding_sync.homeserver_triggers IS
+    'triggers that call sliding_sync.collect() on tables of a homeserver: any role may put one on a table of its own, and those are nobody''s concern';
+GRANT SELECT ON sliding_sync.homeserver_triggers TO PUBLIC;
+
 CREATE FUNCTION sliding_sync.attach(target_schema text DEFAULT NULL) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sliding_sync_attach';
 COMMENT ON FUNCTION sliding_sync.attach(text) IS
@@ -52,9 +66,8 @@ BEGIN
               UNION
               -- named by whoever calls this, and restored from a dump since it was attached
               SELECT n.nspname::text, n.oid FROM pg_namespace n WHERE n.nspname = target_schema) h
-            LEFT JOIN pg_class c ON c.relnamespace = h.namespace_oid AND EXISTS (
-                SELECT FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-                WHERE t.tgrelid = c.oid AND p.pronamespace = 'sliding_sync'::regnamespace)
+            LEFT JOIN pg_class c ON c.relnamespace = h.namespace_oid
+                AND c.oid IN (SELECT t.table_oid FROM sliding_sync.homeserver_triggers t)
         WHERE target_schema IS NULL OR h.schema_name = target_schema
         GROUP BY h.schema_name ORDER BY h.schema_name
     LOOP
@@ -80,10 +93,10 @@ BEGIN
             wait := least(2 * wait, longest_wait);
         END LOOP;
         FOR our_trigger IN
-            SELECT t.tgname, t.tgrelid FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-            WHERE t.tgrelid = ANY (homeserver.relations) AND p.pronamespace = 'sliding_sync'::regnamespace
+            SELECT t.trigger_name, t.table_oid FROM sliding_sync.homeserver_triggers t
+            WHERE t.table_oid = ANY (homeserver.relations)
         LOOP
-            EXECUTE format('DROP TRIGGER %I ON %s', our_trigger.tgname, our_trigger.tgrelid::regclass);
+            EXECUTE format('DROP TRIGGER %I ON %s', our_trigger.trigger_name, our_trigger.table_oid::regclass);
         END LOOP;
         detached := detached + (homeserver.relations IS NOT NULL)::integer;
     END LOOP;

@@ -63,18 +63,30 @@ BEGIN
                         AND own.refclassid = 'pg_extension'::regclass AND own.deptype = 'e')
             ORDER BY 3;
         RETURN QUERY SELECT 'blocker', 'trigger_not_dependent',
-                format('DROP EXTENSION would be refused because of trigger %s of table %s.', t.tgname,
-                       t.tgrelid::regclass),
-                format('ALTER TRIGGER %I ON %s DEPENDS ON EXTENSION sliding_sync', t.tgname, t.tgrelid::regclass)
-            FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
-            WHERE n.nspname = 'sliding_sync' AND NOT EXISTS (
-                SELECT FROM pg_depend d WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
+                format('DROP EXTENSION would be refused because of trigger %s of table %s.', t.trigger_name,
+                       t.table_oid::regclass),
+                format('ALTER TRIGGER %I ON %s DEPENDS ON EXTENSION sliding_sync', t.trigger_name, t.table_oid::regclass)
+            FROM sliding_sync.homeserver_triggers t
+            WHERE NOT EXISTS (
+                SELECT FROM pg_depend d WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.trigger_oid
                     AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x')
-            ORDER BY t.tgrelid::regclass::text, t.tgname;
+            ORDER BY t.table_oid::regclass::text, t.trigger_name;
+        -- Any role can make one, of a temporary table too: they are counted, and none is named.
+        RETURN QUERY SELECT 'warning', 'trigger_of_others',
+                format('Triggers that other roles have put on tables of their own: %s. DROP EXTENSION is refused without '
+                       'CASCADE.', count(*)),
+                'DROP EXTENSION sliding_sync CASCADE'
+            FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+            WHERE p.pronamespace = 'sliding_sync'::regnamespace AND p.proname = 'collect'
+                AND t.oid NOT IN (SELECT x.trigger_oid FROM sliding_sync.homeserver_triggers x)
+                AND NOT EXISTS (
+                    SELECT FROM pg_depend d WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
+                        AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x')
+            HAVING count(*) > 0;
         IF preflight.target_schema IS NULL THEN
             FOR homeserver IN SELECT s.schema_name FROM sliding_sync.schemas s ORDER BY s.schema_name LOOP
                 RETURN QUERY SELECT p.* FROM sliding_sync.preflight(preflight.operation, homeserver) p
-                    WHERE p.finding NOT IN ('dependent_object', 'trigger_not_dependent');
+                    WHERE p.finding NOT IN ('dependent_object', 'trigger_not_dependent', 'trigger_of_others');
             END LOOP;
             RETURN;
         END IF;

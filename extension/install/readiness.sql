@@ -1,9 +1,21 @@
 -- May a reader trust the tables? Everything here looks at catalogs and at the extension's own tables only, so it costs
 -- the same on a large homeserver as on a small one.
 
+CREATE FUNCTION sliding_sync.has_own_function() RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang JOIN pg_namespace n ON n.oid = p.pronamespace
+                   WHERE n.nspname = 'sliding_sync' AND p.proname = 'collect' AND l.lanname = 'c'
+                       AND p.prosrc = 'sliding_sync_collect' AND p.proconfig IS NULL AND NOT p.prosecdef
+                       AND replace(p.probin, '$libdir/', '') = (
+                           SELECT replace(x.probin, '$libdir/', '') FROM pg_proc x
+                           WHERE x.oid = 'sliding_sync.attach(text)'::regprocedure))
+$$;
+COMMENT ON FUNCTION sliding_sync.has_own_function() IS
+    'whether sliding_sync.collect(), which the triggers call, still is the function of the library';
+
 CREATE VIEW sliding_sync.triggers AS
     WITH tables AS (
-        SELECT t.schema_name, c.oid, c.relname, t.is_derived
+        SELECT t.schema_name, c.oid, c.relname, c.relhastriggers, t.is_derived
         FROM sliding_sync.homeserver_tables t
             JOIN sliding_sync.homeservers h ON h.schema_name = t.schema_name
             JOIN pg_class c ON c.oid = t.table_oid
@@ -14,6 +26,8 @@ CREATE VIEW sliding_sync.triggers AS
             JOIN pg_proc p ON p.oid = t.tgfoid
         WHERE p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'sliding_sync')
             AND p.proname = 'collect' AND t.tgqual IS NULL AND t.tgattr::text = ''
+            -- our function, and not another one under its name; a table whose own row says that it has no triggers fires none
+            AND sliding_sync.has_own_function() AND c.relhastriggers
             -- AFTER DELETE FOR EACH ROW; AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; AFTER TRUNCATE
             AND t.tgtype = CASE WHEN c.is_derived THEN 9 WHEN t.tgname = 'A_sliding_sync' THEN 29 ELSE 32 END
     )
@@ -27,7 +41,7 @@ CREATE VIEW sliding_sync.triggers AS
 COMMENT ON VIEW sliding_sync.triggers IS
     'the triggers that the tables of every attached schema should have, and the state of each';
 COMMENT ON COLUMN sliding_sync.triggers.state IS
-    'always: as it should be; origin: does not fire where session_replication_role is replica; replica and disabled: does not fire for a homeserver; missing: attach() makes it';
+    'always: as it should be; origin: does not fire where session_replication_role is replica; replica and disabled: does not fire for a homeserver; missing: it is not there or cannot fire, and attach() makes it; or its function was replaced';
 
 CREATE VIEW sliding_sync.coverage_gaps AS
     SELECT t.schema_name, t.table_name,

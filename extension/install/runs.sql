@@ -8,6 +8,7 @@ CREATE TABLE sliding_sync.runs (
     first_room text,
     last_room text,
     verifies_history boolean NOT NULL DEFAULT false,
+    failed_lookups bigint[] NOT NULL DEFAULT '{}',
     started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     finished_at timestamptz
 );
@@ -16,6 +17,9 @@ COMMENT ON COLUMN sliding_sync.runs.first_room IS 'NULL: from the first room';
 COMMENT ON COLUMN sliding_sync.runs.last_room IS 'NULL: to the last room';
 COMMENT ON COLUMN sliding_sync.runs.verifies_history IS
     'tables had been altered or rewritten: at its end the run judges what snapshots say of the past, too';
+
+COMMENT ON COLUMN sliding_sync.runs.failed_lookups IS
+    'entries of quarantine without a key that were there at its start: a run over everything deals with them';
 
 CREATE TABLE sliding_sync.run_ranges (
     run_id bigint NOT NULL REFERENCES sliding_sync.runs ON DELETE CASCADE,
@@ -52,13 +56,18 @@ CREATE TABLE sliding_sync.trigger_coverage (
     tables oid[] NOT NULL,
     complete_at timestamptz,
     caught_up_at timestamptz,
-    lost_records bigint NOT NULL DEFAULT 0
+    lost_records bigint NOT NULL DEFAULT 0,
+    counted_records bigint,
+    counted_before xid8
 );
 COMMENT ON TABLE sliding_sync.trigger_coverage IS 'since when a homeserver''s tables have not changed without the triggers';
 COMMENT ON COLUMN sliding_sync.trigger_coverage.fingerprint IS 'sliding_sync.coverage_fingerprint() at that moment';
 COMMENT ON COLUMN sliding_sync.trigger_coverage.tables IS
     'the homeserver''s tables of that moment: their triggers tell of writes wherever they have been moved since';
 COMMENT ON COLUMN sliding_sync.trigger_coverage.lost_records IS 'how many notes had been lost by then, in the whole database';
+COMMENT ON COLUMN sliding_sync.trigger_coverage.counted_records IS
+    'how many there were when a catch-up could not see yet what every transaction that had counted has changed';
+COMMENT ON COLUMN sliding_sync.trigger_coverage.counted_before IS 'those transactions are older than this one';
 COMMENT ON COLUMN sliding_sync.trigger_coverage.complete_at IS 'when a backfill of everything was finished';
 COMMENT ON COLUMN sliding_sync.trigger_coverage.caught_up_at IS 'when no wrong row was left';
 
@@ -77,7 +86,9 @@ COMMENT ON COLUMN sliding_sync.bypassed_writes.reason IS
 
 CREATE VIEW sliding_sync.homeserver_tables AS
     SELECT n.nspname::text AS schema_name, c.oid AS table_oid, c.relname::text AS table_name,
-           c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots') AS is_derived
+           c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots') AS is_derived,
+           (SELECT format('%s %s', r.xmin, r.ctid) FROM pg_authid r WHERE r.oid = c.relowner AND r.oid <> e.relowner)
+               AS owner_version
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_class e ON e.relnamespace = c.relnamespace AND e.relname = 'events'
             -- whoever may create tables in the schema can make one that an older homeserver does not have
@@ -87,6 +98,8 @@ CREATE VIEW sliding_sync.homeserver_tables AS
         'sliding_sync_membership_snapshots');
 COMMENT ON VIEW sliding_sync.homeserver_tables IS
     'of each schema with a table of events: the tables that derived rows are made from, and the derived tables, of the owner of events or a superuser';
+COMMENT ON COLUMN sliding_sync.homeserver_tables.owner_version IS
+    'changes when the superuser who owns the table is altered; NULL: the owner of events does';
 GRANT SELECT ON sliding_sync.homeserver_tables TO PUBLIC;
 
 -- The version of a catalog row (xmin, and ctid within a transaction) changes with every command that changes the row, also
@@ -100,6 +113,10 @@ BEGIN
         -- another table, name, schema, owner, file, persistence; truncated, rewritten
         SELECT format('table %s %s %s %s', c.oid, c.relfilenode, c.xmin, c.ctid)
         FROM pg_class c WHERE c.oid = ANY (tables)
+        UNION ALL
+        -- a superuser who owns a table was none for a while, and rows were made without the table
+        SELECT format('owner %s %s', t.table_oid, t.owner_version)
+        FROM sliding_sync.homeserver_tables t WHERE t.schema_name = target_schema AND t.owner_version IS NOT NULL
         UNION ALL
         -- columns renamed, dropped, of another type
         SELECT format('column %s %s %s %s', a.attrelid, a.attnum, a.xmin, a.ctid)

@@ -177,6 +177,11 @@ CREATE VIEW sliding_sync.health AS
         UNION ALL
         SELECT 'error', t.schema_name, 'trigger_missing',
                format('Without their triggers: %s.', string_agg(DISTINCT t.table_name, ', ')),
+               CASE WHEN NOT sliding_sync.has_own_function()
+                    THEN format('CREATE OR REPLACE FUNCTION sliding_sync.collect() RETURNS trigger LANGUAGE c AS %L, '
+                                '''sliding_sync_collect''; ', (SELECT p.probin FROM pg_proc p
+                                WHERE p.oid = 'sliding_sync.attach(text)'::regprocedure))
+                    ELSE '' END ||
                format('SELECT sliding_sync.attach(%L); SELECT sliding_sync.catch_up(%1$L)', t.schema_name)
         FROM sliding_sync.triggers t WHERE t.state = 'missing' GROUP BY t.schema_name
         UNION ALL
@@ -242,18 +247,18 @@ CREATE VIEW sliding_sync.health AS
                'The schema holds a homeserver''s tables, and attach() was not called for them.',
                format('SELECT sliding_sync.attach(%L)', n.nspname)
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind = 'r' AND c.relname IN ('events', 'event_json', 'redactions', 'rooms', 'room_memberships',
+        WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relname IN ('events', 'event_json', 'redactions', 'rooms', 'room_memberships',
                 'current_state_events', 'local_current_membership')
             AND NOT EXISTS (SELECT FROM sliding_sync.schemas s WHERE s.schema_name = n.nspname)
         GROUP BY n.nspname HAVING count(*) = 7
         UNION ALL
-        SELECT 'warning', n.nspname, 'trigger_not_dependent',
-               format('DROP EXTENSION would be refused because of trigger %s of table %s.', t.tgname, c.relname),
-               format('ALTER TRIGGER %I ON %I.%I DEPENDS ON EXTENSION sliding_sync', t.tgname, n.nspname, c.relname)
-        FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-            JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace pn ON pn.oid = p.pronamespace
-        WHERE pn.nspname = 'sliding_sync' AND NOT EXISTS (
-            SELECT FROM pg_depend d WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
+        SELECT 'warning', t.schema_name, 'trigger_not_dependent',
+               format('DROP EXTENSION would be refused because of trigger %s of table %s.', t.trigger_name, t.table_name),
+               format('ALTER TRIGGER %I ON %I.%I DEPENDS ON EXTENSION sliding_sync', t.trigger_name, t.schema_name,
+                      t.table_name)
+        FROM sliding_sync.homeserver_triggers t
+        WHERE NOT EXISTS (
+            SELECT FROM pg_depend d WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.trigger_oid
                 AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x')
         UNION ALL
         SELECT 'warning', d.schema_name, 'foreign_trigger',

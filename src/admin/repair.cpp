@@ -26,7 +26,8 @@ public:
         if (!dry_run_) {
             const Refreshed done = refresh_slice(homeserver_, found);
             if (done.quarantined > 0) {
-                repair_quarantine();  // what stood in a row's way may have been another wrong row
+                repair_quarantine(
+                    options_.homeserver.schema);  // what stood in a row's way may have been another wrong row
             }
             read_json(rows, &RepairedRow::after);
             keep(rows);
@@ -108,7 +109,7 @@ void repair(const VerifyOptions& options, bool dry_run,
     Repair work(options, dry_run, report);
     verify(options, [&](const VerifiedSlice& found) { work.slice(found); });
     if (!dry_run) {
-        repair_quarantine();
+        repair_quarantine(options.homeserver.schema);
     }
 }
 

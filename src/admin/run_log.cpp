@@ -116,9 +116,14 @@ Run find_or_insert_run(const RunScope& scope, bool restart, bool verifies_histor
     run_once(sql_text("DELETE FROM sliding_sync.runs r WHERE r.finished_at %< (pg_catalog.now() %- "
                       "'90 days'::pg_catalog.interval)",
                       ""));
+    // a note that a transaction holds on to stands for what the run may not see of that one
     const std::int64_t run =
-        query_once("INSERT INTO sliding_sync.runs (schema_name, tables, first_room, last_room, "
-                   "verifies_history) VALUES ($1, $2, $3, $4, $5) RETURNING run_id",
+        query_once(sql_text("WITH lookups AS (SELECT q.entry_id FROM sliding_sync.quarantine q "
+                            "WHERE q.schema_name %= $1 AND q.table_name %= '' FOR UPDATE SKIP LOCKED) "
+                            "INSERT INTO sliding_sync.runs (schema_name, tables, first_room, last_room, "
+                            "verifies_history, failed_lookups) VALUES ($1, $2, $3, $4, $5, "
+                            "ARRAY(SELECT l.entry_id FROM lookups l)) RETURNING run_id",
+                            ""),
                    {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID}, arguments().boolean(verifies_history))[0][0]
             .number;
     return {run, true};
@@ -263,11 +268,10 @@ bool finish_run(std::int64_t run) {
         {INT8OID});
     static Statement forget_lookups(
         "forget_lookups",
-        sql_text(
-            "DELETE FROM sliding_sync.quarantine q USING sliding_sync.runs x WHERE x.run_id %= $1 "
-            "AND x.tables %= 'both' AND x.first_room IS NULL AND x.last_room IS NULL "
-            "AND q.schema_name %= x.schema_name AND q.table_name %= '' AND q.recorded_at %< x.started_at",
-            ""),
+        sql_text("DELETE FROM sliding_sync.quarantine q USING sliding_sync.runs x WHERE x.run_id %= $1 "
+                 "AND x.tables %= 'both' AND x.first_room IS NULL AND x.last_room IS NULL "
+                 "AND q.entry_id %= ANY (x.failed_lookups)",
+                 ""),
         {INT8OID});
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;

@@ -81,16 +81,36 @@ void restart_coverage(const std::string& schema) {
     static Statement mark(
         "watch_again",
         sql_text(
-            "INSERT INTO sliding_sync.trigger_coverage (schema_name, fingerprint, tables, lost_records) "
-            "VALUES ($1, sliding_sync.coverage_fingerprint($1), ARRAY(SELECT t.table_oid "
+            "INSERT INTO sliding_sync.trigger_coverage (schema_name, fingerprint, tables, lost_records, "
+            "counted_records, counted_before) "
+            "SELECT $1, sliding_sync.coverage_fingerprint($1), ARRAY(SELECT t.table_oid "
             "FROM sliding_sync.homeserver_tables t WHERE t.schema_name %= $1), "
-            "(SELECT CASE WHEN l.is_called THEN l.last_value ELSE 0 END FROM sliding_sync.lost_records l)) "
+            // a transaction counts before it commits: what is counted is only seen when none of that time is running
+            "CASE WHEN w.schema_name IS NULL OR s.are_all_done THEN $2 "
+            "WHEN s.is_next_look THEN w.counted_records ELSE w.lost_records END, "
+            "CASE WHEN s.are_all_done THEN NULL WHEN s.is_next_look OR w.counted_before IS NULL THEN $2 "
+            "ELSE w.counted_records END, "
+            "CASE WHEN s.are_all_done THEN NULL WHEN s.is_next_look OR w.counted_before IS NULL "
+            "THEN pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) ELSE w.counted_before END "
+            "FROM (VALUES (1)) one (n) LEFT JOIN sliding_sync.trigger_coverage w ON w.schema_name %= $1, "
+            "LATERAL (SELECT w.lost_records IS NOT DISTINCT FROM $2 OR NOT EXISTS (SELECT FROM "
+            "pg_catalog.pg_snapshot_xip(pg_catalog.pg_current_snapshot())) AS are_all_done, "
+            "w.counted_before %<= pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) "
+            "AS is_next_look) s "
             "ON CONFLICT (schema_name) DO UPDATE SET fingerprint = excluded.fingerprint, "
-            "tables = excluded.tables, lost_records = excluded.lost_records",
+            "tables = excluded.tables, lost_records = excluded.lost_records, "
+            "counted_records = excluded.counted_records, counted_before = excluded.counted_before",
             ""),
-        {TEXTOID});
+        {TEXTOID, INT8OID});
+    // the count first, and then the snapshot that tells who is running
+    static Statement count(
+        "count_lost_records",
+        "SELECT CASE WHEN l.is_called THEN l.last_value ELSE 0 END FROM sliding_sync.lost_records l", {});
     forget_bypassed_writes(schema);
-    run(mark, schema);
+    const WriteAs writer(bookkeeper());
+    const SpiConnection connection;
+    const std::int64_t lost = count.run(Arguments())[0][0].number;
+    mark.run(Arguments().text(schema).number(lost));
 }
 
 bool record_complete(const std::string& schema) {

@@ -2,6 +2,7 @@
 
 #include "derive/failure.hpp"
 #include "derive/write_as.hpp"
+#include "pg/transaction.hpp"
 
 namespace sliding_sync {
 
@@ -16,6 +17,7 @@ void add(std::vector<MembershipKey>& keys, const std::vector<VerifiedSlice::Memb
 }  // namespace
 
 Refreshed refresh_slice(const Homeserver& homeserver, const VerifiedSlice& slice) {
+    const ShortWaits short_waits;  // the rows of the slices before stay locked
     Changes changes;
     for (const std::string& room_id : slice.rooms) {
         changes.rooms.push_back(whole_room(room_id));
@@ -27,12 +29,14 @@ Refreshed refresh_slice(const Homeserver& homeserver, const VerifiedSlice& slice
 }
 
 Refreshed rebuild_history(const Homeserver& homeserver, const VerifiedSlice& slice) {
+    const ShortWaits short_waits;
     Changes changes;
     add(changes.memberships, slice.impossible);
     return refresh(homeserver, std::move(changes), rules::RefreshMode::rebuild);
 }
 
 Refreshed remove_slice(const Homeserver& homeserver, const VerifiedSlice& slice) {
+    const ShortWaits short_waits;
     const std::vector<std::string_view> room_ids(slice.rooms.begin(), slice.rooms.end());
     std::vector<MembershipKey> memberships;
     add(memberships, slice.memberships);

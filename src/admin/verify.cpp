@@ -145,7 +145,8 @@ private:
     void compare_memberships(VerifiedSlice& found, const std::vector<MembershipKey>& keys) {
         const auto stored = homeserver_.statements.snapshots.stored(keys);
         std::vector<MembershipKey> remembered;  // whose history is what the row says
-        const auto recalled = sliding_sync::compare_memberships(homeserver_.statements, keys, stored, {},
+        RefreshScope scope;
+        const auto recalled = sliding_sync::compare_memberships(homeserver_.statements, keys, stored, scope,
                                                                 rules::RefreshMode::recompute);
         for (const MembershipComparison& membership : recalled) {
             if (membership.stored != membership.expected) {
@@ -170,8 +171,9 @@ private:
     // A snapshot that a comparison from scratch gives as well is right. Another one may be: names change, and a
     // snapshot is of a moment.
     void judge_history(VerifiedSlice& found, const std::vector<MembershipKey>& keys) {
+        RefreshScope scope;
         const auto from_scratch = sliding_sync::compare_memberships(
-            homeserver_.statements, keys, homeserver_.statements.snapshots.stored(keys), {},
+            homeserver_.statements, keys, homeserver_.statements.snapshots.stored(keys), scope,
             rules::RefreshMode::rebuild);
         std::vector<const MembershipComparison*> doubtful;
         std::vector<std::string_view> room_ids;
@@ -187,20 +189,46 @@ private:
         std::vector<std::string_view> distinct = room_ids;
         std::sort(distinct.begin(), distinct.end());
         distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
-        const std::vector<RoomHistory> histories = homeserver_.statements.histories.of(distinct);
+        std::vector<RoomHistory> histories = homeserver_.statements.histories.of(distinct);
+        const auto is_possible = [&](const MembershipComparison& membership) {
+            const auto at = std::lower_bound(distinct.begin(), distinct.end(), membership.key.room_id);
+            const RoomHistory& history = histories[static_cast<std::size_t>(at - distinct.begin())];
+            return !history.is_complete || tells_of_an_invite(membership.source) ||
+                   history.contains(membership.stored->state);
+        };
+        std::set<std::string_view> unclear;
+        for (const MembershipComparison* membership : doubtful) {
+            if (!is_possible(*membership)) {
+                unclear.insert(membership->key.room_id);
+            }
+        }
+        add_stored_events(unclear, distinct, histories);
         std::vector<const MembershipComparison*> unexplained;
         for (const MembershipComparison* membership : doubtful) {
-            const auto at = std::lower_bound(distinct.begin(), distinct.end(), membership->key.room_id);
-            const RoomHistory& history = histories[static_cast<std::size_t>(at - distinct.begin())];
-            const bool is_possible = !history.is_complete || tells_of_an_invite(membership->source) ||
-                                     history.contains(membership->stored->state);
-            if (is_possible) {
+            if (is_possible(*membership)) {
                 add_history_findings(found.findings, *membership, FindingReason::history_unverifiable);
             } else {
                 unexplained.push_back(membership);
             }
         }
         judge_unexplained(found, unexplained);
+    }
+
+    // `histories` are those of `room_ids`; it costs too much to be asked of each of them.
+    void add_stored_events(const std::set<std::string_view>& unclear,
+                           const std::vector<std::string_view>& room_ids,
+                           std::vector<RoomHistory>& histories) {
+        std::vector<std::string_view> rooms;
+        std::vector<RoomHistory*> incomplete;
+        for (std::size_t i = 0; i < room_ids.size(); ++i) {
+            if (unclear.contains(room_ids[i])) {
+                rooms.push_back(room_ids[i]);
+                incomplete.push_back(&histories[i]);
+            }
+        }
+        if (!rooms.empty()) {
+            homeserver_.statements.histories.add_stored_events(rooms, incomplete);
+        }
     }
 
     // A leave may have inherited what an invite before it told.

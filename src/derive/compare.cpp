@@ -7,7 +7,8 @@ namespace {
 // Current state of rooms, read at most once in a pass.
 class StateReader {
 public:
-    explicit StateReader(RoomFacts& rooms) : rooms_(rooms) {}
+    /// `rows_are_right`: those of the rooms have been refreshed before
+    StateReader(RoomFacts& rooms, bool rows_are_right) : rooms_(rooms), rows_are_right_(rows_are_right) {}
 
     void read(const std::vector<std::string_view>& room_ids) {
         std::vector<std::string_view> missing;
@@ -19,7 +20,8 @@ public:
         if (missing.empty()) {
             return;
         }
-        const auto read = rooms_.current_state(missing);
+        const auto read =
+            rows_are_right_ ? rooms_.current_state_by_rows(missing) : rooms_.current_state(missing);
         for (std::size_t i = 0; i < missing.size(); ++i) {
             states_[missing[i]] = read[i];
         }
@@ -31,10 +33,12 @@ public:
 
 private:
     RoomFacts& rooms_;
+    bool rows_are_right_;
     std::map<std::string_view, rules::StateEvents> states_;
 };
 
-// The state after the events of these memberships; what is not known stays empty.
+// The state after the events of these memberships, where it is known. In live mode the transaction may have deleted its
+// events.
 void read_state_groups(Statements& statements, std::span<const MembershipKey> keys,
                        std::span<const rules::MembershipFacts> memberships,
                        const std::vector<std::size_t>& positions, std::vector<rules::SnapshotInput>& inputs) {
@@ -46,15 +50,76 @@ void read_state_groups(Statements& statements, std::span<const MembershipKey> ke
         event_ids.push_back(memberships[place].event_id);
     }
     const auto state = statements.state_groups.after(event_ids);
+    std::vector<std::size_t> known;
     std::vector<std::string_view> room_ids;
     std::vector<StateEventIds> state_ids;
     for (std::size_t i = 0; i < positions.size(); ++i) {
-        room_ids.push_back(keys[positions[i]].room_id);
-        state_ids.push_back(state[i].value_or(StateEventIds{}));
+        if (state[i]) {
+            known.push_back(positions[i]);
+            room_ids.push_back(keys[positions[i]].room_id);
+            state_ids.push_back(*state[i]);
+        }
     }
-    const auto events = statements.rooms.events(room_ids, state_ids);
+    const bool is_live = memberships[positions.front()].mode == rules::RefreshMode::live;
+    const auto events = is_live ? statements.rooms.wiped_events(room_ids, std::move(state_ids))
+                                : statements.rooms.events(room_ids, state_ids);
+    for (std::size_t i = 0; i < known.size(); ++i) {
+        inputs[known[i]].state_events = events[i];
+    }
+}
+
+bool may_be_wiped(const rules::MembershipFacts& membership) noexcept {
+    return membership.mode == rules::RefreshMode::live && !membership.event_id.empty() &&
+           !membership.room_has_current_state;
+}
+
+// What there was in rooms that have no current state now.
+void read_wiped_states(Statements& statements, std::span<const MembershipKey> keys,
+                       std::span<rules::MembershipFacts> memberships, RefreshScope& scope) {
+    std::vector<std::string_view> room_ids;
+    std::vector<std::optional<std::int64_t>> oldest;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        const std::string_view room_id = keys[i].room_id;
+        const bool is_next = room_ids.empty() || room_ids.back() != room_id;  // keys are in order
+        if (is_next && may_be_wiped(memberships[i]) && !scope.wiped_state.contains(room_id)) {
+            const auto found = scope.oldest_new.find(room_id);
+            room_ids.push_back(room_id);
+            oldest.push_back(found != scope.oldest_new.end() ? std::optional(found->second) : std::nullopt);
+        }
+    }
+    if (!room_ids.empty()) {
+        const auto state_before = statements.rooms.wiped_state(room_ids, oldest);
+        for (std::size_t i = 0; i < room_ids.size(); ++i) {
+            scope.wiped_state.try_emplace(std::string(room_ids[i]), state_before[i]);
+        }
+    }
+    for (rules::MembershipFacts& membership : memberships) {
+        if (may_be_wiped(membership)) {
+            membership.room_had_current_state =
+                rules::has_relevant_state(scope.wiped_state.find(membership.room_id)->second.events());
+        }
+    }
+}
+
+void read_earlier_invites(Statements& statements, std::span<const MembershipKey> keys,
+                          std::span<const rules::MembershipFacts> memberships,
+                          const std::vector<std::size_t>& positions,
+                          std::vector<rules::SnapshotInput>& inputs) {
+    if (positions.empty()) {
+        return;
+    }
+    std::vector<MembershipKey> invited;
+    std::vector<std::string_view> but_not;
+    for (const std::size_t place : positions) {
+        invited.push_back(keys[place]);
+        but_not.push_back(memberships[place].event_id);
+    }
+    auto invites = statements.memberships.earlier_invites(invited, but_not);
     for (std::size_t i = 0; i < positions.size(); ++i) {
-        inputs[positions[i]].state_events = events[i];
+        rules::SnapshotInput& input = inputs[positions[i]];
+        input.earlier_invite_json = std::move(invites[i].json);
+        input.earlier_invite_membership = std::move(invites[i].membership);
+        input.earlier_invite_redacted = invites[i].redacted;
     }
 }
 
@@ -62,72 +127,60 @@ void read_state_groups(Statements& statements, std::span<const MembershipKey> ke
 std::vector<rules::SnapshotInput> snapshot_inputs(Statements& statements, StateReader& state,
                                                   std::span<const MembershipKey> keys,
                                                   std::span<rules::MembershipFacts> memberships,
-                                                  const Hints& hints,
+                                                  RefreshScope& scope,
                                                   std::vector<rules::SnapshotSource>& sources) {
+    read_wiped_states(statements, keys, memberships, scope);
     std::vector<rules::SnapshotInput> inputs(keys.size());
-
-    std::map<std::string_view, rules::StateEvents> wiped;
-    for (std::size_t i = 0; i < keys.size(); ++i) {
-        const rules::MembershipFacts& membership = memberships[i];
-        if (membership.mode == rules::RefreshMode::live && !membership.event_id.empty() &&
-            !membership.room_has_current_state) {
-            wiped.emplace(keys[i].room_id, rules::StateEvents{});
-        }
-    }
-    if (!wiped.empty()) {
-        std::vector<std::string_view> room_ids;
-        std::vector<std::optional<std::int64_t>> oldest;
-        for (const auto& [room_id, unused] : wiped) {
-            const auto found = hints.oldest_new.find(room_id);
-            room_ids.push_back(room_id);
-            oldest.push_back(found != hints.oldest_new.end() ? std::optional(found->second) : std::nullopt);
-        }
-        const auto state_before = statements.rooms.wiped_state(room_ids, oldest);
-        for (std::size_t i = 0; i < room_ids.size(); ++i) {
-            wiped[room_ids[i]] = state_before[i];
-        }
-    }
-
     std::vector<std::string_view> current;
-    std::vector<MembershipKey> invited;
-    std::vector<std::string_view> but_not;
-    std::vector<std::size_t> invited_positions;
-    std::vector<std::size_t> left_positions;
+    std::vector<std::size_t> invited;
+    std::vector<std::size_t> left;
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        rules::MembershipFacts& membership = memberships[i];
-        if (const auto found = wiped.find(keys[i].room_id); found != wiped.end()) {
-            membership.room_had_current_state = rules::has_relevant_state(found->second);
-        }
-        sources[i] = rules::snapshot_source(membership);
+        sources[i] = rules::snapshot_source(memberships[i]);
         if (sources[i] == rules::SnapshotSource::current_state) {
             current.push_back(keys[i].room_id);
         } else if (sources[i] == rules::SnapshotSource::wiped_state) {
-            inputs[i].state_events = wiped.at(keys[i].room_id);
+            // unless its state group tells
+            inputs[i].state_events = scope.wiped_state.find(keys[i].room_id)->second.events();
+            left.push_back(i);
         } else if (sources[i] == rules::SnapshotSource::earlier_invite) {
-            invited.push_back(keys[i]);
-            but_not.push_back(membership.event_id);
-            invited_positions.push_back(i);
+            invited.push_back(i);
         } else if (sources[i] == rules::SnapshotSource::state_group) {
-            left_positions.push_back(i);
+            left.push_back(i);
         }
     }
-    read_state_groups(statements, keys, memberships, left_positions, inputs);
+    read_state_groups(statements, keys, memberships, left, inputs);
     state.read(current);
     for (std::size_t i = 0; i < keys.size(); ++i) {
         if (sources[i] == rules::SnapshotSource::current_state) {
             inputs[i].state_events = state.of(keys[i].room_id);
         }
     }
-    if (!invited.empty()) {
-        auto invites = statements.memberships.earlier_invites(invited, but_not);
-        for (std::size_t i = 0; i < invited.size(); ++i) {
-            rules::SnapshotInput& input = inputs[invited_positions[i]];
-            input.earlier_invite_json = std::move(invites[i].json);
-            input.earlier_invite_membership = std::move(invites[i].membership);
-            input.earlier_invite_redacted = invites[i].redacted;
+    read_earlier_invites(statements, keys, memberships, invited, inputs);
+    return inputs;
+}
+
+// The rows that the changes of this transaction are added to. One that it has written itself may be somebody else's work, by
+// other rules: what stood there before, locked since then, is as right as any other row. It must not be looked for among the
+// events: there can be many since the last one that bumps. Nothing: the row is made from scratch.
+std::vector<std::optional<rules::JoinedRoom>>
+rows_to_start_from(Statements& statements, std::span<const RoomChange> rooms,
+                   std::span<const Stored<JoinedRooms>> stored) {
+    std::vector<std::optional<rules::JoinedRoom>> result(rooms.size());
+    std::vector<std::size_t> written;
+    for (std::size_t i = 0; i < rooms.size(); ++i) {
+        if (!stored[i].written_by_this_transaction) {
+            result[i] = stored[i].row;
+        } else if (stored[i].row && !rooms[i].is_rest && !(rooms[i].orderings && rooms[i].state)) {
+            written.push_back(i);
         }
     }
-    return inputs;
+    if (!written.empty()) {
+        LookupScope before(SnapshotKind::before_transaction);
+        for (const std::size_t place : written) {
+            result[place] = statements.joined_rooms.find(before, rooms[place].room_id);
+        }
+    }
+    return result;
 }
 
 }  // namespace
@@ -152,30 +205,26 @@ std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms) {
 std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::span<const RoomChange> rooms,
                                                  std::span<const Stored<JoinedRooms>> stored) {
     RoomFacts& facts = statements.rooms;
-    StateReader state(facts);
+    StateReader state(facts, false);
     const std::vector<bool> in_rooms = facts.in_rooms(room_ids_of(rooms));
+    const std::vector<std::optional<rules::JoinedRoom>> starts =
+        rows_to_start_from(statements, rooms, stored);
 
-    // A row that was right before needs only what changed; one that is new, or that somebody else may have written
-    // in this transaction, is made from scratch.
+    // What a row to start from said needs only what changed; without one it is made from scratch.
     std::vector<std::string_view> need_state;
     std::vector<std::string_view> need_orderings;
-    std::vector<bool> from_scratch(rooms.size());
     for (std::size_t i = 0; i < rooms.size(); ++i) {
-        from_scratch[i] = !stored[i].row || stored[i].written_by_this_transaction;
-        if (!in_rooms[i]) {
-            continue;
-        }
-        if (from_scratch[i] || rooms[i].state) {
+        if (in_rooms[i] && (!starts[i] || rooms[i].state)) {
             need_state.push_back(rooms[i].room_id);
         }
     }
     state.read(need_state);
     for (std::size_t i = 0; i < rooms.size(); ++i) {
-        if (!in_rooms[i] || !(from_scratch[i] || rooms[i].orderings)) {
+        if (!in_rooms[i] || !(!starts[i] || rooms[i].orderings)) {
             continue;
         }
         // a room without relevant state has no row, however many events it has
-        if ((from_scratch[i] || rooms[i].state) && !rules::has_relevant_state(state.of(rooms[i].room_id))) {
+        if ((!starts[i] || rooms[i].state) && !rules::has_relevant_state(state.of(rooms[i].room_id))) {
             continue;
         }
         need_orderings.push_back(rooms[i].room_id);
@@ -192,7 +241,7 @@ std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::sp
     result.reserve(rooms.size());
     for (std::size_t i = 0; i < rooms.size(); ++i) {
         const RoomChange& room = rooms[i];
-        const bool state_is_new = from_scratch[i] || room.state;
+        const bool state_is_new = !starts[i] || room.state;
         rules::JoinedRoomFacts room_facts;
         room_facts.room_id = room.room_id;
         room_facts.in_rooms = in_rooms[i];
@@ -202,16 +251,16 @@ std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::sp
         if (const auto found = orderings.find(room.room_id); found != orderings.end()) {
             room_facts.latest_ordering = found->second.latest;
             room_facts.latest_bump_ordering = found->second.latest_bump;
-        } else if (stored[i].row) {
-            room_facts.latest_ordering = std::max(stored[i].row->event_stream_ordering,
-                                                  room.latest.value_or(stored[i].row->event_stream_ordering));
-            room_facts.latest_bump_ordering = std::max(stored[i].row->bump_stamp, room.latest_bump);
+        } else if (const auto& start = starts[i]) {
+            room_facts.latest_ordering =
+                std::max(start->event_stream_ordering, room.latest.value_or(start->event_stream_ordering));
+            room_facts.latest_bump_ordering = std::max(start->bump_stamp, room.latest_bump);
         }
         std::optional<rules::JoinedRoom> expected;
         if (state_is_new || !in_rooms[i]) {
             expected = rules::derive_joined_room(room_facts);
         } else if (room_facts.latest_ordering) {
-            expected = stored[i].row;
+            expected = starts[i];
             expected->event_stream_ordering = *room_facts.latest_ordering;
             expected->bump_stamp = room_facts.latest_bump_ordering;
         }
@@ -223,13 +272,12 @@ std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::sp
 std::vector<MembershipComparison> compare_memberships(Statements& statements,
                                                       std::span<const MembershipKey> keys,
                                                       std::span<const Stored<MembershipSnapshots>> stored,
-                                                      const Hints& hints, rules::RefreshMode mode) {
-    StateReader state(statements.rooms);
-    std::vector<rules::MembershipFacts> memberships =
-        statements.memberships.facts(keys, stored, hints.before, mode);
+                                                      RefreshScope& scope, rules::RefreshMode mode) {
+    StateReader state(statements.rooms, mode == rules::RefreshMode::live);
+    std::vector<rules::MembershipFacts> memberships = statements.memberships.facts(keys, stored, scope, mode);
     std::vector<rules::SnapshotSource> sources(keys.size());
     const std::vector<rules::SnapshotInput> inputs =
-        snapshot_inputs(statements, state, keys, memberships, hints, sources);
+        snapshot_inputs(statements, state, keys, memberships, scope, sources);
     std::vector<MembershipComparison> result;
     result.reserve(keys.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {

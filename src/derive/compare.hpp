@@ -13,7 +13,8 @@ struct RoomChange {
     bool state = false;      ///< relevant current state may have changed
     bool may_be_rewritten =
         false;  ///< nothing of the row changed, but another writer may have written the row just now
-    std::optional<std::int64_t> latest;       ///< newest eligible event that was inserted
+    bool is_rest = false;                ///< an earlier refresh of this transaction was told of other changes
+    std::optional<std::int64_t> latest;  ///< newest eligible event that was inserted
     std::optional<std::int64_t> latest_bump;  ///< the same among the bump types
     std::optional<std::int64_t> oldest_new;   ///< no event that was inserted has a smaller ordering
 };
@@ -22,13 +23,7 @@ struct Changes {
     std::vector<RoomChange> rooms;           ///< each room once
     std::vector<MembershipKey> memberships;  ///< each once
     MembershipsBefore before;
-};
-
-/// What is known of a transaction besides the keys that it changed.
-struct Hints {
-    /// What happened before the transaction's inserted events is older than these, by room.
-    std::map<std::string_view, std::int64_t> oldest_new;
-    MembershipsBefore before;
+    bool are_restless = false;  ///< they change again whenever their rows are written: the rows have to go
 };
 
 /// A row as it is stored, and as it must be; nothing: there must be no row.
@@ -56,7 +51,7 @@ std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::sp
 std::vector<MembershipComparison> compare_memberships(Statements& statements,
                                                       std::span<const MembershipKey> keys,
                                                       std::span<const Stored<MembershipSnapshots>> stored,
-                                                      const Hints& hints, rules::RefreshMode mode);
+                                                      RefreshScope& scope, rules::RefreshMode mode);
 
 /// A room of which everything is to be looked at.
 [[nodiscard]] RoomChange whole_room(std::string_view room_id) noexcept;

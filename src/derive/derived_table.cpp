@@ -1,5 +1,7 @@
 #include "derive/derived_table.hpp"
 
+#include "derive/own_deletes.hpp"
+
 #include "derive/derived_table_sql.hpp"
 #include "pg/sql_text.hpp"
 #include "pg/transaction.hpp"
@@ -112,6 +114,17 @@ Arguments key_arguments(std::span<const MembershipKey> keys) {
     return std::move(Arguments().texts(room_ids).texts(user_ids));
 }
 
+IsToBeDeleted to_be_deleted(std::span<const std::string_view> room_ids) {
+    return one_of(room_ids, [](std::string_view key, std::string_view room_id, std::string_view) {
+        return key == room_id;
+    });
+}
+IsToBeDeleted to_be_deleted(std::span<const MembershipKey> keys) {
+    return one_of(keys, [](const MembershipKey& key, std::string_view room_id, std::string_view user_id) {
+        return key.room_id == room_id && key.user_id == user_id;
+    });
+}
+
 Rows find_by_key(TableReader& reader, LookupScope& scope, std::string_view room_id) {
     return reader.find(scope, {room_id});
 }
@@ -184,7 +197,8 @@ DerivedTable<Table>::DerivedTable(const HomeserverSchema& s)
       remove_(Table::names.remove, sql_text(remove_text<Table>(), s.name),
               std::vector<Oid>(Table::key_columns, TEXTARRAYOID)),
       remove_all_(Table::names.remove_all, sql_text(std::string("DELETE FROM %S.") + Table::name, s.name),
-                  {}) {}
+                  {}),
+      namespace_oid_(s.namespace_oid) {}
 
 template <typename Table>
 std::optional<typename Table::Row> DerivedTable<Table>::find(LookupScope& scope, const Key& key) {
@@ -261,12 +275,15 @@ std::uint64_t DerivedTable<Table>::write(const RowChanges<Table>& changes) {
 
 template <typename Table>
 std::uint64_t DerivedTable<Table>::remove(std::span<const Key> keys) {
+    const OwnDelete own(namespace_oid_, Table::key_columns == 1, to_be_deleted(keys));
     remove_.run(key_arguments(keys));
     return remove_.processed();
 }
 
 template <typename Table>
 std::uint64_t DerivedTable<Table>::remove_all() {
+    const OwnDelete own(namespace_oid_, Table::key_columns == 1,
+                        [](std::string_view, std::string_view) { return true; });
     remove_all_.run(Arguments());
     return remove_all_.processed();
 }

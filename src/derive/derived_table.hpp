@@ -76,6 +76,7 @@ private:
     RowsStatement update_;
     Statement remove_;
     Statement remove_all_;
+    Oid namespace_oid_;
 };
 
 extern template class DerivedTable<JoinedRooms>;

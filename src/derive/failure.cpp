@@ -21,7 +21,14 @@ constexpr int max_attempts = 3;
 // A row has two unique keys; one that comes back each time is somebody's trigger.
 constexpr int max_conflicting_rows = 3;
 
+bool is_conflict(const PgError& failure) noexcept {
+    return failure.sqlstate() == ERRCODE_T_R_SERIALIZATION_FAILURE && !failure.is_raised_by_code();
+}
+
 int attempts_for(const PgError& failure) noexcept {
+    if (failure.is_raised_by_code()) {
+        return 1;
+    }
     switch (failure.sqlstate()) {
     case ERRCODE_T_R_SERIALIZATION_FAILURE:
         return max_conflicts;
@@ -50,6 +57,16 @@ CircuitBreakers& breakers_of(const HomeserverSchema& schema) {
     return breakers[schema.namespace_oid];
 }
 
+// A lock that could not be had in time says nothing of the row, and a bad member nothing of the room's own row.
+std::string breaker_key(std::string_view derived_table, const QuarantineKey& key) {
+    std::string name(derived_table);
+    name.append(1, '\n').append(key.room_id);
+    if (key.user_id) {
+        name.append(1, '\n').append(*key.user_id);
+    }
+    return name;
+}
+
 class Carrying {
 public:
     Carrying(const HomeserverSchema& schema, const GuardedWork& work)
@@ -64,7 +81,7 @@ public:
         }
         for (std::size_t begin = 0; begin < work_.count;) {
             std::size_t end = begin;
-            while (end < work_.count && !breakers_.is_open(work_.key(end).room_id)) {
+            while (end < work_.count && !is_open(end)) {
                 ++end;
             }
             if (end > begin) {
@@ -81,7 +98,7 @@ public:
 private:
     void without_a_try(std::size_t i) {
         const Failure failure{ERRCODE_INTERNAL_ERROR,
-                              "refreshes of the room kept failing; see the row with reason refresh_failed"};
+                              "refreshes of this row kept failing; see the entry with reason refresh_failed"};
         if (remove(i)) {
             range(i, i + 1);  // what cannot be removed may still be made right
         } else {
@@ -110,6 +127,7 @@ private:
     // What failed, and how, unless it was done in the end. Several keys have one attempt.
     std::optional<PgError> attempt(std::size_t begin, std::size_t end) {
         const Swallow swallow{true, !work_.is_recompute, !is_serializable(), false};
+        const NoSecondWait no_second_wait(!work_.is_recompute);
         for (int number = 1;; ++number) {
             auto failure = run_in_subtransaction([&] { work_.work(begin, end); }, swallow);
             if (!failure) {
@@ -125,12 +143,16 @@ private:
     void succeeded(std::size_t begin, std::size_t end) {
         failures_in_a_row_ = 0;
         for (std::size_t i = begin; i < end && !breakers_.is_empty(); ++i) {
-            breakers_.succeeded(work_.key(i).room_id);
+            breakers_.succeeded(breaker_key(work_.derived_table, work_.key(i)));
         }
     }
 
+    bool is_open(std::size_t i) const {
+        return breakers_.is_open(breaker_key(work_.derived_table, work_.key(i)));
+    }
+
     void one_failed(std::size_t i, PgError failure) {
-        if (failure.sqlstate() == ERRCODE_T_R_SERIALIZATION_FAILURE) {
+        if (is_conflict(failure)) {
             throw PgError(failure);
         }
         for (int cleared = 0;
@@ -156,15 +178,16 @@ private:
         if (work_.is_recompute && ++failures_in_a_row_ >= failures_to_exhaust) {
             throw PgError(failure);
         }
-        breakers_.quarantined(work_.key(i).room_id);
+        if (failure.sqlstate() != ERRCODE_LOCK_NOT_AVAILABLE) {
+            breakers_.quarantined(breaker_key(work_.derived_table, work_.key(i)));
+        }
         if (remove(i)) {
             throw PgError(failure);  // a row that may be wrong can neither be made right nor removed
         }
         note(i, QuarantineReason::refresh_failed, told_by(failure));
-        warn(told_by(failure),
-             breakers_.is_open(work_.key(i).room_id)
-                 ? "It kept failing: for a while rows of the room are removed without another try."
-                 : "The row concerned was removed; the transaction goes on.");
+        warn(told_by(failure), is_open(i)
+                                   ? "It kept failing: for a while the row is removed without another try."
+                                   : "The row concerned was removed; the transaction goes on.");
     }
 
     bool remove_conflicting(std::size_t i) {
@@ -205,8 +228,8 @@ std::size_t run_or_quarantine(const HomeserverSchema& schema, const GuardedWork&
     return Carrying(schema, work).run();
 }
 
-void forget_failures(const HomeserverSchema& schema, std::string_view room_id) {
-    breakers_of(schema).succeeded(room_id);
+void forget_failures(const HomeserverSchema& schema, const char* derived_table, const QuarantineKey& key) {
+    breakers_of(schema).succeeded(breaker_key(derived_table, key));
 }
 
 void quarantine_all(const HomeserverSchema& schema) {
@@ -228,6 +251,7 @@ bool try_lookup(const HomeserverSchema& schema, const std::function<void()>& wor
         work();
         return true;
     }
+    const NoSecondWait no_second_wait;
     const auto failure = run_in_subtransaction(work);
     if (!failure) {
         return true;

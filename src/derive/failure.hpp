@@ -29,14 +29,14 @@ struct GuardedWork {
 /// Carries the work out in a subtransaction. What fails there, and could not be handled by the homeserver, costs the
 /// derived rows of the keys concerned and not its transaction: they are found by halving, their rows removed, and
 /// noted in quarantine. An absent row is filled by the next change or by repair; a wrong one would be believed.
-/// A room that keeps failing is not even tried for a while; others are.
+/// A key that keeps failing is not even tried for a while; others are.
 /// Raised are: every error with sliding_sync.on_failure = error, what must reach the client (40001 also where a row refers to
 /// what the transaction cannot see), and the error of a row that cannot even be removed. Answers how many keys went into
 /// quarantine.
 std::size_t run_or_quarantine(const HomeserverSchema& schema, const GuardedWork& work);
 
-/// Somebody asks for another try of this room's keys.
-void forget_failures(const HomeserverSchema& schema, std::string_view room_id);
+/// Somebody asks for another try of this key.
+void forget_failures(const HomeserverSchema& schema, const char* derived_table, const QuarantineKey& key);
 
 /// Notes in quarantine, and warns, that all rows were removed because tables could not be understood any more.
 void quarantine_all(const HomeserverSchema& schema);

@@ -4,7 +4,7 @@ namespace sliding_sync {
 
 Statements::Statements(const HomeserverSchema& schema)
     : joined_rooms(schema), snapshots(schema), message_fast_path(schema, joined_rooms), redacted(schema),
-      state_groups(schema), rooms(schema, redacted), histories(schema, rooms),
+      state_groups(schema), rooms(schema, redacted, joined_rooms), histories(schema, rooms),
       memberships(schema, redacted, snapshots), lookup(schema), references(schema, joined_rooms, snapshots) {}
 
 std::shared_ptr<Homeserver> homeserver_in(Oid namespace_oid) {

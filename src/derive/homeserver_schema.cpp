@@ -1,12 +1,10 @@
 #include "derive/homeserver_schema.hpp"
 
 #include "derive/derived_columns.hpp"
+#include "derive/plain_table.hpp"
 
 extern "C" {
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "catalog/namespace.h"
-#include "commands/trigger.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -44,64 +42,6 @@ TableShape shape_of(Oid oid, std::span<const ColumnSpec> columns) {
     }
     RelationClose(table);
     return shape;
-}
-
-// Other tables' foreign keys to this one, and triggers that are neither of a foreign key nor ours.
-bool has_foreign_triggers(Relation table) {
-    const Oid own_schema = get_namespace_oid("sliding_sync", true);
-    const TriggerDesc* const triggers = table->trigdesc;
-    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
-        const Trigger& trigger = triggers->triggers[i];
-        const bool is_known =
-            trigger.tgisinternal ? RI_FKey_trigger_type(trigger.tgfoid) == RI_TRIGGER_FK
-                                 : OidIsValid(own_schema) && get_func_namespace(trigger.tgfoid) == own_schema;
-        if (!is_known) {
-            return true;
-        }
-    }
-    return false;
-}
-
-// Expressions and conditions run code that may fail; a unique index that a homeserver does not have may refuse a row.
-bool has_foreign_indexes(Relation table) {
-    constexpr std::array<std::string_view, 2> unique_columns{"room_id", "event_stream_ordering"};
-    bool has_one = false;
-    List* const indexes = RelationGetIndexList(table);
-    ListCell* cell = nullptr;
-    foreach (cell, indexes) {
-        Relation const index = index_open(lfirst_oid(cell), AccessShareLock);
-        const Form_pg_index form = index->rd_index;
-        const AttrNumber first = form->indkey.values[0];
-        // asked of the catalog's row: to ask for an expression itself runs what of it can be run
-        has_one = has_one || !heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, nullptr) ||
-                  !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr) ||
-                  form->indisexclusion ||
-                  (form->indisunique &&
-                   std::none_of(unique_columns.begin(), unique_columns.end(), [&](std::string_view column) {
-                       return first > 0 &&
-                              NameStr(TupleDescAttr(RelationGetDescr(table), first - 1)->attname) == column;
-                   }));
-        index_close(index, NoLock);
-    }
-    list_free(indexes);
-    return has_one;
-}
-
-// True when the table has nothing but columns of the types that it should have, foreign keys and a homeserver's indexes:
-// then what a statement of ours writes is what stands there, and no code but the server's has a say.
-bool is_plain(Oid relation) {
-    Relation const table = RelationIdGetRelation(relation);
-    if (!RelationIsValid(table)) {
-        return false;
-    }
-    const TupleConstr* const constraints = table->rd_att->constr;
-    bool plain =
-        table->rd_rel->relkind == RELKIND_RELATION && !table->rd_rel->relhassubclass &&
-        table->rd_rules == nullptr && !table->rd_rel->relrowsecurity &&
-        (constraints == nullptr || (constraints->num_check == 0 && !constraints->has_generated_stored)) &&
-        !has_foreign_triggers(table) && !has_foreign_indexes(table);
-    RelationClose(table);
-    return plain;
 }
 
 }  // namespace
@@ -202,8 +142,9 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         if (relation_owner(snapshots) == look.owner) {
             look.membership_snapshots = shape_of(snapshots, column_specs<MembershipSnapshots>());
         }
-        look.rooms_are_plain = look.joined_rooms == TableShape::known && is_plain(joined_rooms);
-        look.snapshots_are_plain = look.membership_snapshots == TableShape::known && is_plain(snapshots);
+        look.rooms_are_plain = look.joined_rooms == TableShape::known && is_plain_table(joined_rooms);
+        look.snapshots_are_plain =
+            look.membership_snapshots == TableShape::known && is_plain_table(snapshots);
         look.queue = find_trusted_table(recalculate_queue_table, namespace_oid, look.owner) != InvalidOid;
         look.rejections =
             find_trusted_table(table_name(BaseTable::rejections), namespace_oid, look.owner) != InvalidOid;

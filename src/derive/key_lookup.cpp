@@ -26,17 +26,40 @@ KeyLookup::KeyLookup(const HomeserverSchema& s)
           "rooms_of_events",
           sql_text("SELECT DISTINCT e.room_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name),
           {TEXTARRAYOID}),
-      memberships_of_events_("memberships_of_events",
-                             sql_text("SELECT DISTINCT rm.room_id, rm.user_id FROM %S.room_memberships rm "
-                                      "WHERE rm.event_id %= ANY ($1)",
-                                      s.name),
-                             {TEXTARRAYOID}),
+      memberships_of_events_(
+          "memberships_of_events",
+          sql_text(
+              "WITH k AS MATERIALIZED (SELECT k.event_id FROM pg_catalog.unnest($1) k(event_id) "
+              "UNION SELECT x.redacts FROM %S.redactions x WHERE x.event_id %= ANY ($1)) "
+              "SELECT l.room_id, l.user_id FROM k JOIN %S.events e ON e.event_id %= k.event_id "
+              "JOIN %S.local_current_membership l ON l.room_id %= e.room_id AND l.user_id %= e.state_key "
+              "WHERE e.type %= 'm.room.member' "
+              // older than the column
+              "UNION SELECT l.room_id, l.user_id FROM k JOIN %S.events e ON e.event_id %= k.event_id "
+              "JOIN %S.local_current_membership l ON l.room_id %= e.room_id AND l.event_id %= e.event_id "
+              "WHERE e.type %= 'm.room.member' AND e.state_key IS NULL "
+              "UNION SELECT l.room_id, l.user_id FROM k JOIN %S.room_memberships rm ON rm.event_id %= "
+              "k.event_id JOIN %S.local_current_membership l ON l.room_id %= rm.room_id "
+              "AND l.user_id %= rm.user_id",
+              s.name),
+          {TEXTARRAYOID}),
       memberships_of_rooms_(
           "memberships_of_rooms",
           sql_text(
               "SELECT l.room_id, l.user_id FROM %S.local_current_membership l WHERE l.room_id %= ANY ($1)",
               s.name),
           {TEXTARRAYOID}),
+      unsettled_memberships_(
+          "unsettled_memberships",
+          sql_text("SELECT l.room_id, l.user_id FROM %S.local_current_membership l "
+                   "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= l.room_id "
+                   "AND m.user_id %= l.user_id WHERE l.room_id %= ANY ($1) AND (m.room_id IS NULL "
+                   "OR NOT m.has_known_state OR EXISTS (SELECT FROM %S.events e WHERE e.event_id %= "
+                   "l.event_id AND (e.sender IS NULL OR e.state_key IS NULL)))",
+                   s.name),
+          {TEXTARRAYOID}),
+      local_memberships_("local_memberships", s, table_name(BaseTable::local_current_membership),
+                         {{"room_id", TEXTOID}, {"user_id", TEXTOID}}, {}),
       rooms_between_(
           "rooms_between",
           // A row without a room can only be left over from a table without its foreign key. The end is a value in
@@ -111,6 +134,22 @@ std::vector<MembershipKey> KeyLookup::memberships_of_events(std::span<const std:
 
 std::vector<MembershipKey> KeyLookup::memberships_of_rooms(std::span<const std::string_view> room_ids) {
     return first_two_columns(memberships_of_rooms_.run(Arguments().texts(room_ids)));
+}
+
+std::vector<MembershipKey>
+KeyLookup::unsettled_memberships_of_rooms(std::span<const std::string_view> room_ids) {
+    return first_two_columns(unsettled_memberships_.run(Arguments().texts(room_ids)));
+}
+
+std::vector<MembershipKey> KeyLookup::local_memberships(std::span<const MembershipKey> keys) {
+    LookupScope scope;
+    std::vector<MembershipKey> found;
+    for (const MembershipKey& key : keys) {
+        if (local_memberships_.find(scope, {key.room_id, key.user_id}).count > 0) {
+            found.push_back(key);
+        }
+    }
+    return found;
 }
 
 std::vector<std::string_view> KeyLookup::rooms_after(std::string_view after, std::int64_t limit) {

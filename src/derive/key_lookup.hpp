@@ -2,6 +2,7 @@
 #pragma once
 
 #include "derive/fact_sql.hpp"
+#include "pg/table_reader.hpp"
 
 namespace sliding_sync {
 
@@ -15,10 +16,16 @@ public:
     std::vector<std::string_view> rooms_of_redactions(std::span<const std::string_view> event_ids);
     /// Rooms of these events.
     std::vector<std::string_view> rooms_of_events(std::span<const std::string_view> event_ids);
-    /// Memberships whose event is one of these.
+    /// Local memberships whose event is one of these, or is redacted by one of these.
     std::vector<MembershipKey> memberships_of_events(std::span<const std::string_view> event_ids);
     /// All local memberships of these rooms.
     std::vector<MembershipKey> memberships_of_rooms(std::span<const std::string_view> room_ids);
+
+    /// Those whose row is missing, knows no state, or is of an event from before `events` named senders and users: what came or
+    /// went of the room's events can have changed no other.
+    std::vector<MembershipKey> unsettled_memberships_of_rooms(std::span<const std::string_view> room_ids);
+    /// Those of the keys that are local memberships.
+    std::vector<MembershipKey> local_memberships(std::span<const MembershipKey> keys);
 
     /// The next rooms in key order after `after` that have a row or might need one.
     std::vector<std::string_view> rooms_after(std::string_view after, std::int64_t limit);
@@ -50,6 +57,8 @@ private:
     Statement rooms_of_events_;
     Statement memberships_of_events_;
     Statement memberships_of_rooms_;
+    Statement unsettled_memberships_;
+    TableReader local_memberships_;
     Statement rooms_between_;
     Statement memberships_between_;
     Statement memberships_of_room_;

@@ -71,30 +71,34 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, Redactions& redacted
                    s.name),
           {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}) {}
 
-// Asked once a room, and only where a membership does not stand in current state itself: where this very transaction
-// has written or deleted the state of a big room, each answer walks over all of it.
-void MembershipFacts::read_rooms_with_state(std::vector<rules::MembershipFacts>& memberships) {
-    std::set<std::string> asked;
-    for (rules::MembershipFacts& facts : memberships) {
-        facts.room_has_current_state = facts.in_current_state;
-        if (!facts.event_id.empty() && !facts.in_current_state) {
+// Asked only where a membership does not stand in current state itself.
+void MembershipFacts::read_rooms_with_state(RefreshScope& scope,
+                                            std::vector<rules::MembershipFacts>& memberships) {
+    std::set<std::string_view> asked;
+    for (const rules::MembershipFacts& facts : memberships) {
+        if (!facts.event_id.empty() && !facts.in_current_state &&
+            !scope.has_current_state.contains(facts.room_id)) {
             asked.insert(facts.room_id);
         }
     }
-    if (asked.empty()) {
-        return;
+    if (!asked.empty()) {
+        const std::vector<std::string_view> room_ids(asked.begin(), asked.end());
+        const auto found = first_column(rooms_with_state_.run(Arguments().texts(room_ids)));
+        const std::set<std::string_view> with_state(found.begin(), found.end());
+        for (const std::string_view room_id : room_ids) {
+            scope.has_current_state.emplace(room_id, with_state.contains(room_id));
+        }
     }
-    const std::vector<std::string_view> room_ids(asked.begin(), asked.end());
-    const auto found = first_column(rooms_with_state_.run(Arguments().texts(room_ids)));
-    const std::set<std::string_view> with_state(found.begin(), found.end());
     for (rules::MembershipFacts& facts : memberships) {
-        facts.room_has_current_state = facts.room_has_current_state || with_state.contains(facts.room_id);
+        const auto found = scope.has_current_state.find(facts.room_id);
+        facts.room_has_current_state =
+            facts.in_current_state || (found != scope.has_current_state.end() && found->second);
     }
 }
 
 std::vector<rules::MembershipFacts>
 MembershipFacts::facts(std::span<const MembershipKey> keys,
-                       std::span<const Stored<MembershipSnapshots>> stored, const MembershipsBefore& before,
+                       std::span<const Stored<MembershipSnapshots>> stored, RefreshScope& refresh,
                        rules::RefreshMode mode) {
     std::vector<rules::MembershipFacts> result(keys.size());
     {
@@ -117,8 +121,8 @@ MembershipFacts::facts(std::span<const MembershipKey> keys,
         read_details(scope, result);
     }
     if (mode == rules::RefreshMode::live) {
-        read_rooms_with_state(result);
-        read_before(keys, stored, before, result);
+        read_rooms_with_state(refresh, result);
+        read_before(keys, stored, refresh.before, result);
     } else {
         for (std::size_t i = 0; i < keys.size(); ++i) {
             result[i].previous = stored[i].row;
@@ -172,7 +176,7 @@ void MembershipFacts::read_details(LookupScope& scope, std::span<rules::Membersh
             facts.json = json;
             facts.internal_metadata = rows[0][1].text();
         }
-        if (doubts.concern(facts.event_id, facts.room_id)) {
+        if (doubts.doubt(facts.event_id, facts.room_id) != Doubt::none) {
             candidates.push_back(
                 {facts.event_id, facts.room_id,
                  facts.sender ? std::optional<std::string_view>(*facts.sender) : std::nullopt, json,

@@ -5,6 +5,7 @@
 
 #include "derive/derived_table.hpp"
 #include "derive/redactions.hpp"
+#include "derive/refresh_scope.hpp"
 #include "rules/membership_snapshot.hpp"
 
 namespace sliding_sync {
@@ -26,13 +27,13 @@ public:
     /// What the rules need to know; `stored` are the snapshots of these keys.
     std::vector<rules::MembershipFacts> facts(std::span<const MembershipKey> keys,
                                               std::span<const Stored<MembershipSnapshots>> stored,
-                                              const MembershipsBefore& before, rules::RefreshMode mode);
+                                              RefreshScope& scope, rules::RefreshMode mode);
     std::vector<EarlierInvite> earlier_invites(std::span<const MembershipKey> keys,
                                                std::span<const std::string_view> but_not_event_ids);
 
 private:
     void read_event(LookupScope& scope, rules::MembershipFacts& facts);
-    void read_rooms_with_state(std::vector<rules::MembershipFacts>& memberships);
+    void read_rooms_with_state(RefreshScope& scope, std::vector<rules::MembershipFacts>& memberships);
     void read_details(LookupScope& scope, std::span<rules::MembershipFacts> memberships);
     void read_been_in_state(std::vector<rules::MembershipFacts>& memberships);
     void read_before(std::span<const MembershipKey> keys, std::span<const Stored<MembershipSnapshots>> stored,

@@ -26,7 +26,27 @@ Oid owner_of(Oid relation) {
     return call_pg([&] { return relation_owner(relation); });
 }
 
-void insert_notes(Oid owner, const HomeserverSchema& schema, const char* derived_table,
+// While the schema has another name, or its attachment is gone for a while, nobody is told that rows are absent when it comes
+// back, unless the note has the name that the tables were covered by (docs/architecture.md#coverage).
+std::vector<std::string> covered_names(Oid owner, Oid namespace_oid) {
+    static Statement find("find_covered_names",
+                          sql_text("SELECT w.schema_name FROM sliding_sync.trigger_coverage w "
+                                   "WHERE w.tables OPERATOR(pg_catalog.&&) ARRAY(SELECT c.oid FROM "
+                                   "pg_catalog.pg_class c WHERE c.relkind %= 'r' "
+                                   "AND c.relnamespace::pg_catalog.int8 %= $1)",
+                                   ""),
+                          {INT8OID});
+    const WriteAs reader(owner);
+    const SpiConnection connection;
+    const Rows rows = find.run(Arguments().number(namespace_oid));
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        names.emplace_back(rows[i][0].text());
+    }
+    return names;
+}
+
+void insert_notes(Oid owner, const std::string& schema_name, const char* derived_table,
                   std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure) {
     static Statement insert(
         "insert_quarantine",
@@ -38,6 +58,9 @@ void insert_notes(Oid owner, const HomeserverSchema& schema, const char* derived
             "WHERE NOT EXISTS (SELECT FROM sliding_sync.quarantine q WHERE q.schema_name %= $1 "
             "AND q.table_name %= $2 AND q.room_id %= k.room_id "
             "AND COALESCE(q.user_id, '') %= COALESCE(k.user_id, '') AND q.reason %= $5 AND q.sqlstate %= $6 "
+            // a run that has begun forgets it, and may have passed by what this one is about
+            "AND NOT EXISTS (SELECT FROM sliding_sync.runs r WHERE r.finished_at IS NULL "
+            "AND q.entry_id %= ANY (r.failed_lookups)) "
             // a note that somebody is about to take out does not stand for this one
             "FOR KEY SHARE SKIP LOCKED)",
             ""),
@@ -52,7 +75,7 @@ void insert_notes(Oid owner, const HomeserverSchema& schema, const char* derived
     const SpiConnection connection;
     const std::string sqlstate = call_pg([&]() -> const char* { return unpack_sql_state(failure.sqlstate); });
     insert.run(Arguments()
-                   .text(schema.unquoted_name)
+                   .text(schema_name)
                    .text(derived_table)
                    .texts(room_ids)
                    .texts(user_ids)
@@ -88,9 +111,14 @@ void quarantine(const HomeserverSchema& schema, const char* derived_table,
     // whether it is attached is looked up in a table too, which somebody may have locked
     const auto note = [&] {
         if (is_attached(schema.namespace_oid)) {
-            insert_notes(owner, schema, derived_table, keys, reason, failure);
+            insert_notes(owner, schema.unquoted_name, derived_table, keys, reason, failure);
+            return;
+        }
+        for (const std::string& name : covered_names(owner, schema.namespace_oid)) {
+            insert_notes(owner, name, derived_table, keys, reason, failure);
         }
     };
+    const NoSecondWait no_second_wait;
     if (run_in_subtransaction(note, Swallow::all_but_cancel)) {
         count_lost_record();
     }

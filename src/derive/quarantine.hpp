@@ -29,8 +29,9 @@ enum class QuarantineReason : std::uint8_t {
 
 /// Adds a row for each key to sliding_sync.quarantine, unless it stands there with this SQLSTATE already. Written as
 /// the owner of that table, since nobody else may, and in a subtransaction: a note that cannot be written is counted by
-/// the sequence sliding_sync.lost_records, and costs nobody's transaction. Does nothing for a homeserver that is not
-/// attached, and when the extension is gone.
+/// the sequence sliding_sync.lost_records, and costs nobody's transaction. A homeserver
+/// that is not attached at the moment is noted by the name that its tables were covered by, if they ever were. Does nothing
+/// when the extension is gone.
 void quarantine(const HomeserverSchema& schema, const char* derived_table,
                 std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure);
 

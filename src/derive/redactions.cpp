@@ -1,9 +1,6 @@
 #include "derive/redactions.hpp"
 
-#include <deque>
-
 #include "rules/json.hpp"
-#include "rules/redaction.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -12,6 +9,8 @@ extern "C" {
 namespace sliding_sync {
 
 namespace {
+
+constexpr std::size_t few_redactions = 20;
 
 std::string value_or(std::string_view json, std::string_view key, std::string_view otherwise) {
     return rules::top_level_value(json, key).column().value_or(std::string(otherwise));
@@ -25,6 +24,11 @@ rules::RedactionEvent redaction_event(std::span<const Cell> row, std::deque<std:
     return {row[2].boolean(), row[3].boolean(), row[4].boolean(), sender, row[6].text(), row[7].text()};
 }
 
+std::string_view sender_of(const RedactionCandidate& candidate, std::deque<std::string>& senders) {
+    return candidate.sender ? *candidate.sender
+                            : std::string_view(senders.emplace_back(value_or(candidate.json, "sender", "")));
+}
+
 }  // namespace
 
 Redactions::Redactions(const HomeserverSchema& s)
@@ -33,11 +37,13 @@ Redactions::Redactions(const HomeserverSchema& s)
                            {{"redacts", TEXTOID}}, {}),
       bans_of_room_("bans_of_room", s, table_name(BaseTable::room_ban_redactions), {{"room_id", TEXTOID}},
                     {}),
+      json_("redaction_json", s, table_name(BaseTable::event_json), {{"event_id", TEXTOID}}, {"json"}),
       redactions_("redactions",
                   sql_text("SELECT k.n, " + std::string(s.has_redaction_recheck ? "x.recheck" : "true") +
                                ", (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " +
                                is_rejected(s, "e") +
-                               ", (e.room_id %= k.room_id), e.sender, j.json, j.internal_metadata "
+                               ", (e.room_id %= k.room_id), e.sender, "
+                               "CASE WHEN e.sender IS NULL THEN j.json END, j.internal_metadata, x.event_id "
                                "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH "
                                "ORDINALITY k(event_id, room_id, n) "
                                "JOIN %S.redactions x ON x.redacts %= k.event_id "
@@ -59,22 +65,50 @@ Redactions::Redactions(const HomeserverSchema& s)
               s.name),
           {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}) {}
 
-std::vector<bool> Redactions::of(std::span<const RedactionCandidate> candidates) {
-    std::vector<bool> result(candidates.size(), false);
-    if (candidates.empty()) {
-        return result;
-    }
+// Those that may redact: of each event no more than the first that does.
+std::vector<std::vector<rules::Redaction>>
+Redactions::redactions_of(std::span<const RedactionCandidate> candidates, std::deque<std::string>& senders) {
     std::vector<std::string_view> event_ids;
     std::vector<std::string_view> room_ids;
     for (const RedactionCandidate& candidate : candidates) {
         event_ids.push_back(candidate.event_id);
         room_ids.push_back(candidate.room_id);
     }
-    std::vector<std::vector<rules::Redaction>> redactions(candidates.size());
-    std::deque<std::string> senders;  // of redaction events that only their JSON tells
+    std::vector<std::vector<rules::Redaction>> result(candidates.size());
+    std::vector<bool> is_redacted(candidates.size(), false);
     const Rows rows = redactions_.run(Arguments().texts(event_ids).texts(room_ids));
+    LookupScope scope;
     for (std::size_t i = 0; i < rows.count; ++i) {
-        redactions[position(rows[i][0])].push_back({rows[i][1].boolean(), redaction_event(rows[i], senders)});
+        const auto row = rows[i];
+        const std::size_t place = position(row[0]);
+        rules::Redaction redaction{row[1].boolean(), redaction_event(row, senders)};
+        const rules::RedactionTarget target{sender_of(candidates[place], senders),
+                                            candidates[place].stream_ordering};
+        if (is_redacted[place] || (redaction.recheck && !rules::may_apply(target, redaction.event))) {
+            continue;
+        }
+        if (const Rows json = redaction.recheck ? json_.find(scope, {row[8].text()}) : Rows{};
+            json.count > 0) {
+            redaction.event.json = json[0][0].text();
+        }
+        is_redacted[place] = rules::is_redacted(target, {&redaction, 1}, {});
+        if (is_redacted[place]) {
+            result[place].push_back(redaction);
+        }
+    }
+    return result;
+}
+
+std::vector<bool> Redactions::of(std::span<const RedactionCandidate> candidates) {
+    std::vector<bool> result(candidates.size(), false);
+    if (candidates.empty()) {
+        return result;
+    }
+    std::deque<std::string> senders;  // those that only the JSON tells
+    const auto redactions = redactions_of(candidates, senders);
+    std::vector<std::string_view> room_ids;
+    for (const RedactionCandidate& candidate : candidates) {
+        room_ids.push_back(candidate.room_id);
     }
     std::vector<std::vector<rules::BanRedaction>> bans(candidates.size());
     if (has_ban_redactions_) {
@@ -95,25 +129,26 @@ std::vector<bool> Redactions::of(std::span<const RedactionCandidate> candidates)
         }
     }
     for (std::size_t i = 0; i < candidates.size(); ++i) {
-        const std::string sender = candidates[i].sender ? std::string(*candidates[i].sender)
-                                                        : value_or(candidates[i].json, "sender", "");
-        result[i] = rules::is_redacted({sender, candidates[i].stream_ordering}, redactions[i], bans[i]);
+        result[i] = rules::is_redacted({sender_of(candidates[i], senders), candidates[i].stream_ordering},
+                                       redactions[i], bans[i]);
     }
     return result;
 }
 
-bool RedactionFilter::concern(std::string_view event_id, std::string_view room_id) {
-    if (verdicts_.redactions_of_event_.find(scope_, {event_id}).count > 0) {
-        return true;
+Doubt RedactionFilter::doubt(std::string_view event_id, std::string_view room_id) {
+    const std::size_t redactions =
+        verdicts_.redactions_of_event_.find(scope_, {event_id}, few_redactions + 1).count;
+    if (redactions > 0) {
+        return redactions > few_redactions ? Doubt::many : Doubt::some;
     }
     if (!verdicts_.has_ban_redactions_) {
-        return false;
+        return Doubt::none;
     }
     const auto [place, is_new] = has_bans_.try_emplace(room_id, false);
     if (is_new) {
-        place->second = verdicts_.bans_of_room_.find(scope_, {room_id}).count > 0;
+        place->second = verdicts_.bans_of_room_.find(scope_, {room_id}, 1).count > 0;
     }
-    return place->second;
+    return place->second ? Doubt::some : Doubt::none;
 }
 
 }  // namespace sliding_sync

@@ -1,8 +1,11 @@
 // Which of some events are redacted for a reader of today (docs/rules.md#redactions).
 #pragma once
 
+#include <deque>
+
 #include "derive/fact_sql.hpp"
 #include "pg/table_reader.hpp"
+#include "rules/redaction.hpp"
 
 namespace sliding_sync {
 
@@ -19,16 +22,27 @@ class Redactions {
 public:
     explicit Redactions(const HomeserverSchema& schema);
 
-    /// In the order of the candidates, inside an open SpiConnection.
+    /// In the order of the candidates, inside an open SpiConnection. Reads all redactions of each, but the JSON only of
+    /// those that apply if it can be read.
     std::vector<bool> of(std::span<const RedactionCandidate> candidates);
 
 private:
     friend class RedactionFilter;
+    std::vector<std::vector<rules::Redaction>> redactions_of(std::span<const RedactionCandidate> candidates,
+                                                             std::deque<std::string>& senders);
+
     bool has_ban_redactions_;
     TableReader redactions_of_event_;
     TableReader bans_of_room_;
+    TableReader json_;
     Statement redactions_;
     Statement ban_redactions_;
+};
+
+enum class Doubt : std::uint8_t {
+    none,  ///< nothing redacts it
+    some,
+    many,  ///< anybody in a room may send redactions that nobody accepts: judging them all costs too much while somebody waits
 };
 
 /// Which events need a verdict at all; most do not. Asked within one reading: bans concern a whole room, and are looked up
@@ -37,7 +51,7 @@ class RedactionFilter {
 public:
     RedactionFilter(Redactions& verdicts, LookupScope& scope) : verdicts_(verdicts), scope_(scope) {}
 
-    bool concern(std::string_view event_id, std::string_view room_id);
+    Doubt doubt(std::string_view event_id, std::string_view room_id);
 
 private:
     Redactions& verdicts_;

@@ -1,5 +1,7 @@
 #include "derive/references.hpp"
 
+#include "derive/own_deletes.hpp"
+
 namespace sliding_sync {
 
 References::References(const HomeserverSchema& s, DerivedTable<JoinedRooms>& joined_rooms,
@@ -45,6 +47,9 @@ std::vector<MembershipKey> References::remove_all_of_room(std::string_view room_
         joined_rooms_.remove({&room_id, 1});
     }
     if (schema_.membership_snapshots != TableShape::missing) {
+        const OwnDelete own(
+            schema_.namespace_oid, false,
+            [&](std::string_view its_room_id, std::string_view) { return its_room_id == room_id; });
         keys = first_two_columns(remove_snapshots_of_room_.run(Arguments().text(room_id)));
     }
     if (schema_.has_recalculate_queue) {

@@ -53,9 +53,9 @@ public:
     using OwnedKey = decltype(owned(std::declval<Key>()));
 
     TableRefresh(const Homeserver& homeserver, DerivedTable<Table>& rows, rules::RefreshMode mode,
-                 const Hints& hints, KeyLocks& locks)
+                 RefreshScope& scope, KeyLocks& locks)
         : schema_(homeserver.schema), statements_(homeserver.statements), rows_(rows), mode_(mode),
-          hints_(hints), locks_(locks) {}
+          scope_(scope), locks_(locks) {}
 
     [[nodiscard]] bool is_recompute() const noexcept {
         return mode_ != rules::RefreshMode::live;
@@ -65,6 +65,9 @@ public:
     }
 
     std::uint64_t refresh(std::span<const Change> changes) {
+        if (scope_.are_restless) {
+            refuse_restless();
+        }
         const SpiConnection connection;
         const auto keys = keys_of(changes);
         locks_.begin_pass();
@@ -92,6 +95,9 @@ public:
         const bool is_known = shape() == TableShape::known;
         locks_.begin_pass();
         const std::size_t there = is_known ? count_rows(rows_.lock(keys, &locks_)) : 0;
+        if (scope_.are_restless && is_known && there == 0) {
+            return;  // not even a trigger for each statement shall change them again
+        }
         const std::size_t removed = rows_.remove(keys);
         require_written(removed, is_known ? there : removed, Table::name);
         locks_.release_pass(std::vector<bool>(keys.size(), !is_recompute()));
@@ -122,7 +128,7 @@ private:
         return compare_joined_rooms(statements_, rooms, stored);
     }
     auto compare(std::span<const MembershipKey> keys, std::span<const Stored<MembershipSnapshots>> stored) {
-        return compare_memberships(statements_, keys, stored, hints_, mode_);
+        return compare_memberships(statements_, keys, stored, scope_, mode_);
     }
     auto compare_one(const Change& change) {
         const std::span<const Change> one(&change, 1);
@@ -146,6 +152,16 @@ private:
         }
     }
 
+    [[noreturn]] static void refuse_restless() {
+        call_pg([] {
+            raise_pg_error(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                           "triggers of the derived tables never stop changing rooms",
+                           "A hundred rounds of refreshing and firing deferred triggers were not enough.",
+                           "Look for triggers of others on the derived tables.");
+        });
+        pg_unreachable();
+    }
+
     static std::size_t count_rows(const std::vector<Stored<Table>>& stored) {
         return static_cast<std::size_t>(std::count_if(
             stored.begin(), stored.end(), [](const Stored<Table>& key) { return key.row.has_value(); }));
@@ -155,7 +171,7 @@ private:
     Statements& statements_;
     DerivedTable<Table>& rows_;
     rules::RefreshMode mode_;
-    const Hints& hints_;
+    RefreshScope& scope_;
     KeyLocks& locks_;
 };
 
@@ -264,11 +280,12 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
               [](const RoomChange& a, const RoomChange& b) { return a.room_id < b.room_id; });
     std::sort(changes.memberships.begin(), changes.memberships.end());
 
-    Hints hints;
-    hints.before = std::move(changes.before);
+    RefreshScope scope;
+    scope.before = std::move(changes.before);
+    scope.are_restless = changes.are_restless;
     for (const RoomChange& room : changes.rooms) {
         if (room.oldest_new) {
-            hints.oldest_new[room.room_id] = *room.oldest_new;
+            scope.oldest_new[room.room_id] = *room.oldest_new;
         }
     }
     if (homeserver.schema.has_unknown_table()) {
@@ -280,7 +297,8 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     }
     refreshed.joined_rooms = changes.rooms.size();
     refreshed.memberships = changes.memberships.size();
-    if (changes.rooms.size() == 1 && advance(homeserver, changes.rooms.front(), refreshed)) {
+    if (!scope.are_restless && changes.rooms.size() == 1 &&
+        advance(homeserver, changes.rooms.front(), refreshed)) {
         changes.rooms.clear();
     }
     if (changes.rooms.empty() && changes.memberships.empty()) {
@@ -289,9 +307,9 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     const bool are_many = changes.rooms.size() + changes.memberships.size() > keys_per_pass;
     KeyLocks locks(homeserver.schema.namespace_oid, are_many && mode == rules::RefreshMode::live);
     Statements& statements = homeserver.statements;
-    refresh_passes(TableRefresh<JoinedRooms>(homeserver, statements.joined_rooms, mode, hints, locks),
+    refresh_passes(TableRefresh<JoinedRooms>(homeserver, statements.joined_rooms, mode, scope, locks),
                    homeserver.schema, changes.rooms, refreshed);
-    refresh_passes(TableRefresh<MembershipSnapshots>(homeserver, statements.snapshots, mode, hints, locks),
+    refresh_passes(TableRefresh<MembershipSnapshots>(homeserver, statements.snapshots, mode, scope, locks),
                    homeserver.schema, changes.memberships, refreshed);
     return refreshed;
 }

@@ -2,6 +2,8 @@
 
 #include <unordered_set>
 
+#include "rules/json.hpp"
+
 extern "C" {
 #include "catalog/pg_type.h"
 }
@@ -14,8 +16,8 @@ const ParameterRows room_keys{"k", {{"room_id", TEXTOID}}};
 
 }  // namespace
 
-RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted)
-    : state_events_(s, redacted),
+RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted, DerivedTable<JoinedRooms>& rows)
+    : has_rows_(s.joined_rooms == TableShape::known), rows_(rows), state_events_(s, redacted),
       rooms_("rooms", s, table_name(BaseTable::rooms), {{"room_id", TEXTOID}}, {}),
       orderings_("orderings",
                  "SELECT k.n, " + latest_ordering(s, "k.room_id") + ", " +
@@ -23,16 +25,19 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted)
                  s.name, room_keys),
       current_state_("current_state", s, table_name(BaseTable::current_state_events),
                      {{"room_id", TEXTOID}, {"type", TEXTOID}, {"state_key", TEXTOID}}, {"event_id"}),
-      new_state_ids_("new_state_ids",
-                     sql_text("SELECT k.n, e.type, e.event_id FROM ROWS FROM (pg_catalog.unnest($1), "
-                              "pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, oldest, n) "
-                              "JOIN %S.events e ON e.room_id %= k.room_id AND e.stream_ordering %>= k.oldest "
-                              "AND e.type %= ANY (" +
-                                  relevant_types_array() +
-                                  ") AND NOT e.outlier WHERE e.state_key %= '' AND NOT " +
-                                  is_rejected(s, "e") + " ORDER BY e.stream_ordering",
-                              s.name),
-                     {TEXTARRAYOID, INT8ARRAYOID}),
+      new_state_ids_(
+          "new_state_ids",
+          sql_text(
+              "SELECT k.n, e.type, e.event_id, j.internal_metadata FROM ROWS FROM (pg_catalog.unnest($1), "
+              "pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, oldest, n) "
+              "JOIN %S.events e ON e.room_id %= k.room_id AND e.stream_ordering %>= k.oldest "
+              "AND e.type %= ANY (" +
+                  relevant_types_array() +
+                  ") AND NOT e.outlier "
+                  "LEFT JOIN %S.event_json j ON j.event_id %= e.event_id WHERE e.state_key %= '' AND NOT " +
+                  is_rejected(s, "e") + " ORDER BY e.stream_ordering",
+              s.name),
+          {TEXTARRAYOID, INT8ARRAYOID}),
       visible_before_("visible_before",
                       sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name),
                       {TEXTARRAYOID}) {}
@@ -76,6 +81,15 @@ std::vector<rules::StateEvents> RoomFacts::current_state(std::span<const std::st
     return read_events(scope, room_ids, current_state_ids(scope, room_ids));
 }
 
+std::vector<rules::StateEvents> RoomFacts::current_state_by_rows(std::span<const std::string_view> room_ids) {
+    LookupScope scope;
+    const StateTold told = [&](LookupScope& reading, std::string_view room_id) {
+        const auto row = has_rows_ ? rows_.find(reading, room_id) : std::nullopt;
+        return row ? std::optional(row->state) : std::nullopt;
+    };
+    return read_events(scope, room_ids, current_state_ids(scope, room_ids), told);
+}
+
 std::vector<rules::StateEvents> RoomFacts::events(std::span<const std::string_view> room_ids,
                                                   std::span<const StateEventIds> event_ids) {
     LookupScope scope;
@@ -84,7 +98,8 @@ std::vector<rules::StateEvents> RoomFacts::events(std::span<const std::string_vi
 
 std::vector<rules::StateEvents> RoomFacts::read_events(LookupScope& scope,
                                                        std::span<const std::string_view> room_ids,
-                                                       std::span<const StateEventIds> event_ids) {
+                                                       std::span<const StateEventIds> event_ids,
+                                                       const StateTold& told) {
     std::vector<StateEventKey> keys;
     std::vector<std::size_t> positions;
     for (std::size_t i = 0; i < room_ids.size(); ++i) {
@@ -95,7 +110,7 @@ std::vector<rules::StateEvents> RoomFacts::read_events(LookupScope& scope,
             }
         }
     }
-    const auto events = state_events_.of(scope, keys);
+    const auto events = state_events_.of(scope, keys, told);
     std::vector<rules::StateEvents> result(room_ids.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {
         result[positions[i]][static_cast<std::size_t>(keys[i].kind)] = events[i];
@@ -115,6 +130,10 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
             found[position(row[0])][static_cast<std::size_t>(*kind)] = row[2].text();
         }
     };
+    // A soft-failed event never stood in the state of the room.
+    const auto is_soft_failed = [](std::span<const Cell> row) {
+        return !row[3].is_null && rules::read_internal_metadata(row[3].text()).soft_failed;
+    };
     const Rows newer = new_state_ids_.run(Arguments().texts(room_ids).numbers(oldest));
     std::vector<std::string_view> newer_ids;
     for (std::size_t i = 0; i < newer.count; ++i) {
@@ -124,21 +143,24 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
         first_column(visible_before_.run(Arguments().texts(newer_ids), SnapshotKind::before_transaction));
     const std::unordered_set<std::string_view> old(old_ids.begin(), old_ids.end());
     for (std::size_t i = 0; i < newer.count; ++i) {
-        if (!old.contains(newer_ids[i])) {
+        if (!old.contains(newer_ids[i]) && !is_soft_failed(newer[i])) {
             take(newer[i]);
         }
     }
-    // The events are read as a reader sees them now, redactions of this very transaction included; one that it has
-    // deleted as it stood before.
+    return wiped_events(room_ids, std::move(found));
+}
+
+std::vector<rules::StateEvents> RoomFacts::wiped_events(std::span<const std::string_view> room_ids,
+                                                        std::vector<StateEventIds> event_ids) {
     std::vector<rules::StateEvents> result(room_ids.size());
     for (const SnapshotKind view : {SnapshotKind::current, SnapshotKind::before_transaction}) {
         LookupScope scope(view);
-        const auto read = read_events(scope, room_ids, found);
-        for (std::size_t room = 0; room < found.size(); ++room) {
+        const auto read = read_events(scope, room_ids, event_ids);
+        for (std::size_t room = 0; room < event_ids.size(); ++room) {
             for (std::size_t kind = 0; kind < rules::state_kind_count; ++kind) {
                 if (read[room][kind]) {
                     result[room][kind] = read[room][kind];
-                    found[room][kind] = {};
+                    event_ids[room][kind] = {};
                 }
             }
         }

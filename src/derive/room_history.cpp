@@ -48,7 +48,14 @@ RoomHistories::RoomHistories(const HomeserverSchema& s, RoomFacts& rooms)
                        ") CROSS JOIN LATERAL (VALUES (d.event_id), (d.prev_event_id)) x(event_id) "
                        "WHERE x.event_id IS NOT NULL",
                    s.name),
-          {TEXTARRAYOID}) {}
+          {TEXTARRAYOID}),
+      stored_events_("stored_state_events",
+                     sql_text("SELECT k.n, e.type, e.event_id FROM pg_catalog.unnest($1) WITH ORDINALITY "
+                              "k(room_id, n) JOIN %S.events e ON e.room_id %= k.room_id "
+                              "AND e.state_key %= '' AND e.type %= ANY (" +
+                                  relevant_types_array() + ")",
+                              s.name),
+                     {TEXTARRAYOID}) {}
 
 std::vector<RoomHistory> RoomHistories::of(std::span<const std::string_view> room_ids) {
     std::vector<RoomHistory> result(room_ids.size());
@@ -56,6 +63,27 @@ std::vector<RoomHistory> RoomHistories::of(std::span<const std::string_view> roo
         return result;
     }
     const Rows rows = changes_.run(Arguments().texts(room_ids));
+    std::vector<RoomHistory*> histories;
+    for (RoomHistory& history : result) {
+        histories.push_back(&history);
+    }
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        RoomHistory& history = result[position(rows[i][0])];
+        history.is_complete =
+            history.is_complete || rules::state_kind(rows[i][1].text()) == rules::StateKind::create;
+    }
+    add(rows, room_ids, histories);
+    return result;
+}
+
+void RoomHistories::add_stored_events(std::span<const std::string_view> room_ids,
+                                      std::span<RoomHistory* const> histories) {
+    add(stored_events_.run(Arguments().texts(room_ids)), room_ids, histories);
+}
+
+// Rows: position of the room, type, event.
+void RoomHistories::add(const Rows& rows, std::span<const std::string_view> room_ids,
+                        std::span<RoomHistory* const> histories) {
     std::vector<std::string_view> rooms;
     std::vector<std::size_t> positions;
     std::vector<rules::StateKind> kinds;
@@ -66,7 +94,6 @@ std::vector<RoomHistory> RoomHistories::of(std::span<const std::string_view> roo
             continue;
         }
         const std::size_t room = position(rows[i][0]);
-        result[room].is_complete = result[room].is_complete || *kind == rules::StateKind::create;
         StateEventIds one{};
         one[static_cast<std::size_t>(*kind)] = rows[i][2].text();
         rooms.push_back(room_ids[room]);
@@ -76,7 +103,7 @@ std::vector<RoomHistory> RoomHistories::of(std::span<const std::string_view> roo
     }
     std::vector<rules::StateEvents> events = rooms_.events(rooms, ids);
     for (std::size_t i = 0; i < events.size(); ++i) {
-        RoomHistory& history = result[positions[i]];
+        RoomHistory& history = *histories[positions[i]];
         bool& is_lost = history.is_lost[static_cast<std::size_t>(kinds[i])];
         auto& event = events[i][static_cast<std::size_t>(kinds[i])];
         if (!event) {
@@ -90,7 +117,6 @@ std::vector<RoomHistory> RoomHistories::of(std::span<const std::string_view> roo
         is_lost = is_lost || !rules::is_readable(event->json) ||
                   may_have_lost_its_content(kinds[i], was_redacted, history.states.back());
     }
-    return result;
 }
 
 }  // namespace sliding_sync

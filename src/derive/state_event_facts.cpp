@@ -6,11 +6,29 @@ extern "C" {
 
 namespace sliding_sync {
 
+namespace {
+
+bool has_value_of(const rules::RoomState& state, rules::StateKind kind) noexcept {
+    switch (kind) {
+    case rules::StateKind::create:
+        return state.room_type.has_value();
+    case rules::StateKind::encryption:
+        return state.is_encrypted;
+    case rules::StateKind::name:
+        return state.room_name.has_value();
+    case rules::StateKind::tombstone:
+        return state.tombstone_successor_room_id.has_value();
+    }
+    return false;
+}
+
+}  // namespace
+
 struct StateEventFacts::StoredEvent {
     std::string_view room_id;
     rules::StateKind kind;
     RedactionCandidate candidate;
-    bool may_be_redacted;
+    Doubt doubt;
     rules::StateEvent event;
 };
 
@@ -39,12 +57,12 @@ std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(LookupScope& s
                        *kind,
                        {event_id, room_id, event[2].is_null ? std::nullopt : std::optional(event[2].text()),
                         text, event[3].optional_number()},
-                       *kind != rules::StateKind::create && doubts.concern(event_id, room_id),
+                       *kind != rules::StateKind::create ? doubts.doubt(event_id, room_id) : Doubt::none,
                        {text, false, rejected}};
 }
 
-std::vector<std::optional<rules::StateEvent>> StateEventFacts::of(LookupScope& scope,
-                                                                  std::span<const StateEventKey> keys) {
+std::vector<std::optional<rules::StateEvent>>
+StateEventFacts::of(LookupScope& scope, std::span<const StateEventKey> keys, const StateTold& told) {
     RedactionFilter doubts(redacted_, scope);
     // memberships of one room share most of their state
     std::unordered_map<std::string_view, std::optional<StoredEvent>> stored;
@@ -56,7 +74,13 @@ std::vector<std::optional<rules::StateEvent>> StateEventFacts::of(LookupScope& s
     std::vector<RedactionCandidate> candidates;
     std::vector<StoredEvent*> doubtful;
     for (auto& [event_id, event] : stored) {
-        if (event && event->may_be_redacted) {
+        if (!event || event->doubt == Doubt::none) {
+            continue;
+        }
+        const auto row = event->doubt == Doubt::many && told ? told(scope, event->room_id) : std::nullopt;
+        if (row) {
+            event->event.redacted = !has_value_of(*row, event->kind);
+        } else {
             candidates.push_back(event->candidate);
             doubtful.push_back(&*event);
         }

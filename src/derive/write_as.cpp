@@ -6,6 +6,7 @@ extern "C" {
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 }
 
 namespace sliding_sync {
@@ -24,12 +25,13 @@ WriteAs::Restriction::~Restriction() {
     --restricting;
 }
 
-WriteAs::WriteAs(Oid owner) : read_only_(XactReadOnly) {
+WriteAs::WriteAs(Oid owner) : exceptions_(std::uncaught_exceptions()), read_only_(XactReadOnly) {
     if (!OidIsValid(owner)) {
         throw Error(ERRCODE_UNDEFINED_TABLE, "the homeserver has no derived tables of its own", "",
                     "Call SELECT sliding_sync.attach().");
     }
     GetUserIdAndSecContext(&user_, &security_context_);
+    has_rights_ = owner == user_ || call_pg([&] { return has_privs_of_role(user_, owner); });
     const bool is_own_session = owner == user_ && owner == GetSessionUserId();
     const bool is_within_another = owner == user_ && restricting > 0;
     SetUserIdAndSecContext(owner, security_context_ | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS |
@@ -45,6 +47,9 @@ WriteAs::WriteAs(Oid owner) : read_only_(XactReadOnly) {
 WriteAs::~WriteAs() {
     SetUserIdAndSecContext(user_, security_context_);
     XactReadOnly = read_only_;
+    if (!has_rights_ && std::uncaught_exceptions() > exceptions_) {
+        (void)hide_detail(true);
+    }
 }
 
 bool WriteAs::is_restricting() noexcept {

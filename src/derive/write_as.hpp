@@ -1,6 +1,7 @@
 // The identity and the settings under which the derived tables and our own are read and written.
 #pragma once
 
+#include "derive/cursors.hpp"
 #include "pg/transaction.hpp"
 
 namespace sliding_sync {
@@ -12,6 +13,8 @@ namespace sliding_sync {
 /// Where the session is not the owner's own, the owner's code (triggers, rules, views, policies, index expressions) is kept
 /// from the session as in VACUUM and REINDEX: a security-restricted operation under a search_path of its own. It makes no
 /// temporary tables, prepared statements or cursors, what it sets is set back, and deferred triggers fire at once.
+/// Cursors of the session are out of its reach, and those that it opens are closed. Errors leave it without their DETAIL, unless
+/// whoever runs the statement has the owner's rights.
 /// Where an exception ends it, the (sub)transaction that is aborted sets everything back.
 class WriteAs {
 public:
@@ -35,8 +38,11 @@ private:
 
     private:
         OwnSettings settings_;
+        OutOfReach cursors_;
     };
 
+    int exceptions_;
+    bool has_rights_ = true;  // the one who runs the statement has those of the owner, too
     bool read_only_;
     std::optional<Restriction> restriction_;
 };

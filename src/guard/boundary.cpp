@@ -102,13 +102,31 @@ void run_guarded(void (*body)(void*), void* argument) {
     CaughtError::take_and_throw();
 }
 
+namespace {
+
+bool is_detail_hidden = false;
+
+// The log has it all the same.
+void take_detail_away(ErrorData& error) noexcept {
+    if (error.detail_log == nullptr) {
+        error.detail_log = error.detail;
+    }
+    error.detail = nullptr;
+}
+
+}  // namespace
+
 void describe_exception(Escaped& escaped) noexcept {
+    const bool is_hidden = std::exchange(is_detail_hidden, false);
     escaped.server_error = nullptr;
     escaped.message[0] = escaped.detail[0] = escaped.hint[0] = '\0';
     try {
         throw;
     } catch (const PgError& error) {
         escaped.server_error = error.hand_over();
+        if (is_hidden) {
+            take_detail_away(*escaped.server_error);
+        }
     } catch (const Error& error) {
         escaped.sqlstate = error.sqlstate();
         copy_text(escaped.message, error.what());
@@ -135,8 +153,30 @@ void raise(Escaped& escaped) {
 
 }  // namespace detail
 
+bool hide_detail(bool is_hidden) noexcept {
+    return std::exchange(detail::is_detail_hidden, is_hidden);
+}
+
 int PgError::sqlstate() const noexcept {
     return caught_->data().sqlerrcode;
+}
+
+bool PgError::is_raised_by_code() const noexcept {
+    struct Place {
+        std::string_view file;
+        std::string_view function;  // its beginning
+    };
+    constexpr std::array<Place, 5> places{{{"pl_exec.c", "exec_stmt_"},
+                                           {"plpy_elog.c", "PLy_"},
+                                           {"plperl.c", ""},
+                                           {"dblink.c", ""},
+                                           {"connection.c", "pgfdw_"}}};
+    const char* const file = caught_->data().filename;
+    const char* const function = caught_->data().funcname;
+    return file != nullptr && function != nullptr &&
+           std::any_of(places.begin(), places.end(), [&](const Place& place) {
+               return place.file == file && std::string_view(function).starts_with(place.function);
+           });
 }
 
 const char* PgError::message() const noexcept {

@@ -55,6 +55,10 @@ auto call_pg(Body&& body) -> std::invoke_result_t<Body> {
     }
 }
 
+/// The error in flight was made with rights that whoever runs the statement may not have: it leaves without its DETAIL, which
+/// may show a row. The server's log keeps it. Answers what it was before, to be set again by who handles the error.
+bool hide_detail(bool is_hidden) noexcept;
+
 /// Raises a server error from plain C code: inside a `call_pg` body, or where no C++ frame is open at all.
 [[noreturn]] void raise_pg_error(int sqlstate, const char* message, const char* detail = "",
                                  const char* hint = "");

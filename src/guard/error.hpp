@@ -24,6 +24,9 @@ public:
     [[nodiscard]] const char* what() const noexcept override {
         return message();
     }
+    /// True when code of somebody chose its SQLSTATE: a function's RAISE, or another server that a function has asked. It may
+    /// look like a cancel or a conflict, and is none.
+    [[nodiscard]] bool is_raised_by_code() const noexcept;
 
     /// The server's own form of the error, to be raised again unchanged: its memory belongs to the current memory context
     /// from now on. For `enter_cpp` only.

@@ -146,6 +146,7 @@ bool has_bypassed_writes() noexcept {
 void write_bypassed_writes() {
     if (const Oid owner = notes_owner(); OidIsValid(owner)) {
         const WriteAs writer(owner);
+        const NoSecondWait no_second_wait;
         Notes notes;
         warn(run_in_subtransaction([&] { notes = gather(); }));
         for (const auto& [schema, reason] : notes) {

@@ -15,8 +15,8 @@ namespace sliding_sync {
 
 namespace {
 
-// More rounds than any chain of deferred triggers on the derived tables needs; a trigger that always changes the
-// base tables again would never come to an end.
+// More rounds than any chain of triggers on the derived tables needs. What a trigger changes again whenever its row is written
+// loses the row in the rounds after that.
 constexpr int max_rounds = 100;
 
 constexpr std::int64_t keys_per_page = 1000;
@@ -39,7 +39,16 @@ RoomChange room_change(const PendingRoom& room, bool distrust) {
     return change;
 }
 
+// Some are noted for their memberships only.
+bool concerns_room(const PendingRoom& room) noexcept {
+    return !room.unsettled || room.orderings || room.state || room.may_be_rewritten ||
+           room.unpaired_event_ids != 0 || room.latest != PG_INT64_MIN || room.oldest_new != PG_INT64_MAX;
+}
+
 void add(Changes& changes, const PendingMembership& membership) {
+    if (membership.may_be_remote) {
+        return;  // KeyResolver looks
+    }
     const MembershipKey key{view(membership.room_id), view(membership.user_id)};
     changes.memberships.push_back(key);
     if (membership.before != BeforeTransaction::not_told) {
@@ -128,7 +137,10 @@ bool refresh_stale_memberships(const Homeserver& homeserver, Refreshed& refreshe
 }
 
 // A TRUNCATE concerns whole tables. If not even the keys can be read, nobody knows which rows are right.
-Refreshed refresh_everything(const Homeserver& homeserver, const PendingKeys& keys) {
+Refreshed refresh_everything(const Homeserver& homeserver, const PendingKeys& keys, bool are_restless) {
+    if (are_restless && (keys.all_rooms || keys.all_memberships)) {
+        return remove_everything(homeserver);
+    }
     Refreshed refreshed;
     const HomeserverSchema& schema = homeserver.schema;
     bool is_done = true;
@@ -144,12 +156,23 @@ Refreshed refresh_everything(const Homeserver& homeserver, const PendingKeys& ke
     return refreshed;
 }
 
+// Where the derived tables have triggers of their owner, what these put off would fail with no subtransaction open. The
+// server has fired what others have put off before, and no statement of theirs follows.
+void put_nothing_off(const Homeserver& homeserver) {
+    const HomeserverSchema& schema = homeserver.schema;
+    if (!(schema.joined_rooms_is_plain && schema.membership_snapshots_is_plain) &&
+        !WriteAs::is_restricting()) {
+        const SpiConnection connection;
+        run_once("SET CONSTRAINTS ALL IMMEDIATE");
+    }
+}
+
 // Nothing to write to when a homeserver has neither table.
 bool has_derived_tables(const Homeserver& homeserver) noexcept {
     return OidIsValid(homeserver.schema.derived_owner);
 }
 
-Refreshed refresh_pending(const PendingKeys& keys) {
+Refreshed refresh_pending(const PendingKeys& keys, bool are_restless = false) {
     const auto held = homeserver_in(keys.namespace_oid);
     const Homeserver& homeserver = *held;
     if (!has_derived_tables(homeserver)) {
@@ -160,19 +183,26 @@ Refreshed refresh_pending(const PendingKeys& keys) {
     const bool distrust =
         hints_are_distrusted() || has_bypassed_writes() || keys.generation != catalog_generation();
     Changes changes;
-    for_each<PendingRoom>(
-        keys.rooms, [&](const PendingRoom& room) { changes.rooms.push_back(room_change(room, distrust)); });
+    for_each<PendingRoom>(keys.rooms, [&](const PendingRoom& room) {
+        if (distrust || concerns_room(room)) {
+            changes.rooms.push_back(room_change(room, distrust));
+        }
+    });
     for_each<PendingMembership>(keys.memberships,
                                 [&](const PendingMembership& membership) { add(changes, membership); });
     if (keys.unreadable) {
         return remove_everything(homeserver);
     }
-    Refreshed refreshed = refresh_everything(homeserver, keys);
+    Refreshed refreshed = refresh_everything(homeserver, keys, are_restless);
     KeyResolver resolver(homeserver, keys);  // owns the texts it adds, until the refresh is done
     if (resolver.has_work()) {
         resolver.resolve(changes);
         merge(changes);
     }
+    for (RoomChange& room : changes.rooms) {
+        room.is_rest = keys.is_rest;
+    }
+    changes.are_restless = are_restless;
     refreshed += refresh(homeserver, std::move(changes));
     return refreshed;
 }
@@ -187,6 +217,7 @@ void forget_at_end(XactEvent event) {
         forget_pending_keys();
         forget_lost_rows();
         forget_bypassed_writes();
+        forget_vain_waits();
         break;
     default:
         break;
@@ -222,15 +253,19 @@ void flush_before_commit() {
     INSTR_TIME_SET_CURRENT(start);
     Refreshed refreshed;
     for (int round = 0; has_pending_keys(); ++round) {
-        if (round == max_rounds) {
+        if (round == 2 * max_rounds) {
             throw Error(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                         "sliding_sync gave up: the derived tables' own triggers never stop changing rooms",
-                        "A hundred rounds of refreshing and firing deferred triggers were not enough.",
+                        "Nor did they stop when the rows were removed.",
                         "Look for user-made triggers on the tables sliding_sync_joined_rooms and "
                         "sliding_sync_membership_snapshots.");
         }
         for (const PendingKeys* keys = take_pending_keys(); keys != nullptr; keys = keys->next) {
-            refreshed += refresh_pending(*keys);
+            if (const auto homeserver = homeserver_in(keys->namespace_oid); has_derived_tables(*homeserver)) {
+                const WriteAs owner(homeserver->schema.derived_owner);
+                put_nothing_off(*homeserver);
+            }
+            refreshed += refresh_pending(*keys, round >= max_rounds);
             // Deferred constraints and triggers that our own writes have queued would be lost from here on
             // (docs/architecture.md#flush). They run as the tables' owner, not as whoever commits.
             if (const auto homeserver = homeserver_in(keys->namespace_oid); has_derived_tables(*homeserver)) {

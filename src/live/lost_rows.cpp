@@ -2,6 +2,7 @@
 
 #include "derive/fact_sql.hpp"
 #include "derive/homeserver.hpp"
+#include "derive/own_deletes.hpp"
 #include "derive/write_as.hpp"
 #include "live/bypassed_writes.hpp"
 #include "live/row.hpp"
@@ -18,9 +19,10 @@ namespace sliding_sync {
 
 namespace {
 
-// In the memory of the transaction. A row of sliding_sync_joined_rooms has no user.
+// In the memory of the transaction.
 struct LostRow {
     Oid table;
+    bool is_room;  // of sliding_sync_joined_rooms, and without a user
     Oid namespace_oid;
     std::string_view room_id;
     std::string_view user_id;
@@ -28,8 +30,9 @@ struct LostRow {
 };
 LostRow* lost = nullptr;
 
-constexpr std::array<ColumnSpec, 2> key_columns{
-    {{"room_id", ColumnKind::key}, {"user_id", ColumnKind::key, true}}};
+constexpr std::array<ColumnSpec, 1> room_key{{{"room_id", ColumnKind::key}}};
+constexpr std::array<ColumnSpec, 2> membership_key{
+    {{"room_id", ColumnKind::key}, {"user_id", ColumnKind::key}}};
 
 std::string_view copy(std::string_view text) {
     auto* const memory = static_cast<char*>(MemoryContextAlloc(TopTransactionContext, text.size() + 1));
@@ -59,26 +62,36 @@ bool are_missing(const HomeserverSchema& schema, bool are_rooms, std::span<const
         .boolean();
 }
 
-}  // namespace
-
-void keep_lost_row(const TriggerData& trigger) {
-    static ColumnNumbers<key_columns.size()> columns;
-    if (is_in_own_statement()) {
-        return;
-    }
-    const ColumnNumbers<key_columns.size()>& found =
-        column_numbers(columns, trigger.tg_relation, key_columns);
+template <const auto& key_columns>
+void keep(const TriggerData& trigger) {
+    constexpr bool is_room = std::size(key_columns) == 1;
+    static constinit ColumnNumbers<std::size(key_columns)> columns;
+    const auto& found = column_numbers(columns, trigger.tg_relation, key_columns);
     if (!found.has_keys) {
         record_bypassed_write(RelationGetRelid(trigger.tg_relation), BypassReason::deleted);
         return;
     }
     const Row row(trigger.tg_trigslot, found.numbers);
-    const std::string_view room_id = copy(row.text(0));
-    const std::string_view user_id = row.has(1) ? copy(row.text(1)) : std::string_view();
+    const std::string_view room_id = row.text(0);
+    const std::string_view user_id = is_room ? std::string_view() : row.text(std::size(key_columns) - 1);
+    const Oid namespace_oid = RelationGetNamespace(trigger.tg_relation);
+    if (OwnDelete::deletes(namespace_oid, is_room, room_id, user_id)) {
+        return;
+    }
     auto* const kept = static_cast<LostRow*>(MemoryContextAlloc(TopTransactionContext, sizeof(LostRow)));
-    *kept = {RelationGetRelid(trigger.tg_relation), RelationGetNamespace(trigger.tg_relation), room_id,
-             user_id, lost};
+    *kept = {
+        RelationGetRelid(trigger.tg_relation), is_room, namespace_oid, copy(room_id), copy(user_id), lost};
     lost = kept;
+}
+
+}  // namespace
+
+void keep_lost_row(const TriggerData& trigger) {
+    if (strcmp(RelationGetRelationName(trigger.tg_relation), joined_rooms_table) == 0) {
+        keep<room_key>(trigger);
+    } else {
+        keep<membership_key>(trigger);
+    }
 }
 
 bool has_lost_rows() noexcept {
@@ -101,9 +114,8 @@ void record_lost_rows() {
         const auto failure = run_in_subtransaction([&] {
             const auto homeserver = homeserver_in(rows.front()->namespace_oid);
             // without an owner there is no table any more that the row could have been made again in
-            is_missing =
-                !OidIsValid(homeserver->schema.derived_owner) ||
-                are_missing(homeserver->schema, user_ids.front().data() == nullptr, room_ids, user_ids);
+            is_missing = !OidIsValid(homeserver->schema.derived_owner) ||
+                         are_missing(homeserver->schema, rows.front()->is_room, room_ids, user_ids);
         });
         if (is_missing || failure) {
             call_pg([&] { record_bypassed_write(table, BypassReason::deleted); });

@@ -15,6 +15,7 @@ namespace {
 PendingKeys* noted = nullptr;
 MemoryContext pending_context = nullptr;  // a child of TopTransactionContext
 bool distrusted = false;
+bool taken = false;
 
 TextKey text_key(std::string_view text) noexcept {
     return {text.data(), static_cast<std::uint32_t>(text.size()),
@@ -96,6 +97,7 @@ PendingKeys& pending_keys(Oid namespace_oid) {
         static_cast<PendingKeys*>(MemoryContextAllocZero(pending_context, sizeof(PendingKeys)));
     keys->namespace_oid = namespace_oid;
     keys->generation = catalog_generation();
+    keys->is_rest = taken;
     keys->next = noted;
     noted = keys;
     return *keys;
@@ -126,8 +128,10 @@ PendingRoom& pending_room(PendingKeys& keys, std::string_view room_id) {
     return *room;
 }
 
-PendingMembership& pending_membership(PendingKeys& keys, std::string_view room_id, std::string_view user_id) {
-    PendingMembership key{text_key(room_id), text_key(user_id), BeforeTransaction::not_told, {}};
+namespace {
+
+PendingMembership& find_or_enter(PendingKeys& keys, std::string_view room_id, std::string_view user_id) {
+    PendingMembership key{text_key(room_id), text_key(user_id), BeforeTransaction::not_told, {}, true};
     auto* membership = find<PendingMembership>(keys.memberships, key);
     if (membership == nullptr) {
         key.room_id = owned(key.room_id);
@@ -140,6 +144,18 @@ PendingMembership& pending_membership(PendingKeys& keys, std::string_view room_i
         *membership = key;
     }
     return *membership;
+}
+
+}  // namespace
+
+PendingMembership& pending_membership(PendingKeys& keys, std::string_view room_id, std::string_view user_id) {
+    PendingMembership& membership = find_or_enter(keys, room_id, user_id);
+    membership.may_be_remote = false;
+    return membership;
+}
+
+void pending_member(PendingKeys& keys, std::string_view room_id, std::string_view user_id) {
+    (void)find_or_enter(keys, room_id, user_id);
 }
 
 void record_local_membership(PendingKeys& keys, std::string_view room_id, std::string_view user_id,
@@ -181,6 +197,7 @@ PendingKeys* current_pending_keys() noexcept {
 }
 
 PendingKeys* take_pending_keys() noexcept {
+    taken = true;
     return std::exchange(noted, nullptr);
 }
 
@@ -196,6 +213,7 @@ void forget_pending_keys() noexcept {
     noted = nullptr;
     pending_context = nullptr;  // its memory goes with TopTransactionContext
     distrusted = false;
+    taken = false;
 }
 
 }  // namespace sliding_sync

@@ -24,13 +24,16 @@ struct PendingRoom {
     bool orderings;
     bool state;
     bool may_be_rewritten;
-    bool memberships;          ///< look at all memberships of the room
+    bool memberships;  ///< look at all memberships of the room
+    bool unsettled;    ///< look at those whose snapshot is missing, knows nothing, or is of a very old event
     std::int64_t latest;       ///< PG_INT64_MIN: none
     std::int64_t latest_bump;  ///< PG_INT64_MIN: none
     std::int64_t oldest_new;   ///< PG_INT64_MAX: none
     /// XOR over the hashes of the ids inserted into `events` and `event_json`: zero when every new event came with
     /// its JSON, which is the usual case.
     std::uint64_t unpaired_event_ids;
+    /// The same over the membership events inserted into `events`, and over `room_memberships`.
+    std::uint64_t unpaired_member_ids;
 };
 
 /// Which event stood in local_current_membership before this transaction, as the first change of the row told.
@@ -41,13 +44,15 @@ struct PendingMembership {
     TextKey user_id;
     BeforeTransaction before;
     TextKey event_id_before;
+    bool
+        may_be_remote;  ///< only an event or its state tells of it: the user may be none of this homeserver's
 };
 
 struct PendingEvent {
     TextKey event_id;
     bool redaction;   ///< it redacts, or is redacted: the state it stands in may read differently
     bool rejection;   ///< its rejection changed
-    bool membership;  ///< its sender, ordering or instance changed
+    bool membership;  ///< it makes a membership, or redacts what makes one, that may read differently
 };
 
 /// The keys of one homeserver.
@@ -60,6 +65,7 @@ struct PendingKeys {
     bool all_rooms;        ///< TRUNCATE: any room may have changed
     bool all_memberships;  ///< TRUNCATE: any membership may be gone
     bool unreadable;       ///< a row's key could not be read: nobody knows which rows are right
+    bool is_rest;          ///< other keys of this transaction have been taken before
     PendingRoom* last_room;
     PendingKeys* next;
 };
@@ -71,6 +77,8 @@ PendingKeys& pending_keys(Oid namespace_oid);
 
 PendingRoom& pending_room(PendingKeys& keys, std::string_view room_id);
 PendingMembership& pending_membership(PendingKeys& keys, std::string_view room_id, std::string_view user_id);
+/// The same for a membership of whatever server: it counts if local_current_membership has it when the transaction ends.
+void pending_member(PendingKeys& keys, std::string_view room_id, std::string_view user_id);
 /// The same for a row of local_current_membership: empty when it was inserted, its event when that is replaced or gone.
 void record_local_membership(PendingKeys& keys, std::string_view room_id, std::string_view user_id,
                              std::string_view event_id_before);

@@ -18,12 +18,25 @@ KeyResolver::KeyResolver(const Homeserver& homeserver, const PendingKeys& keys)
     for_each<PendingRoom>(keys.rooms, [&](const PendingRoom& room) {
         if (room.memberships) {
             rooms_.push_back(view(room.room_id));
+        } else if (room.unsettled || room.unpaired_event_ids != 0 || room.unpaired_member_ids != 0) {
+            unsettled_rooms_.push_back(view(room.room_id));
         }
     });
+    for_each<PendingMembership>(keys.memberships, [&](const PendingMembership& membership) {
+        if (membership.may_be_remote) {
+            members_.push_back({view(membership.room_id), view(membership.user_id)});
+        }
+    });
+    if (homeserver.schema.membership_snapshots != TableShape::known) {
+        // which of them are cannot be asked
+        rooms_.insert(rooms_.end(), unsettled_rooms_.begin(), unsettled_rooms_.end());
+        unsettled_rooms_.clear();
+    }
 }
 
 bool KeyResolver::has_work() const noexcept {
-    return !redactions_.empty() || !rejections_.empty() || !memberships_.empty() || !rooms_.empty();
+    return !redactions_.empty() || !rejections_.empty() || !memberships_.empty() || !rooms_.empty() ||
+           !unsettled_rooms_.empty() || !members_.empty();
 }
 
 void KeyResolver::resolve(Changes& changes) {
@@ -46,6 +59,13 @@ void KeyResolver::resolve(Changes& changes) {
     }
     if (!rooms_.empty()) {
         (void)try_lookup([&] { add_memberships(lookup_.memberships_of_rooms(rooms_), changes); });
+    }
+    if (!unsettled_rooms_.empty()) {
+        (void)try_lookup(
+            [&] { add_memberships(lookup_.unsettled_memberships_of_rooms(unsettled_rooms_), changes); });
+    }
+    if (!members_.empty()) {
+        (void)try_lookup([&] { add_memberships(lookup_.local_memberships(members_), changes); });
     }
 }
 

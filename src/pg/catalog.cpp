@@ -40,7 +40,8 @@ void on_relation_change(Datum, Oid) {
     ++generation;
 }
 
-void on_namespace_change(Datum, versions::CacheIdentifier, uint32) {
+// Of a schema, or of a role: tables of superusers count as a homeserver's.
+void on_name_change(Datum, versions::CacheIdentifier, uint32) {
     ++generation;
 }
 
@@ -78,7 +79,8 @@ std::uint64_t catalog_generation() noexcept {
 
 void watch_catalog() {
     CacheRegisterRelcacheCallback(on_relation_change, Datum{0});
-    CacheRegisterSyscacheCallback(NAMESPACEOID, on_namespace_change, Datum{0});
+    CacheRegisterSyscacheCallback(NAMESPACEOID, on_name_change, Datum{0});
+    CacheRegisterSyscacheCallback(AUTHOID, on_name_change, Datum{0});
 }
 
 Form_pg_attribute find_attribute(TupleDesc description, const char* name) noexcept {

@@ -33,8 +33,10 @@ std::string source(const ParameterRows& rows, bool is_single) {
                      : "ROWS FROM (" + values + ") WITH ORDINALITY " + rows.alias + "(" + names + "n)";
 }
 
-std::string filled(std::string text, const std::string& rows) {
+// Before the schema's name is put in, which may be anything.
+std::string filled(std::string_view statement, const std::string& rows) {
     constexpr std::string_view place = "{rows}";
+    std::string text(statement);
     return text.replace(text.find(place), place.size(), rows);
 }
 
@@ -50,8 +52,8 @@ std::vector<Oid> types(const ParameterRows& rows, bool is_single) {
 
 RowsStatement::RowsStatement(const char* name, std::string_view text, std::string_view schema,
                              const ParameterRows& rows)
-    : many_(name, filled(sql_text(text, schema), source(rows, false)), types(rows, false)),
-      one_(name, filled(sql_text(text, schema), source(rows, true)), types(rows, true)) {}
+    : many_(name, sql_text(filled(text, source(rows, false)), schema), types(rows, false)),
+      one_(name, sql_text(filled(text, source(rows, true)), schema), types(rows, true)) {}
 
 Rows RowsStatement::run(const Arguments& arguments) {
     Statement& statement = arguments.is_single_row() ? one_ : many_;

@@ -19,8 +19,6 @@ namespace sliding_sync {
 
 namespace {
 
-int connections = 0;  // open ones
-
 // C calls only: runs inside call_pg.
 Datum text_datum(std::string_view value) {
     return PointerGetDatum(cstring_to_text_with_len(value.data(), static_cast<int>(value.size())));
@@ -79,20 +77,14 @@ SpiConnection::SpiConnection() : exceptions_(std::uncaught_exceptions()) {
         // LookupScope toasted values after a statement needs a snapshot that is older than theirs.
         PushActiveSnapshot(has_fixed_snapshot() ? GetActiveSnapshot() : GetLatestSnapshot());
     });
-    ++connections;
 }
 
 SpiConnection::~SpiConnection() {
-    --connections;
     // While an exception passes, the (sub)transaction is being aborted, and that closes the connection.
     if (std::uncaught_exceptions() == exceptions_) {
         PopActiveSnapshot();
         SPI_finish();
     }
-}
-
-bool is_in_own_statement() noexcept {
-    return connections > 0;
 }
 
 Arguments& Arguments::text(std::string_view value) {

@@ -23,9 +23,6 @@ private:
     int exceptions_;
 };
 
-/// True while a statement of ours runs, in a trigger for instance that it fires.
-[[nodiscard]] bool is_in_own_statement() noexcept;
-
 /// Parameters of one execution, in order. Built inside an open SpiConnection, whose memory they use.
 class Arguments {
 public:

@@ -3,6 +3,7 @@
 extern "C" {
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -12,8 +13,11 @@ namespace sliding_sync {
 
 namespace {
 
-bool is_swallowed(int sqlstate, Swallow swallow) noexcept {
-    switch (sqlstate) {
+bool is_swallowed(const PgError& error, Swallow swallow) noexcept {
+    if (error.is_raised_by_code()) {
+        return swallow.failures;
+    }
+    switch (error.sqlstate()) {
     case ERRCODE_QUERY_CANCELED:
     case ERRCODE_ADMIN_SHUTDOWN:
     case ERRCODE_CRASH_SHUTDOWN:
@@ -29,6 +33,8 @@ bool is_swallowed(int sqlstate, Swallow swallow) noexcept {
         return swallow.failures;
     }
 }
+
+bool has_waited_in_vain = false;
 
 // C calls only.
 void set(const char* name, const char* value, GucAction until) {
@@ -55,6 +61,7 @@ std::optional<PgError> run_in_subtransaction(const std::function<void()>& body, 
         other = std::current_exception();
     }
     const bool is_done = !error && other == nullptr;
+    const bool is_detail_hidden = hide_detail(false);
     call_pg([&] {
         if (is_done) {
             ReleaseCurrentSubTransaction();
@@ -65,12 +72,41 @@ std::optional<PgError> run_in_subtransaction(const std::function<void()>& body, 
         CurrentResourceOwner = owner;
     });
     if (other != nullptr) {
+        hide_detail(is_detail_hidden);
         std::rethrow_exception(other);
     }
-    if (error && !is_swallowed(error->sqlstate(), swallow)) {
+    if (error && !is_swallowed(*error, swallow)) {
+        hide_detail(is_detail_hidden);
         throw PgError(*error);
     }
+    // without a limit nobody has waited: somebody's code has asked for a lock at once or not at all
+    if (error && error->sqlstate() == ERRCODE_LOCK_NOT_AVAILABLE && LockTimeout > 0) {
+        has_waited_in_vain = true;
+    }
     return error;
+}
+
+NoSecondWait::NoSecondWait(bool is_wanted) noexcept : lock_timeout_(LockTimeout) {
+    if (is_wanted && has_waited_in_vain && LockTimeout > 0) {
+        LockTimeout = 1;
+    }
+}
+
+NoSecondWait::~NoSecondWait() {
+    LockTimeout = lock_timeout_;
+}
+
+ShortWaits::ShortWaits() noexcept : lock_timeout_(LockTimeout) {
+    constexpr int longest = 300;  // as a batch of a backfill
+    LockTimeout = LockTimeout > 0 ? std::min(LockTimeout, longest) : longest;
+}
+
+ShortWaits::~ShortWaits() {
+    LockTimeout = lock_timeout_;
+}
+
+void forget_vain_waits() noexcept {
+    has_waited_in_vain = false;
 }
 
 void set_local(const char* name, const char* value) {

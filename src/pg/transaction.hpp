@@ -26,6 +26,35 @@ inline constexpr Swallow Swallow::contention{false, true, true, true};
 [[nodiscard]] std::optional<PgError> run_in_subtransaction(const std::function<void()>& body,
                                                            Swallow swallow = Swallow::all_but_retries);
 
+/// For its lifetime no lock is waited for longer than a millisecond, if this transaction has waited for one in vain before
+/// and did without: a table that somebody locks costs it one wait, and not one for each of its keys.
+class NoSecondWait {
+public:
+    explicit NoSecondWait(bool is_wanted = true) noexcept;
+    ~NoSecondWait();
+    NoSecondWait(const NoSecondWait&) = delete;
+    NoSecondWait& operator=(const NoSecondWait&) = delete;
+
+private:
+    int lock_timeout_;
+};
+
+/// For its lifetime a lock is waited for so long at most: shorter than deadlock_timeout, so that we are no victim of a deadlock
+/// and make nobody else one.
+class ShortWaits {
+public:
+    ShortWaits() noexcept;
+    ~ShortWaits();
+    ShortWaits(const ShortWaits&) = delete;
+    ShortWaits& operator=(const ShortWaits&) = delete;
+
+private:
+    int lock_timeout_;
+};
+
+/// The transaction is over: the next one waits again.
+void forget_vain_waits() noexcept;
+
 /// Sets a setting until the transaction ends.
 void set_local(const char* name, const char* value);
 

@@ -37,10 +37,11 @@ bool is_readable(std::string_view event_json) {
 }
 
 InternalMetadata read_internal_metadata(std::string_view json) {
-    const auto [out_of_band_membership, recheck_redaction] =
-        json_text::last_fields<2>(json, {"out_of_band_membership", "recheck_redaction"});
+    const auto [out_of_band_membership, recheck_redaction, soft_failed] =
+        json_text::last_fields<3>(json, {"out_of_band_membership", "recheck_redaction", "soft_failed"});
     return {.out_of_band_membership = out_of_band_membership == "true",
-            .recheck_redaction = recheck_redaction == "true"};
+            .recheck_redaction = recheck_redaction == "true",
+            .soft_failed = soft_failed == "true"};
 }
 
 }  // namespace sliding_sync::rules

@@ -52,9 +52,10 @@ struct Value {
 struct InternalMetadata {
     bool out_of_band_membership = false;
     bool recheck_redaction = false;
+    bool soft_failed = false;
 };
 
-/// Only JSON `true` sets a flag; both are false when the document is unreadable.
+/// Only JSON `true` sets a flag; all are false when the document is unreadable.
 [[nodiscard]] InternalMetadata read_internal_metadata(std::string_view json);
 
 }  // namespace sliding_sync::rules

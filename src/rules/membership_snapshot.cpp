@@ -29,16 +29,22 @@ bool is_out_of_band(const MembershipFacts& facts) {
     return facts.outlier && read_internal_metadata(facts.internal_metadata).out_of_band_membership;
 }
 
-/// The membership did not change but has to be derived: history is kept, and guessed only where it is still
-/// told.
-SnapshotSource source_of_unchanged(const MembershipFacts& facts) noexcept {
-    if (facts.previous) {
+/// The membership did not change but has to be derived: history is kept, and guessed only where nothing is
+/// known and it is still told, as a recall does.
+SnapshotSource source_of_unchanged(const MembershipFacts& facts) {
+    if (facts.previous && facts.previous->has_known_state) {
         return SnapshotSource::keep;
     }
     if (brings_stripped_state(facts.membership)) {
         return SnapshotSource::stripped_state;
     }
-    return facts.membership == "join" ? SnapshotSource::current_state : SnapshotSource::unknown_history;
+    if (facts.membership == "join") {
+        return SnapshotSource::current_state;
+    }
+    if (!facts.previous) {
+        return SnapshotSource::unknown_history;
+    }
+    return is_out_of_band(facts) ? SnapshotSource::earlier_invite : SnapshotSource::keep;
 }
 
 /// The homeserver is not in the room: an invite or knock tells of the room itself, a leave inherits.

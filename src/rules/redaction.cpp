@@ -25,11 +25,7 @@ bool same_domain(std::string_view left, std::string_view right) noexcept {
 /// Rule 2 of docs/rules.md#redactions: a reader can load the redaction event and it may redact the target.
 /// The version of the room is deliberately not looked at: it may be unknown or missing (H51).
 bool applies(const RedactionTarget& target, const RedactionEvent& event) {
-    if (!event.stored || event.rejected || !event.same_room || !is_readable(event.json)) {
-        return false;
-    }
-    return same_domain(event.sender, target.sender) ||
-           !read_internal_metadata(event.internal_metadata).recheck_redaction;
+    return may_apply(target, event) && is_readable(event.json);
 }
 
 /// The ban redaction reaches as far as the target; without an end, or with 0 for one, it reaches every event.
@@ -39,6 +35,12 @@ bool covers(const BanRedaction& ban, const RedactionTarget& target) noexcept {
 }
 
 }  // namespace
+
+bool may_apply(const RedactionTarget& target, const RedactionEvent& event) {
+    return event.stored && !event.rejected && event.same_room &&
+           (same_domain(event.sender, target.sender) ||
+            !read_internal_metadata(event.internal_metadata).recheck_redaction);
+}
 
 bool is_redacted(const RedactionTarget& target, std::span<const Redaction> redactions,
                  std::span<const BanRedaction> ban_redactions) {

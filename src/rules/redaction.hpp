@@ -36,6 +36,9 @@ struct RedactionTarget {
     std::optional<std::int64_t> stream_ordering;
 };
 
+/// Whether the redaction event applies if its JSON can be read, which is not looked at.
+[[nodiscard]] bool may_apply(const RedactionTarget& target, const RedactionEvent& event);
+
 /// docs/rules.md#redactions: redacted when any redaction, or any ban redaction, applies. The version of the
 /// room is not looked at, as it may be unknown (H51). A ban redaction with an end never reaches a target
 /// without an ordering (H72). Bad JSON and user ids without a domain are no match, not an error; throws

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, LiteralString
 
 from psycopg import sql
@@ -14,7 +12,6 @@ from demo.screen import Row
 from generator.world import SERVER
 from harness.cluster import Cluster
 
-TESTS = Path(__file__).resolve().parents[1]
 DATABASE = OWNER = "synapse"
 OPERATIONS = "operations"  # schema of the functions that play the homeserver
 
@@ -41,21 +38,9 @@ def create_database(cluster: Cluster) -> None:
     """The database, its owner, and the tables as the homeserver makes them."""
     cluster.create_role(OWNER)
     cluster.create_database(DATABASE, OWNER)
-    psql = [
-        str(cluster.bin / "psql"),
-        "-X",
-        "-q",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        str(cluster.port),
-    ]
-    psql += ["-U", OWNER, "-d", DATABASE, "-f", str(TESTS / "base_schema.sql")]
-    psql += ["-c", f"CREATE SCHEMA {OPERATIONS}", "-c", f"SET search_path = {OPERATIONS}, public"]
-    psql += ["-f", str(TESTS / "homeserver_ops.sql")]
-    subprocess.run(psql, check=True, stdin=subprocess.DEVNULL)
+    with cluster.connect(DATABASE, OWNER) as connection:
+        connection.execute(f"CREATE SCHEMA {OPERATIONS}; CREATE EXTENSION sliding_sync_test SCHEMA {OPERATIONS}")
+        connection.execute(f"CALL {OPERATIONS}.make_homeserver('public')")
 
 
 class Homeserver:

@@ -58,7 +58,7 @@ def _data_parent(otherwise: Path) -> Path:
 
 
 # What another server is built from: object files of two servers must not meet.
-_SOURCES = ("Makefile", "control", "extension", "src")
+_SOURCES = ("Makefile", "control", "extension", "src", "tests/extension")
 # What that server's own compiler was called with is not for ours.
 _FLAGS = ("CFLAGS=-O2", "CXXFLAGS=-O2 -g -fno-strict-aliasing -fwrapv")
 
@@ -148,7 +148,7 @@ class Cluster:
 
     def _make_install(self, sources: Path, *arguments: str) -> None:
         done = subprocess.run(
-            ["make", "-s", "-j2", "-C", str(sources), "install", f"PG_CONFIG={self.pg_config}", *arguments],
+            ["make", "-s", "-j2", "-C", str(sources), "install", "install-tests", f"PG_CONFIG={self.pg_config}", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -173,9 +173,10 @@ class Cluster:
             signal.SIGINT,
             **self.environment,
         )
-        self._wait_until_ready()
+        self.wait_until_ready()
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """After a start, or a crash that the server survives."""
         deadline = time.monotonic() + 60
         while True:
             try:

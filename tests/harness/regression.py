@@ -69,7 +69,7 @@ def run(driver: Driver, cluster: Cluster, directory: Path) -> Run:
             f"--port={cluster.port}",
             f"--user={SUPERUSER}",
             f"--dbname={driver.database}",
-            "--load-extension=sliding_sync",
+            *(f"--load-extension={name}" for name in ("sliding_sync", "sliding_sync_test")),
             *driver.names(),
         ],
         cwd=directory,

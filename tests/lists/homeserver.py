@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from harness.cluster import Cluster
-from synthetic.database import OWNER, SCHEMA, connect, create_homeserver, run_psql
+from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -19,7 +19,9 @@ LIST_SCHEMA = Path(__file__).parents[1] / "list_schema.sql"
 
 def create_template(cluster: Cluster, name: str) -> str:
     create_homeserver(cluster, name)
-    run_psql(cluster, name, LIST_SCHEMA.read_text(), user=OWNER, search_path=SCHEMA)
+    with cluster.connect(name, OWNER) as connection:
+        connection.execute(f"SET search_path = {SCHEMA}")
+        connection.execute(LIST_SCHEMA.read_text())  # type: ignore[call-overload]
     return name
 
 

@@ -1,4 +1,4 @@
-"""What users have done to their rooms: on a homeserver that is played in SQL (tests/homeserver_ops.sql)."""
+"""What users have done to their rooms: on a homeserver that is played in SQL (tests/extension/operations.sql)."""
 
 from __future__ import annotations
 

@@ -235,8 +235,12 @@ class _Reader:
         ):
             picture.local_memberships[(room_id, user_id)] = LocalMembership(*rest)
         for row in self._rows(
-            "SELECT r.event_id, room_id, user_id, r.sender, r.membership, coalesce(r.forgotten, 0)"
-            " FROM {room_memberships} r JOIN {local_current_membership} USING (room_id, user_id)"
+            "SELECT r.event_id, r.room_id, r.user_id, r.sender, r.membership, coalesce(r.forgotten, 0)"
+            " FROM {room_memberships} r JOIN {local_current_membership} l"
+            " ON (l.room_id, l.user_id) = (r.room_id, r.user_id)"
+            # very old events take their user from here, which may be another one
+            " UNION SELECT r.event_id, r.room_id, r.user_id, r.sender, r.membership, coalesce(r.forgotten, 0)"
+            " FROM {room_memberships} r JOIN {local_current_membership} l ON l.event_id = r.event_id"
         ):
             picture.room_memberships[row[0]] = RoomMembership(*row)
 

@@ -91,6 +91,16 @@ def current_relevant_state(picture: Picture, room_id: str) -> dict[str, str]:
     return {k: e for k, e in found.items() if e in events and events[e].room_id == room_id and events[e].type == k}
 
 
+def state_after(picture: Picture, event_id: str) -> dict[str, str] | None:
+    """Relevant state by the event's state group; None where no chain of groups leads to the room's creation."""
+    group, state, seen = picture.event_groups.get(event_id), {}, set[int]()
+    while group is not None and group not in seen:
+        seen.add(group)
+        state = picture.group_state.get(group, {}) | state
+        group = picture.previous_group.get(group)
+    return state if CREATE in state and group is None else None
+
+
 def stripped_today(picture: Picture, event_id: str, membership: str) -> History:
     """A redacted membership event has lost its stripped state."""
     stored = picture.json.get(event_id)

@@ -16,7 +16,14 @@ from oracle.check import joined_room_findings
 from oracle.finding import JOINED_ROOMS, SNAPSHOTS, Finding, Row, Value, row_findings
 from oracle.joined_rooms import all_rooms, expected_joined_room
 from oracle.picture import Connection, Event, Pair, Picture, take_picture
-from oracle.reading import current_relevant_state, history_of, is_out_of_band, stripped_today, value_today
+from oracle.reading import (
+    current_relevant_state,
+    history_of,
+    is_out_of_band,
+    state_after,
+    stripped_today,
+    value_today,
+)
 from oracle.snapshots import all_pairs, forgotten_column, membership_columns
 from oracle.values import COLUMN, EMPTY, RELEVANT, UNKNOWN, History
 
@@ -78,6 +85,7 @@ class _Membership:
             self._room_id in picture.rooms,
             picture.events.get(event_id),
             picture.room_memberships.get(event_id),
+            picture.json[event_id].texts if event_id in picture.json else None,
             picture.current_member(self._pair),
         )
 
@@ -108,13 +116,17 @@ class _Membership:
         before = self._old.local_memberships.get(pair)
 
         if before is not None and before.event_id == event_id and not entered:
-            if self._previous is not None:
+            if self._previous is not None and self._previous["has_known_state"]:
                 return History.of_row(self._previous), "unchanged membership"
             if membership == "join":
-                return self._state_of_now(), "join without a row"
+                return self._state_of_now(), "join of which nothing is known"
             if by_invitation:
-                return stripped_today(new, event_id, membership), "invitation without a row"
-            return None, "left without a row: for the backfill"
+                return stripped_today(new, event_id, membership), "invitation of which nothing is known"
+            if self._previous is None:
+                return None, "left without a row: for the backfill"
+            if is_out_of_band(new, event_id):
+                return self._earlier_invite(), "left from outside, nothing is known"
+            return UNKNOWN, "left, nothing is known"
         if in_state:
             return self._state_of_now(), "in current state"
         if is_out_of_band(new, event_id):
@@ -137,6 +149,9 @@ class _Membership:
         """The row that was there before; without one, what the user's latest other invite or knock says."""
         if self._previous is not None:
             return History.of_row(self._previous)
+        return self._earlier_invite()
+
+    def _earlier_invite(self) -> History:
         event_id = self._new.local_memberships[self._pair].event_id
         invitations = [
             (self._new.events[row.event_id].topological_ordering, row)
@@ -161,17 +176,30 @@ class _Membership:
                 and event.state_key == ""
                 and not event.outlier
                 and not event.rejected
+                and not self._is_soft_failed(event)
             ),
             key=lambda event: event.stream_ordering or 0,
         )
 
+    def _is_soft_failed(self, event: Event) -> bool:
+        stored = self._new.json.get(event.event_id)
+        return stored is not None and stored.metadata.get("soft_failed") is True
+
     def _wiped_state(self) -> History:
-        """Current state as the step found it, with what the step brought. Its events may be gone by now."""
-        state = current_relevant_state(self._old, self._room_id)
-        state |= {event.type: event.event_id for event in self._new_relevant_events()}
+        """The state after the leave, where it has a state group; otherwise current state as the step found it, with what the
+        step brought. Its events may be gone by now."""
+        state = state_after(self._new, self._new.local_memberships[self._pair].event_id)
+        if state is None:
+            state = current_relevant_state(self._old, self._room_id)
+            state |= {event.type: event.event_id for event in self._new_relevant_events()}
+        state = {kind: event_id for kind, event_id in state.items() if self._is_of(kind, event_id)}
         known, values = False, dict(EMPTY)
         for kind, event_id in state.items():
             picture = self._new if self._new.is_stored(event_id) else self._old
             if picture.is_stored(event_id):
                 known, values[kind] = True, value_today(picture, kind, event_id)
         return History(known, **{COLUMN[kind]: value for kind, value in values.items()})
+
+    def _is_of(self, kind: str, event_id: str) -> bool:
+        event = self._new.events.get(event_id) or self._old.events.get(event_id)
+        return event is not None and (event.room_id, event.type) == (self._room_id, kind)

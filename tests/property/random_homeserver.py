@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import psycopg
 
 LOCAL = ["@anna:hs.test", "@bob:hs.test", "@carl:hs.test"]
 REMOTE = ["@boss:remote.test", "@rita:remote.test"]
@@ -133,3 +137,31 @@ class RandomHomeserver:
 
 def describe(statement: Statement) -> str:
     return f"{statement.sql}  {json.dumps(statement.arguments, default=str)}"
+
+
+# What a homeserver's own statements run into, with and without us.
+OWN_FAULTS = (
+    psycopg.errors.IntegrityError,
+    psycopg.errors.InvalidTextRepresentation,
+    psycopg.errors.UndefinedTable,  # an operation of a newer homeserver on an old schema
+)
+
+
+def live(connection: psycopg.Connection[Any], seed: int, transactions: int, *, flushes: bool = True) -> Iterator[int]:
+    """A homeserver's transactions, each by its number once it is committed; none may fail for our sake, nor at COMMIT.
+
+    Only the owner may call flush(): `flushes` says whether this session is his."""
+    homeserver = RandomHomeserver(random.Random(seed), both_writers=0.0)
+    for number in range(transactions):
+        statements = homeserver.transaction()
+        connection.execute(f"BEGIN ISOLATION LEVEL {('READ COMMITTED', 'REPEATABLE READ')[number % 2]}")
+        try:
+            for statement in statements:
+                if flushes or "flush()" not in statement.sql:
+                    connection.execute(statement.sql, statement.arguments or None)  # type: ignore[arg-type]
+        except OWN_FAULTS as fault:
+            assert "sliding_sync" not in str(fault)
+            connection.execute("ROLLBACK")
+            continue
+        connection.execute("COMMIT")
+        yield number

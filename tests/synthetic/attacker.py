@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 
 from harness.cluster import Cluster
-from synthetic.database import OWNER, SCHEMA
+from synthetic.database import OWNER, SCHEMA, copied
 
 ATTACKER = "attacker"
 Connection = psycopg.Connection[Any]
@@ -26,19 +28,25 @@ _OBJECTS = """
         RETURN true;
     END $$;
 
-    -- tries to win back the rights of the session first
-    CREATE FUNCTION attacker.trigger_ran() RETURNS trigger LANGUAGE plpgsql AS $$
+    -- each in a block of its own; what works is witnessed
+    CREATE FUNCTION attacker.try(VARIADIC ways text[]) RETURNS void LANGUAGE plpgsql AS $$
     DECLARE
         way text;
     BEGIN
-        FOREACH way IN ARRAY ARRAY['RESET ROLE', 'RESET SESSION AUTHORIZATION', 'SET ROLE postgres',
-                                   'SET SESSION AUTHORIZATION postgres'] LOOP
+        FOREACH way IN ARRAY ways LOOP
             BEGIN
                 EXECUTE way;
                 PERFORM attacker.ran(way);
             EXCEPTION WHEN OTHERS THEN NULL;
             END;
         END LOOP;
+    END $$;
+
+    -- tries to win back the rights of the session first
+    CREATE FUNCTION attacker.trigger_ran() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM attacker.try('RESET ROLE', 'RESET SESSION AUTHORIZATION', 'SET ROLE postgres',
+                             'SET SESSION AUTHORIZATION postgres');
         PERFORM attacker.ran(TG_TABLE_NAME || ' ' || TG_OP || ' ' || TG_WHEN);
         RETURN coalesce(NEW, OLD);
     END $$;
@@ -65,6 +73,14 @@ def arm(cluster: Cluster, database: str) -> None:
     with cluster.connect(database) as connection:
         connection.execute(f"GRANT CREATE, USAGE ON SCHEMA public, {SCHEMA} TO {ATTACKER}")
         connection.execute(_OBJECTS)
+
+
+@contextmanager
+def attacked(cluster: Cluster, template: str) -> Iterator[str]:
+    """A copy of a database that is armed. What may be done to a database itself is no part of a copy."""
+    with copied(cluster, template, "attacked", OWNER) as name:
+        cluster.execute(f"GRANT CREATE, TEMPORARY ON DATABASE attacked TO {ATTACKER}")
+        yield name
 
 
 def plant_names(connection: Connection, schema: str) -> None:

@@ -2,37 +2,66 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from harness import processes
 from harness.cluster import SUPERUSER, Cluster
-
-TESTS = Path(__file__).resolve().parents[1]
 
 SCHEMA, OPERATIONS = "homeserver", "operations"
 OWNER = "homeserver_owner"  # an ordinary role, as a homeserver has
 SEARCH_PATH = f"{OPERATIONS}, {SCHEMA}"
 
+ROOM, ANNA, BERT = "!r:hs.test", "@anna:hs.test", "@bert:hs.test"
+BASE_TABLES = (
+    "events",
+    "event_json",
+    "rejections",
+    "redactions",
+    "room_ban_redactions",
+    "rooms",
+    "room_memberships",
+    "current_state_events",
+    "local_current_membership",
+)
+DERIVED_TABLES = ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
+
 
 def create_homeserver(
     cluster: Cluster, name: str, *, extension: bool = True, owner: str = OWNER, old_schema: bool = False
 ) -> str:
-    """A database with an empty homeserver that belongs to an ordinary role."""
+    """A database with an empty homeserver that belongs to an ordinary role, or to the `owner`; with the triggers."""
     cluster.create_role(owner)
     cluster.create_database(name, owner)
-    for schema, file, path in (
-        (SCHEMA, "base_schema.sql", SCHEMA),
-        (OPERATIONS, "homeserver_ops.sql", SEARCH_PATH),
-    ):
-        cluster.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)), name, owner)
-        script = ("\\set old_schema 1\n" if old_schema else "") + (TESTS / file).read_text()
-        run_psql(cluster, name, script, user=owner, search_path=path)
+    add_homeserver(cluster, name, owner=owner, old_schema=old_schema)
     if extension:
         cluster.execute("CREATE EXTENSION sliding_sync", name)
+    return name
+
+
+def add_homeserver(cluster: Cluster, name: str, *, owner: str = SUPERUSER, old_schema: bool = False) -> None:
+    """The tables and the operations, in a database that is there."""
+    with cluster.connect(name, owner) as connection:
+        connection.execute(f"CREATE SCHEMA {OPERATIONS}; CREATE EXTENSION sliding_sync_test SCHEMA {OPERATIONS}")
+        connection.execute(f"CALL {OPERATIONS}.make_homeserver(%s, %s)", (SCHEMA, old_schema))
+
+
+@contextmanager
+def copied(cluster: Cluster, template: str, name: str = "of a test", owner: str = SUPERUSER) -> Iterator[str]:
+    """A copy of a database that nobody is connected to."""
+    cluster.drop_database(name)  # left behind where a server went down
+    cluster.create_database(name, owner, template)
+    yield name
+    cluster.drop_database(name)
+
+
+def make_room(cluster: Cluster, name: str) -> str:
+    """Anna's room Tea, in that database."""
+    with connect(cluster, name) as connection:
+        connection.execute("SELECT create_room(%s, %s, name => 'Tea')", (ROOM, ANNA))
     return name
 
 
@@ -47,6 +76,17 @@ def connect(
     if not autocommit:
         connection.commit()
     return connection
+
+
+def derived_rows(connection: psycopg.Connection[Any]) -> dict[str, list[Any]]:
+    query = f"SELECT t::text FROM {SCHEMA}.%s t ORDER BY 1"
+    found = {table: connection.execute(query % table).fetchall() for table in DERIVED_TABLES}
+    assert all(found.values()), "a comparison of nothing proves nothing"
+    return found
+
+
+def assert_nothing_in_quarantine(cluster: Cluster, database: str) -> None:
+    assert not cluster.execute("SELECT * FROM sliding_sync.quarantine", database)
 
 
 def run_psql(

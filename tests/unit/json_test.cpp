@@ -295,6 +295,8 @@ TEST(InternalMetadataTest, OnlyTrueSetsAFlag) {
     EXPECT_EQ(both(R"({"recheck_redaction":"true","out_of_band_membership":1})"), std::pair(false, false));
     EXPECT_EQ(both(R"({"recheck_redaction":null,"out_of_band_membership":[true]})"), std::pair(false, false));
     EXPECT_EQ(both(R"({"x":{"recheck_redaction":true}})"), std::pair(false, false));
+    EXPECT_TRUE(read_internal_metadata(R"({"soft_failed": true})").soft_failed);
+    EXPECT_FALSE(read_internal_metadata(R"({"soft_failed": 1, "recheck_redaction": true})").soft_failed);
 }
 
 // docs/rules.md#internal-metadata: unreadable means no flag.

@@ -168,6 +168,23 @@ TEST(SnapshotSourceUnchanged, KeepsThePreviousSnapshot) {
     }
 }
 
+// What nothing is known of is looked for again: its event, or the room's state, may have been stored since.
+TEST(SnapshotSourceUnchanged, PreviousSnapshotThatKnowsNothing) {
+    const auto source = [](MembershipFacts input) {
+        input.membership_unchanged = true;
+        input.previous = previous_snapshot();
+        input.previous->has_known_state = false;
+        return snapshot_source(input);
+    };
+    EXPECT_EQ(source(facts("join")), SnapshotSource::current_state);
+    EXPECT_EQ(source(facts("leave")), SnapshotSource::keep);
+    EXPECT_EQ(source(out_of_band_facts("leave")), SnapshotSource::earlier_invite);
+    for (const auto* membership : {"invite", "knock"}) {
+        EXPECT_EQ(source(facts(membership)), SnapshotSource::stripped_state) << membership;
+        EXPECT_EQ(source(out_of_band_facts(membership)), SnapshotSource::stripped_state) << membership;
+    }
+}
+
 TEST(SnapshotSourceUnchanged, WithoutPreviousSnapshot) {
     const std::pair<const char*, SnapshotSource> cases[]{
         {"join", SnapshotSource::current_state},

@@ -1,7 +1,6 @@
 -- What a homeserver writes, in its order of statements, as one function an operation: material for SQL tests.
 --
---     CREATE SCHEMA ops; SET search_path = ops, public;      -- public: the homeserver's tables
---     \i tests/homeserver_ops.sql
+--     CALL make_homeserver('hs'); SET search_path = hs, public;      -- public: where the extension is
 --     SELECT create_room('!r:hs.test', '@anna:hs.test');
 --     SELECT rename('!r:hs.test', '@anna:hs.test', 'Tea');
 --
@@ -10,8 +9,6 @@
 -- * Content is JSON text and goes into the event as it is, right or wrong.
 -- * Nothing is written to the room list tables, as by a homeserver that does not know them. With
 --   SET homeserver.writes_tables = on a newer one is played: it does its own upkeep at the same places.
-
-CREATE SEQUENCE event_counter;
 
 CREATE TYPE new_event AS (
     event_id        text,
@@ -87,7 +84,8 @@ DECLARE
     before_event bigint := (SELECT max(id) FROM state_groups WHERE room_id = e.room_id);
     after_event  bigint;
 BEGIN
-    IF before_event IS NOT NULL AND (e.state_key IS NULL OR e.rejected IS NOT NULL) THEN
+    -- a soft-failed event is in the state of nothing that comes after it
+    IF before_event IS NOT NULL AND (e.state_key IS NULL OR e.rejected IS NOT NULL OR e.metadata LIKE '%"soft_failed": true%') THEN
         RETURN before_event;
     END IF;
     after_event := nextval('state_group_id_seq');
@@ -585,11 +583,18 @@ $$;
 -- State resolution takes a key out of current state, or puts an old event back.
 CREATE FUNCTION state_reset(room text, type text, state_key text DEFAULT '', old_event text DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    resolved bigint := nextval('state_group_id_seq');
 BEGIN
     PERFORM change_current_state(room, nextval('events_stream_seq'),
         CASE WHEN old_event IS NULL THEN ARRAY(SELECT c.event_id FROM current_state_events c WHERE c.room_id = room
             AND c.type = state_reset.type AND c.state_key = state_reset.state_key) ELSE '{}' END,
         array_remove(ARRAY[old_event], NULL));
+    -- what comes next comes after the state as it was resolved
+    INSERT INTO state_groups (id, room_id, event_id)
+        SELECT resolved, room, c.event_id FROM current_state_events c WHERE c.room_id = room LIMIT 1;
+    INSERT INTO state_groups_state (state_group, room_id, type, state_key, event_id)
+        SELECT resolved, room, c.type, c.state_key, c.event_id FROM current_state_events c WHERE c.room_id = room;
 END
 $$;
 

@@ -1,16 +1,13 @@
--- The homeserver's tables that matter to the room list, as a database at schema 94 has them after all
--- background updates. For psql; every name is unqualified, so the first schema of search_path receives them:
---
---     CREATE SCHEMA homeserver; SET search_path = homeserver;
---     \i tests/base_schema.sql
---
--- \set old_schema 1   the shape of schema 86: no room list tables, no room_ban_redactions, no redactions.recheck,
---                     no room_memberships.participant
-\if :{?old_schema}
-\set has_room_list_tables false
-\else
-\set has_room_list_tables true
-\endif
+-- The homeserver's tables that matter to the room list, as a database at schema 94 has them after all background
+-- updates; made in `target`, which is created unless it is there. With `old_schema` in the shape of schema 86: no room
+-- list tables, no room_ban_redactions, no redactions.recheck, no room_memberships.participant.
+CREATE PROCEDURE make_homeserver(target text, old_schema boolean DEFAULT false)
+LANGUAGE plpgsql SET search_path = pg_catalog AS $procedure$
+BEGIN
+IF to_regnamespace(quote_ident(target)) IS NULL THEN
+    EXECUTE format('CREATE SCHEMA %I', target);
+END IF;
+PERFORM set_config('search_path', quote_ident(target), true);
 
 --
 -- Number spaces
@@ -18,6 +15,7 @@
 CREATE SEQUENCE events_stream_seq;
 CREATE SEQUENCE events_backfill_stream_seq;     -- its values are used negated
 CREATE SEQUENCE state_group_id_seq;
+CREATE SEQUENCE event_counter;     -- no homeserver's: operations.sql numbers events by it
 
 --
 -- Bookkeeping of the schema itself
@@ -130,7 +128,7 @@ CREATE TABLE redactions (
 CREATE INDEX redactions_have_censored_ts ON redactions (received_ts) WHERE NOT have_censored;
 CREATE INDEX redactions_redacts ON redactions (redacts);
 
-\if :has_room_list_tables
+IF NOT old_schema THEN
 ALTER TABLE redactions ADD COLUMN recheck boolean NOT NULL DEFAULT true;
 
 CREATE TABLE room_ban_redactions (
@@ -140,7 +138,7 @@ CREATE TABLE room_ban_redactions (
     redact_end_ordering bigint,
     CONSTRAINT room_ban_redaction_uniqueness UNIQUE (room_id, user_id)
 );
-\endif
+END IF;
 
 --
 -- Memberships and current state. Their foreign keys are NOT VALID: old rows may be NULL or dangling.
@@ -162,10 +160,10 @@ CREATE INDEX room_memberships_stream_ordering_idx ON room_memberships (event_str
 CREATE INDEX room_memberships_user_id ON room_memberships (user_id);
 CREATE INDEX room_memberships_user_room_forgotten ON room_memberships (user_id, room_id) WHERE forgotten = 1;
 
-\if :has_room_list_tables
+IF NOT old_schema THEN
 ALTER TABLE room_memberships ADD COLUMN participant boolean DEFAULT false;
 CREATE INDEX received_ts_idx ON events (received_ts) WHERE type = 'm.room.member';
-\endif
+END IF;
 
 CREATE TABLE local_current_membership (
     room_id               text NOT NULL,
@@ -201,11 +199,11 @@ CREATE TABLE current_state_delta_stream (
 );
 CREATE INDEX current_state_delta_stream_idx ON current_state_delta_stream (stream_id);
 
-\if :has_room_list_tables
+IF NOT old_schema THEN
 CREATE INDEX current_state_events_members_room_index ON current_state_events (room_id, membership)
     WHERE type = 'm.room.member';
 CREATE INDEX current_state_delta_stream_room_idx ON current_state_delta_stream (room_id, stream_id);
-\endif
+END IF;
 
 ALTER TABLE room_memberships ADD CONSTRAINT event_stream_ordering_fkey
     FOREIGN KEY (event_stream_ordering) REFERENCES events (stream_ordering) NOT VALID;
@@ -215,7 +213,7 @@ ALTER TABLE current_state_events ADD CONSTRAINT event_stream_ordering_fkey
     FOREIGN KEY (event_stream_ordering) REFERENCES events (stream_ordering) NOT VALID;
 
 -- Refuses a row whose ordering is not that of its event. Says nothing about NULLs and events not stored.
-CREATE FUNCTION check_event_stream_ordering() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION check_event_stream_ordering() RETURNS trigger LANGUAGE plpgsql AS $trigger$
 DECLARE
     stored bigint;
 BEGIN
@@ -225,7 +223,7 @@ BEGIN
     END IF;
     RETURN NEW;
 END
-$$;
+$trigger$;
 
 CREATE TRIGGER check_event_stream_ordering BEFORE INSERT OR UPDATE ON room_memberships
     FOR EACH ROW EXECUTE FUNCTION check_event_stream_ordering();
@@ -269,7 +267,7 @@ CREATE INDEX state_groups_state_type_idx ON state_groups_state (state_group, typ
 --
 -- The room list tables
 --
-\if :has_room_list_tables
+IF NOT old_schema THEN
 CREATE TABLE sliding_sync_joined_rooms_to_recalculate (
     room_id text NOT NULL,
     CONSTRAINT sliding_sync_joined_rooms_to_recalculate_pkey PRIMARY KEY (room_id),
@@ -320,10 +318,9 @@ CREATE INDEX sliding_sync_membership_snapshots_membership_event_id_idx
 CREATE INDEX sliding_sync_membership_snapshots_user_id_stream_ordering
     ON sliding_sync_membership_snapshots (user_id, event_stream_ordering);
 
-INSERT INTO schema_version (version, upgraded) VALUES (94, true);
-INSERT INTO schema_compat_version (compat_version) VALUES (84);
 INSERT INTO applied_schema_deltas (version, file) VALUES (87, '87/01_sliding_sync_memberships.sql');
-\else
-INSERT INTO schema_version (version, upgraded) VALUES (86, true);
-INSERT INTO schema_compat_version (compat_version) VALUES (83);
-\endif
+END IF;
+INSERT INTO schema_version (version, upgraded) VALUES (CASE WHEN old_schema THEN 86 ELSE 94 END, true);
+INSERT INTO schema_compat_version (compat_version) VALUES (CASE WHEN old_schema THEN 83 ELSE 84 END);
+END
+$procedure$;
