@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 import pytest
 
-import schemas
 from generator.load import generate
 from harness.cluster import SUPERUSER, Cluster
 from harness.tool import Tool
@@ -46,25 +45,6 @@ def assert_same_findings(tool: Tool) -> Counter[str]:
 
 
 # -- the same findings
-
-
-@pytest.fixture(scope="module")
-def template(cluster: Cluster) -> str:
-    name = "template of differences"
-    cluster.create_database(name)
-    schemas.make_homeserver(cluster, name)
-    return name
-
-
-@pytest.fixture
-def connection(cluster: Cluster, template: str, seed: int) -> Iterator[psycopg.Connection[Any]]:
-    name = f"differences {seed}"
-    cluster.create_database(name, template=template)
-    with cluster.connect(name) as connection:
-        connection.execute(f"SET search_path = {schemas.OPERATIONS}, {schemas.SCHEMA}")
-        connection.execute("SET client_min_messages = error")
-        yield connection
-    cluster.drop_database(name)
 
 
 _REFUSED = (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.RaiseException)

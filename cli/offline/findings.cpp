@@ -85,10 +85,8 @@ void add_columns(RowFindings& row, const rules::MembershipSnapshot& expected,
     row.column("membership_event_id", expected.membership_event_id, stored.membership_event_id,
                "wrong_membership", visible);
     row.column("membership", expected.membership, stored.membership, "membership_differs", visible);
-    const auto forgotten = [](const rules::MembershipSnapshot& snapshot) -> std::int64_t {
-        return snapshot.forgotten ? 1 : 0;  // the column is an integer
-    };
-    row.column("forgotten", forgotten(expected), forgotten(stored), "wrong_forgotten", visible);
+    row.column("forgotten", std::int64_t{expected.forgotten}, std::int64_t{stored.forgotten},
+               "wrong_forgotten", visible);
     row.column("event_stream_ordering", expected.event_stream_ordering, stored.event_stream_ordering,
                "membership_differs", visible);
     row.column("event_instance_name", expected.event_instance_name, stored.event_instance_name,

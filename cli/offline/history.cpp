@@ -51,8 +51,24 @@ struct RoomHistory {
     }
 };
 
-std::map<std::string, RoomHistory> histories_of(Reader& reader, const Texts& room_ids) {
-    std::map<std::string, RoomHistory> result;
+using Histories = std::map<std::string, RoomHistory>;
+
+// Rows: room, type, event.
+void add_events(Reader& reader, const Rows& rows, Histories& histories) {
+    std::vector<StateEventIds> ids(rows.values.size());
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        ids[i][static_cast<std::size_t>(*rules::state_kind(*rows.values[i][1]))] = *rows.values[i][2];
+    }
+    StateEventReader events(reader);
+    events.read(ids);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        const std::string& room_id = *rows.values[i][0];
+        histories[room_id].add(*rules::state_kind(*rows.values[i][1]), events.of(room_id, ids[i]));
+    }
+}
+
+Histories histories_of(Reader& reader, const Texts& room_ids) {
+    Histories result;
     if (!reader.homeserver().has_state_changes || room_ids.empty()) {
         return result;
     }
@@ -63,21 +79,24 @@ std::map<std::string, RoomHistory> histories_of(Reader& reader, const Texts& roo
         "(d.prev_event_id)) "
         "x(event_id) WHERE x.event_id IS NOT NULL",
         sql_array(room_ids), reader.homeserver().table("current_state_delta_stream"), relevant_types()));
-    std::vector<StateEventIds> ids(rows.values.size());
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-        const StateKind kind = *rules::state_kind(*rows.values[i][1]);
-        ids[i][static_cast<std::size_t>(kind)] = *rows.values[i][2];
+    for (const auto& row : rows.values) {
+        RoomHistory& history = result[*row[0]];
+        history.is_complete = history.is_complete || rules::state_kind(*row[1]) == StateKind::create;
     }
-    StateEventReader events(reader);
-    events.read(ids);
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-        const std::string& room_id = *rows.values[i][0];
-        const StateKind kind = *rules::state_kind(*rows.values[i][1]);
-        RoomHistory& history = result[room_id];
-        history.is_complete = history.is_complete || kind == StateKind::create;
-        history.add(kind, events.of(room_id, ids[i]));
-    }
+    add_events(reader, rows, result);
     return result;
+}
+
+// Events that never were in current state: it costs too much to be asked of each room.
+void add_stored_events(Reader& reader, const Texts& room_ids, Histories& histories) {
+    if (room_ids.empty()) {
+        return;
+    }
+    const Rows rows = reader.ask(fmt::format(
+        "SELECT k.room_id, e.type, e.event_id FROM unnest({}) k(room_id) JOIN {} e ON e.room_id = k.room_id "
+        "AND e.state_key = '' AND e.type = ANY ({})",
+        sql_array(room_ids), reader.homeserver().table("events"), relevant_types()));
+    add_events(reader, rows, histories);
 }
 
 // What an invite says of a room is the inviter's word, not the room's.
@@ -113,14 +132,22 @@ void judge_history(Reader& reader, const MembershipKeys& keys, Rows& findings) {
             rooms.insert(membership.key.room_id);
         }
     }
-    const auto histories = histories_of(reader, Texts(rooms.begin(), rooms.end()));
+    auto histories = histories_of(reader, Texts(rooms.begin(), rooms.end()));
+    const auto is_possible = [&](const MembershipComparison& membership) {
+        const auto history = histories.find(membership.key.room_id);
+        return history == histories.end() || !history->second.is_complete ||
+               tells_of_an_invite(membership.source) || history->second.contains(membership.stored->state);
+    };
+    std::set<std::string> unclear;
+    for (const MembershipComparison* membership : doubtful) {
+        if (!is_possible(*membership)) {
+            unclear.insert(membership->key.room_id);
+        }
+    }
+    add_stored_events(reader, Texts(unclear.begin(), unclear.end()), histories);
     std::vector<const MembershipComparison*> unexplained;
     for (const MembershipComparison* membership : doubtful) {
-        const auto history = histories.find(membership->key.room_id);
-        const bool is_possible = history == histories.end() || !history->second.is_complete ||
-                                 tells_of_an_invite(membership->source) ||
-                                 history->second.contains(membership->stored->state);
-        if (is_possible) {
+        if (is_possible(*membership)) {
             add_history_findings(findings, *membership, true);
         } else {
             unexplained.push_back(membership);

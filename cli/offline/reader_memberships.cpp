@@ -54,7 +54,7 @@ std::map<MembershipKey, rules::MembershipSnapshot> Reader::stored_snapshots(cons
         row.sender = text("sender");
         row.membership_event_id = text("membership_event_id");
         row.membership = text("membership");
-        row.forgotten = text("forgotten") != "0";
+        row.forgotten = static_cast<std::int32_t>(optional_number(rows.at(i, "forgotten")).value_or(0));
         row.event_stream_ordering = *optional_number(rows.at(i, "event_stream_ordering"));
         row.event_instance_name = text("event_instance_name");
         row.has_known_state = text("has_known_state") == "t";
