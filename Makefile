@@ -1,6 +1,7 @@
 # sliding_sync: keeps the room-list tables of a Matrix homeserver exact.
 #
 #   make              build the extension              make install      install it (PG_CONFIG=... picks the server)
+#   make tool         build the program sliding-sync      make install-tool install it (DESTDIR, PREFIX)
 #   make demo         see it work, in a private cluster  make check        all tests
 #   make installcheck SQL tests on a running server, after make install install-tests
 #   make help         the rest
@@ -35,7 +36,7 @@ override with_llvm = no
 srcdir ?= .
 which_server = Install postgresql-server-dev-$(1), and name the server's own: PG_CONFIG=/usr/lib/postgresql/$(1)/bin/pg_config
 # PGXS has a `check` target of its own, which only says that it is not supported
-ifeq ($(filter check check-long demo help bench bench-instructions bench-backfill bench-list bench-rules,$(MAKECMDGOALS)),)
+ifeq ($(filter tool install-tool check check-long demo help bench bench-instructions bench-backfill bench-list bench-rules,$(MAKECMDGOALS)),)
 PG_MAJOR := $(shell $(PG_CONFIG) --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 PG_HEADER := $(wildcard $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h)
@@ -72,10 +73,20 @@ install-tests:
 	$(INSTALL_DATA) tests/extension/sliding_sync_test.control '$(DESTDIR)$(datadir)/extension/'
 	cat tests/extension/*.sql > '$(DESTDIR)$(datadir)/extension/sliding_sync_test--1.sql'
 
-.PHONY: install-tests help demo check check-long bench bench-instructions bench-backfill bench-list bench-rules
+.PHONY: install-tests help tool install-tool demo check check-long bench bench-instructions bench-backfill bench-list bench-rules
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 20
+
+PREFIX ?= /usr/local
+
+tool: ## builds the program sliding-sync: build/tool/cli/sliding-sync
+	@mkdir -p build && cmake -S . -B build/tool -DBUILD_TESTING=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_INSTALL_PREFIX=$(PREFIX) \
+		>build/tool.log 2>&1 || { cat build/tool.log; exit 1; }
+	@cmake --build build/tool
+
+install-tool: tool ## installs it with its man page and completion (DESTDIR, PREFIX)
+	@cmake --install build/tool
 
 demo: ## installs what is missing, builds, shows the extension at work in a private cluster
 	@scripts/demo

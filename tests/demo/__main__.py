@@ -10,10 +10,12 @@ from typing import Callable
 
 from demo import screen
 from demo.homeserver import DATABASE, OWNER, Homeserver, create_database
+from demo.program import fill_and_verify
 from generator import generate
 from generator.world import Chapter
 from harness import processes
 from harness.cluster import SUPERUSER, Cluster
+from harness.tool import program
 from oracle.check import check_picture, count_rows
 from oracle.picture import take_picture
 
@@ -28,6 +30,7 @@ def main() -> int:
             load(homeserver, int(os.environ.get("ROOMS", "3000")))
             count(homeserver)
             live(homeserver)
+            fill_and_verify(cluster)
             exact = verify(homeserver)
         screen.heading(f"{time.monotonic() - began:.0f} s in all")
         if os.environ.get("KEEP") == "1":
@@ -139,6 +142,7 @@ def keep(cluster: Cluster) -> None:
     atexit.unregister(cluster.destroy)
     screen.heading("Left running")
     screen.fact(f"psql -h 127.0.0.1 -p {cluster.port} -U {OWNER} {DATABASE}")
+    screen.fact(f"{program()} status -h 127.0.0.1 -p {cluster.port} -U {SUPERUSER} {DATABASE}")
     as_server = f"runuser -u {processes.server_account().pw_name} -- " if os.geteuid() == 0 else ""
     stop = f"{as_server}{pg_ctl} -D {cluster.data} stop"
     screen.fact(f"to end it: {stop} && rm -rf {cluster.data} {cluster.root}")
