@@ -466,7 +466,7 @@ def test_cancelled_while_it_waits_for_a_lock(
 ) -> None:
     """A homeserver that holds on to a row is waited for, in short attempts, for as long as it takes."""
     with connect(cluster, database, autocommit=False) as writer, ThreadPoolExecutor(1) as pool:
-        writer.execute("SELECT FROM local_current_membership FOR UPDATE")
+        writer.execute("SELECT FROM rooms FOR UPDATE")
         running = in_background(pool, cluster, database, tables="memberships")
         pid = running_backend(cluster, database, running)
         time.sleep(1)  # several attempts
@@ -487,11 +487,11 @@ def test_a_lock_costs_one_range_only(cluster: Cluster, database: str, filled: di
     """P7: what can be done is done while somebody sits on one row."""
     room_id = min(room_id for (room_id,) in filled[JOINED_ROOMS])
     with connect(cluster, database, autocommit=False) as writer, ThreadPoolExecutor(1) as pool:
-        writer.execute("SELECT FROM current_state_events WHERE room_id = %s FOR UPDATE", (room_id,))
+        writer.execute("SELECT FROM rooms WHERE room_id = %s FOR UPDATE", (room_id,))  # as who deletes the room
         running = in_background(pool, cluster, database)
         wait_until(
             lambda: one_row(
-                cluster, database, "SELECT count(*) = 1 FROM sliding_sync.run_ranges WHERE NOT is_done"
+                cluster, database, "SELECT count(*) = 2 FROM sliding_sync.run_ranges WHERE NOT is_done"
             )[0],
             running,
         )

@@ -347,11 +347,18 @@ def test_a_swallowed_error_leaves_no_context_behind(connection: Connection) -> N
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01", "57014", "57P01", "57P02", "53200"])
-def test_errors_that_the_client_must_see_leave_a_subtransaction(
+def test_errors_that_only_look_like_the_servers_do_not_leave_a_subtransaction(
     connection: Connection, sqlstate: str
 ) -> None:
-    told = failure(connection, "SELECT run_sql_in_subtransaction(%s)", f"SELECT raise_it('{sqlstate}')")
-    assert (told.sqlstate, told.message_detail, told.message_hint) == (sqlstate, "a detail", "a hint")
+    query = "SELECT run_sql_in_subtransaction(%s)"
+    assert connection.execute(query, [f"SELECT raise_it('{sqlstate}')"]).fetchall() == [(f"{sqlstate} raised",)]
+
+
+def test_a_cancel_leaves_a_subtransaction(connection: Connection) -> None:
+    connection.execute("SET statement_timeout = '50 ms'")
+    with pytest.raises(errors.QueryCanceled):
+        connection.execute("SELECT run_sql_in_subtransaction('SELECT pg_sleep(60)')")
+    connection.execute("RESET statement_timeout")
 
 
 def test_a_serialization_failure_leaves_a_subtransaction(cluster: Cluster, connection: Connection) -> None:

@@ -63,7 +63,7 @@ def test_a_key_that_waits_is_given_up(cluster: Cluster, database: str, connectio
     connection.execute("RESET sliding_sync.inject_fault")
     with connect(cluster, database) as holder, connect(cluster, database) as repairer:
         with holder.transaction(force_rollback=True):
-            holder.execute("UPDATE current_state_events SET membership = membership WHERE room_id = %s", [B])
+            holder.execute("SELECT FROM rooms WHERE room_id = %s FOR UPDATE", [B])
             repair = threading.Thread(target=lambda: repairer.execute(REPAIR))
             repair.start()
             time.sleep(0.1)

@@ -10,15 +10,6 @@ namespace sliding_sync {
 
 namespace {
 
-// Without these there is no homeserver; the others may be missing in older schemas.
-constexpr std::array<BaseTable, 7> required_tables{BaseTable::events,
-                                                   BaseTable::event_json,
-                                                   BaseTable::redactions,
-                                                   BaseTable::rooms,
-                                                   BaseTable::room_memberships,
-                                                   BaseTable::current_state_events,
-                                                   BaseTable::local_current_membership};
-
 struct RequiredColumn {
     BaseTable table;
     const char* name;
@@ -71,7 +62,8 @@ constexpr std::array<BaseTable, base_table_count> write_order{BaseTable::event_j
                                                               BaseTable::rooms};
 
 bool is_required(BaseTable table) {
-    return std::find(required_tables.begin(), required_tables.end(), table) != required_tables.end();
+    return std::find(required_base_tables.begin(), required_base_tables.end(), table) !=
+           required_base_tables.end();
 }
 
 struct ColumnType {
@@ -130,7 +122,7 @@ std::vector<BaseTable> present_tables(const std::string& schema) {
 
 std::string missing_tables(const std::vector<BaseTable>& present) {
     std::string missing;
-    for (const BaseTable table : required_tables) {
+    for (const BaseTable table : required_base_tables) {
         if (std::find(present.begin(), present.end(), table) == present.end()) {
             missing += (missing.empty() ? "" : ", ") + std::string(table_name(table));
         }
@@ -141,7 +133,7 @@ std::string missing_tables(const std::vector<BaseTable>& present) {
 // Schemas with all required tables.
 std::vector<std::string> homeserver_schemas() {
     std::string names;
-    for (const BaseTable table : required_tables) {
+    for (const BaseTable table : required_base_tables) {
         names += (names.empty() ? "'" : ",'") + std::string(table_name(table)) + "'";
     }
     return schemas_of(
@@ -151,7 +143,7 @@ std::vector<std::string> homeserver_schemas() {
         names +
         "]::pg_catalog.name[]) AND c.relpersistence OPERATOR(pg_catalog.=) 'p' GROUP BY n.nspname "
         "HAVING pg_catalog.count(*) OPERATOR(pg_catalog.=) " +
-        std::to_string(required_tables.size()) + " ORDER BY n.nspname");
+        std::to_string(required_base_tables.size()) + " ORDER BY n.nspname");
 }
 
 void check_column(const std::string& schema, Oid relation, const char* table, const char* column,

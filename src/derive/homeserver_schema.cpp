@@ -98,13 +98,14 @@ HomeserverTable homeserver_table(Relation relation) {
 
 namespace {
 
-// Statements run with the rights of the owner of `events`. A view, or another role's table, under the name of a base table
-// would run that role's code with them, so where there is one, there is no homeserver. C calls only.
+// Statements run with the rights of the owner of `events`. A relation of another role under the name of a base table that every
+// homeserver has would run that role's code with them, so where there is one, there is no homeserver. (Of the others, those of
+// another role are not read.) C calls only.
 bool are_its_own(Oid namespace_oid, Oid events_owner) {
     return OidIsValid(events_owner) &&
-           std::all_of(base_table_names.begin(), base_table_names.end(), [&](const char* name) {
-               return !OidIsValid(get_relname_relid(name, namespace_oid)) ||
-                      OidIsValid(find_trusted_table(name, namespace_oid, events_owner));
+           std::all_of(required_base_tables.begin(), required_base_tables.end(), [&](BaseTable table) {
+               const Oid owner = relation_owner(get_relname_relid(table_name(table), namespace_oid));
+               return !OidIsValid(owner) || owner == events_owner || superuser_arg(owner);
            });
 }
 

@@ -28,6 +28,15 @@ inline constexpr std::array<const char*, base_table_count> base_table_names{
     return base_table_names[static_cast<std::size_t>(table)];
 }
 
+/// Without them there is no homeserver; the others may be missing in older schemas.
+inline constexpr std::array<BaseTable, 7> required_base_tables{BaseTable::events,
+                                                               BaseTable::event_json,
+                                                               BaseTable::redactions,
+                                                               BaseTable::rooms,
+                                                               BaseTable::room_memberships,
+                                                               BaseTable::current_state_events,
+                                                               BaseTable::local_current_membership};
+
 inline constexpr const char* joined_rooms_table = "sliding_sync_joined_rooms";
 inline constexpr const char* membership_snapshots_table = "sliding_sync_membership_snapshots";
 inline constexpr const char* recalculate_queue_table = "sliding_sync_joined_rooms_to_recalculate";

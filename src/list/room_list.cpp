@@ -64,8 +64,8 @@ void room_list(FunctionCallInfo call, const ListTables& tables, const ListReques
             ->return_rows(call, arguments);
         return;
     }
-    const std::int64_t max_rows = std::numeric_limits<std::int64_t>::max() - 1;
-    arguments.number(std::min(*range.end, max_rows) - range.start + 1);
+    const std::int64_t most = std::numeric_limits<std::int64_t>::max() - 1;
+    arguments.number(std::min(*range.end, most) - range.start + 1);
     const Rows page = caller_query(sql_text(narrow_query(tables, request, order), tables.schema),
                                    list_argument_types({INT8OID, INT8OID}), joins)
                           ->run(arguments);

@@ -57,7 +57,7 @@ std::string changes_query(const ListTables& tables, const ListRequest& request) 
     const ListOrder order = ListOrder::recency;
     return "WITH past AS MATERIALIZED (" + past_memberships(tables, filters) + R"(),
         was_listed AS MATERIALIZED (
-            SELECT p.room_id, p.is_new FROM history p
+            SELECT p.room_id, p.is_new FROM past p
             WHERE p.membership IS NOT NULL AND )" +
            is_listed(tables, "p") + invite_filter(filters, "p") + R"(),
         listed AS MATERIALIZED (
@@ -137,13 +137,13 @@ void room_list_changes(FunctionCallInfo call, const ListTables& tables, const Li
                        std::int64_t since) {
     require_select(tables, std::array{"room_memberships", "events"});
     Arguments arguments = list_arguments(tables, request);
-    const Rows may_be_rewritten = touched_rooms(tables, request.user_id, since);
-    if (may_be_rewritten.count == 0) {
+    const Rows changed_rooms = touched_rooms(tables, request.user_id, since);
+    if (changed_rooms.count == 0) {
         return;
     }
     std::vector<std::string_view> rooms;
-    for (std::size_t i = 0; i < may_be_rewritten.count; ++i) {
-        rooms.push_back(may_be_rewritten[i][0].text());
+    for (std::size_t i = 0; i < changed_rooms.count; ++i) {
+        rooms.push_back(changed_rooms[i][0].text());
     }
     arguments.number(since).texts(rooms);
     caller_query(sql_text(changes_query(tables, request), tables.schema),
