@@ -210,6 +210,12 @@ _LOCAL_JOIN = (
     + "; INSERT INTO local_current_membership (room_id, user_id, event_id, membership)"
     + f" VALUES ({_ROOM}, '@new:hs.test', '$past' || {{n}} + 1, 'join')"
 )
+_ONE_MORE_REFUSED = (
+    events("{n} + 1", "m.room.redaction", "NULL", sender="'@evil:far.test'", first="{n} + 1")
+    + "; INSERT INTO event_json (event_id, room_id, internal_metadata, json, format_version)"
+    + f" VALUES ('$past' || {{n}} + 1, {_ROOM}, '{{{{\"recheck_redaction\": true}}}}', '{{{{\"content\": {{{{}}}}}}}}', 3)"
+    + "; INSERT INTO redactions (event_id, redacts, received_ts) VALUES ('$past' || {n} + 1, '$room1_2', 0)"
+)
 _WRITTEN_TOO = "; UPDATE sliding_sync_joined_rooms SET event_stream_ordering = 5000000 + {n} + 1"
 
 PASTS = {
@@ -222,6 +228,11 @@ PASTS = {
     "the same, and the homeserver writes the row too": (
         500,
         Past(_REFUSED_REDACTIONS, _LOCAL_JOIN + _WRITTEN_TOO, 1.5, members=0),
+    ),
+    "one more redaction of the name that is refused": (500, Past(_REFUSED_REDACTIONS, _ONE_MORE_REFUSED, 1.5, members=0)),
+    "the same, in a row that the homeserver writes too": (
+        500,
+        Past(_REFUSED_REDACTIONS, _ONE_MORE_REFUSED + _WRITTEN_TOO, 1.5, members=0),
     ),
 }
 

@@ -183,6 +183,29 @@ rows_to_start_from(Statements& statements, std::span<const RoomChange> rooms,
     return result;
 }
 
+// A rejection may have been stored before its event, by a transaction that has ended.
+std::vector<bool> are_hints_rejected(RoomFacts& facts, std::span<const RoomChange> rooms) {
+    std::vector<std::string_view> event_ids;
+    for (const RoomChange& room : rooms) {
+        event_ids.push_back(room.latest_event_id);
+        event_ids.push_back(room.latest_bump_event_id);
+    }
+    const std::vector<bool> are_rejected = facts.are_rejected(event_ids);
+    std::vector<bool> result;
+    for (std::size_t i = 0; i < rooms.size(); ++i) {
+        result.push_back(are_rejected[2 * i] || are_rejected[2 * i + 1]);
+    }
+    return result;
+}
+
+std::vector<std::span<const std::string_view>> new_redactions_of(std::span<const RoomChange> rooms) {
+    std::vector<std::span<const std::string_view>> redaction_ids;
+    for (const RoomChange& room : rooms) {
+        redaction_ids.emplace_back(room.new_redactions);
+    }
+    return redaction_ids;
+}
+
 }  // namespace
 
 RoomChange whole_room(std::string_view room_id) noexcept {
@@ -210,21 +233,27 @@ std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::sp
     const std::vector<std::optional<rules::JoinedRoom>> starts =
         rows_to_start_from(statements, rooms, stored);
 
+    const std::vector<bool> is_hint_rejected = are_hints_rejected(facts, rooms);
+    const std::vector<bool> is_state_redacted = statements.redacted.redact_state(new_redactions_of(rooms));
+
     // What a row to start from said needs only what changed; without one it is made from scratch.
+    const auto state_is_new = [&](std::size_t i) {
+        return !starts[i] || rooms[i].state || is_state_redacted[i];
+    };
     std::vector<std::string_view> need_state;
     std::vector<std::string_view> need_orderings;
     for (std::size_t i = 0; i < rooms.size(); ++i) {
-        if (in_rooms[i] && (!starts[i] || rooms[i].state)) {
+        if (in_rooms[i] && state_is_new(i)) {
             need_state.push_back(rooms[i].room_id);
         }
     }
     state.read(need_state);
     for (std::size_t i = 0; i < rooms.size(); ++i) {
-        if (!in_rooms[i] || !(!starts[i] || rooms[i].orderings)) {
+        if (!in_rooms[i] || !(!starts[i] || rooms[i].orderings || is_hint_rejected[i])) {
             continue;
         }
         // a room without relevant state has no row, however many events it has
-        if ((!starts[i] || rooms[i].state) && !rules::has_relevant_state(state.of(rooms[i].room_id))) {
+        if (state_is_new(i) && !rules::has_relevant_state(state.of(rooms[i].room_id))) {
             continue;
         }
         need_orderings.push_back(rooms[i].room_id);
@@ -241,11 +270,10 @@ std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::sp
     result.reserve(rooms.size());
     for (std::size_t i = 0; i < rooms.size(); ++i) {
         const RoomChange& room = rooms[i];
-        const bool state_is_new = !starts[i] || room.state;
         rules::JoinedRoomFacts room_facts;
         room_facts.room_id = room.room_id;
         room_facts.in_rooms = in_rooms[i];
-        if (in_rooms[i] && state_is_new) {
+        if (in_rooms[i] && state_is_new(i)) {
             room_facts.state_events = state.of(room.room_id);
         }
         if (const auto found = orderings.find(room.room_id); found != orderings.end()) {
@@ -257,7 +285,7 @@ std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::sp
             room_facts.latest_bump_ordering = std::max(start->bump_stamp, room.latest_bump);
         }
         std::optional<rules::JoinedRoom> expected;
-        if (state_is_new || !in_rooms[i]) {
+        if (state_is_new(i) || !in_rooms[i]) {
             expected = rules::derive_joined_room(room_facts);
         } else if (room_facts.latest_ordering) {
             expected = starts[i];

@@ -16,7 +16,12 @@ struct RoomChange {
     bool is_rest = false;                ///< an earlier refresh of this transaction was told of other changes
     std::optional<std::int64_t> latest;  ///< newest eligible event that was inserted
     std::optional<std::int64_t> latest_bump;  ///< the same among the bump types
-    std::optional<std::int64_t> oldest_new;   ///< no event that was inserted has a smaller ordering
+    std::string_view latest_event_id;  ///< its event; the rejection of an event may have come before it
+    std::string_view latest_bump_event_id;
+    std::optional<std::int64_t> oldest_new;  ///< no event that was inserted has a smaller ordering
+    /// Events that have begun to redact. Anybody in a room may send redactions that nobody accepts: only these are judged,
+    /// not all that name the same event.
+    std::vector<std::string_view> new_redactions;
 };
 
 struct Changes {

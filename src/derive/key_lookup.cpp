@@ -7,17 +7,19 @@ extern "C" {
 namespace sliding_sync {
 
 KeyLookup::KeyLookup(const HomeserverSchema& s)
-    : rooms_of_redactions_(
+    : named_events_("named_events", s, table_name(BaseTable::events), {{"event_id", TEXTOID}}, {}),
+      rooms_of_redactions_(
           "rooms_of_redactions",
           sql_text(
-              "SELECT e.room_id FROM %S.events e WHERE e.event_id %= ANY ($1) AND e.type %= ANY (" +
+              "SELECT e.room_id, '' FROM %S.events e WHERE e.event_id %= ANY ($1) AND e.type %= ANY (" +
                   relevant_types_array() +
-                  ") UNION SELECT t.room_id FROM %S.redactions x JOIN %S.events t ON t.event_id %= x.redacts "
+                  ") UNION SELECT t.room_id, x.event_id FROM %S.redactions x JOIN %S.events t ON t.event_id "
+                  "%= x.redacts "
                   "WHERE x.event_id %= ANY ($1) AND t.type %= ANY (" +
                   relevant_types_array() +
                   // who stores the redacted event later does not see a redaction that is not committed
-                  ") UNION SELECT e.room_id FROM %S.redactions x JOIN %S.events e ON e.event_id %= "
-                  "x.event_id "
+                  ") UNION SELECT e.room_id, x.event_id FROM %S.redactions x JOIN %S.events e ON e.event_id "
+                  "%= x.event_id "
                   "WHERE x.event_id %= ANY ($1) AND (SELECT t.event_id FROM %S.events t "
                   "WHERE t.event_id %= x.redacts) IS NULL",
               s.name),
@@ -120,8 +122,26 @@ KeyLookup::KeyLookup(const HomeserverSchema& s)
                    s.name),
           {TEXTOID, TEXTOID, INT8OID}) {}
 
-std::vector<std::string_view> KeyLookup::rooms_of_redactions(std::span<const std::string_view> event_ids) {
-    return first_column(rooms_of_redactions_.run(Arguments().texts(event_ids)));
+std::vector<RoomOfRedaction> KeyLookup::rooms_of_redactions(std::span<const std::string_view> event_ids) {
+    std::vector<RoomOfRedaction> found;
+    const Rows rows = rooms_of_redactions_.run(Arguments().texts(event_ids));
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        found.push_back({rows[i][0].text(), rows[i][1].text()});
+    }
+    return found;
+}
+
+bool KeyLookup::is_any_missing(std::vector<std::string_view> event_ids) {
+    for (const SnapshotKind kind : {SnapshotKind::current, SnapshotKind::before_transaction}) {
+        LookupScope scope(kind);
+        std::erase_if(event_ids, [&](std::string_view event_id) {
+            return named_events_.find(scope, {event_id}).count > 0;
+        });
+        if (event_ids.empty()) {
+            return false;
+        }
+    }
+    return true;
 }
 
 std::vector<std::string_view> KeyLookup::rooms_of_events(std::span<const std::string_view> event_ids) {

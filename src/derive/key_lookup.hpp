@@ -6,6 +6,11 @@
 
 namespace sliding_sync {
 
+struct RoomOfRedaction {
+    std::string_view room_id;
+    std::string_view redaction_id;  ///< empty: the event asked for is of the room's state itself
+};
+
 /// Answers live as long as the open SpiConnection they were read in.
 class KeyLookup {
 public:
@@ -13,7 +18,9 @@ public:
 
     /// Rooms whose state may read differently because one of these events redacts, or is redacted. Current state is not
     /// asked: another transaction may be changing it just now, and only a look at the room's locked row tells.
-    std::vector<std::string_view> rooms_of_redactions(std::span<const std::string_view> event_ids);
+    std::vector<RoomOfRedaction> rooms_of_redactions(std::span<const std::string_view> event_ids);
+    /// Whether one of them is not stored, nor was before this transaction.
+    bool is_any_missing(std::vector<std::string_view> event_ids);
     /// Rooms of these events.
     std::vector<std::string_view> rooms_of_events(std::span<const std::string_view> event_ids);
     /// Local memberships whose event is one of these, or is redacted by one of these.
@@ -53,6 +60,7 @@ public:
     std::string_view room_before(std::string_view room_id);
 
 private:
+    TableReader named_events_;
     Statement rooms_of_redactions_;
     Statement rooms_of_events_;
     Statement memberships_of_events_;

@@ -6,7 +6,7 @@
 namespace sliding_sync {
 
 MessageFastPath::MessageFastPath(const HomeserverSchema& s, DerivedTable<JoinedRooms>& joined_rooms)
-    : joined_rooms_(joined_rooms),
+    : joined_rooms_(joined_rooms), has_rejections_(s.has_rejections),
       advance_("advance_orderings",
                sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
                         "event_stream_ordering = GREATEST(j.event_stream_ordering, $2), "
@@ -16,7 +16,9 @@ MessageFastPath::MessageFastPath(const HomeserverSchema& s, DerivedTable<JoinedR
                         s.name),
                {TEXTOID, INT8OID, INT8OID}),
       stored_orderings_("stored_orderings", s, joined_rooms_table, {{"room_id", TEXTOID}},
-                        {"xmin", "event_stream_ordering", "bump_stamp"}) {}
+                        {"xmin", "event_stream_ordering", "bump_stamp"}),
+      rejections_("rejections_of_messages", s, table_name(BaseTable::rejections), {{"event_id", TEXTOID}},
+                  {}) {}
 
 // A row that this transaction has written is safe from others; any other one may be changed the next moment.
 MessageFastPath::State MessageFastPath::look_at(const OrderingAdvance& room) {
@@ -33,6 +35,21 @@ MessageFastPath::State MessageFastPath::look_at(const OrderingAdvance& room) {
     return room.may_be_rewritten ? State::unclear : is_advanced ? State::advanced : State::behind;
 }
 
+// The rejection may have been stored before the event, by a transaction that has ended.
+bool MessageFastPath::may_be_rejected(const OrderingAdvance& room) {
+    if (!has_rejections_) {
+        return false;
+    }
+    LookupScope scope;
+    const auto is_told = [&](std::string_view event_id) {
+        const auto found = rejections_.find_by_index(scope, {event_id});
+        return !found || found->count > 0;
+    };
+    return is_told(room.latest_event_id) ||
+           (!room.latest_bump_event_id.empty() && room.latest_bump_event_id != room.latest_event_id &&
+            is_told(room.latest_bump_event_id));
+}
+
 // A wrong row of another room would make the UPDATE fail.
 bool MessageFastPath::is_held_by_another(const OrderingAdvance& room) {
     const auto holders = joined_rooms_.with_ordering(room.latest);
@@ -40,6 +57,9 @@ bool MessageFastPath::is_held_by_another(const OrderingAdvance& room) {
 }
 
 std::optional<std::uint64_t> MessageFastPath::advance(const OrderingAdvance& room) {
+    if (may_be_rejected(room)) {
+        return std::nullopt;
+    }
     State state = look_first_ || room.may_be_rewritten ? look_at(room) : State::behind;
     if (state == State::behind && is_held_by_another(room)) {
         return std::nullopt;

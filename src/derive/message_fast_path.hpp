@@ -11,6 +11,8 @@ struct OrderingAdvance {
     std::string_view room_id;
     std::int64_t latest;
     std::optional<std::int64_t> latest_bump;
+    std::string_view latest_event_id;
+    std::string_view latest_bump_event_id;
     /// By another writer in this transaction: then the room needs a closer look.
     bool may_be_rewritten = false;
 };
@@ -20,21 +22,24 @@ public:
     MessageFastPath(const HomeserverSchema& schema, DerivedTable<JoinedRooms>& joined_rooms);
 
     /// Advances the two numbers, never lowers them; returns how many rows it has written. Nothing when the room needs a
-    /// closer look: there is no such row, somebody else has written it, or another room's row has the ordering. Works
+    /// closer look: there is no such row, an event is rejected, somebody else has written it, or another room's row has the ordering. Works
     /// inside an open SpiConnection.
     std::optional<std::uint64_t> advance(const OrderingAdvance& room);
 
 private:
     enum class State { advanced, behind, unclear };
     State look_at(const OrderingAdvance& room);
+    bool may_be_rejected(const OrderingAdvance& room);
     bool is_held_by_another(const OrderingAdvance& room);
 
     // A homeserver that keeps the row itself has advanced it before us: then a look is cheaper than an UPDATE that finds
     // nothing to do. Whatever was right last time is tried first.
     bool look_first_ = false;
     DerivedTable<JoinedRooms>& joined_rooms_;
+    bool has_rejections_;
     Statement advance_;
     TableReader stored_orderings_;
+    TableReader rejections_;
 };
 
 }  // namespace sliding_sync

@@ -63,7 +63,22 @@ Redactions::Redactions(const HomeserverSchema& s)
                   "LEFT JOIN %S.events e ON e.event_id %= x.redacting_event_id "
                   "LEFT JOIN %S.event_json j ON j.event_id %= x.redacting_event_id",
               s.name),
-          {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}) {}
+          {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}),
+      redacted_state_("redacted_state",
+                      sql_text("SELECT k.n, " + std::string(s.has_redaction_recheck ? "x.recheck" : "true") +
+                                   ", (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " +
+                                   is_rejected(s, "e") +
+                                   ", (e.room_id %= t.room_id), e.sender, j.json, j.internal_metadata, "
+                                   "t.sender, CASE WHEN t.sender IS NULL THEN tj.json END, t.stream_ordering "
+                                   "FROM pg_catalog.unnest($1) WITH ORDINALITY k(event_id, n) "
+                                   "JOIN %S.redactions x ON x.event_id %= k.event_id "
+                                   "JOIN %S.events t ON t.event_id %= x.redacts AND t.type %= ANY (" +
+                                   relevant_types_array() +
+                                   ") LEFT JOIN %S.event_json tj ON tj.event_id %= t.event_id "
+                                   "LEFT JOIN %S.events e ON e.event_id %= x.event_id "
+                                   "LEFT JOIN %S.event_json j ON j.event_id %= x.event_id",
+                               s.name),
+                      {TEXTARRAYOID}) {}
 
 // Those that may redact: of each event no more than the first that does.
 std::vector<std::vector<rules::Redaction>>
@@ -131,6 +146,33 @@ std::vector<bool> Redactions::of(std::span<const RedactionCandidate> candidates)
     for (std::size_t i = 0; i < candidates.size(); ++i) {
         result[i] = rules::is_redacted({sender_of(candidates[i], senders), candidates[i].stream_ordering},
                                        redactions[i], bans[i]);
+    }
+    return result;
+}
+
+std::vector<bool> Redactions::redact_state(std::span<const std::span<const std::string_view>> redaction_ids) {
+    std::vector<bool> result(redaction_ids.size(), false);
+    std::vector<std::string_view> event_ids;
+    std::vector<std::size_t> positions;
+    for (std::size_t i = 0; i < redaction_ids.size(); ++i) {
+        event_ids.insert(event_ids.end(), redaction_ids[i].begin(), redaction_ids[i].end());
+        positions.resize(event_ids.size(), i);
+    }
+    if (event_ids.empty()) {
+        return result;
+    }
+    std::deque<std::string> senders;
+    const Rows rows = redacted_state_.run(Arguments().texts(event_ids));
+    for (std::size_t i = 0; i < rows.count; ++i) {
+        const auto row = rows[i];
+        const rules::Redaction redaction{row[1].boolean(), redaction_event(row, senders)};
+        const rules::RedactionTarget target{
+            row[8].is_null ? std::string_view(senders.emplace_back(value_or(row[9].text(), "sender", "")))
+                           : row[8].text(),
+            row[10].optional_number()};
+        if (rules::is_redacted(target, {&redaction, 1}, {})) {
+            result[positions[position(row[0])]] = true;
+        }
     }
     return result;
 }

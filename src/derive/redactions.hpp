@@ -26,6 +26,10 @@ public:
     /// those that apply if it can be read.
     std::vector<bool> of(std::span<const RedactionCandidate> candidates);
 
+    /// For each list of redaction ids, whether one of them redacts a relevant state event, be it current or not. What else
+    /// redacts these events is not read.
+    std::vector<bool> redact_state(std::span<const std::span<const std::string_view>> redaction_ids);
+
 private:
     friend class RedactionFilter;
     std::vector<std::vector<rules::Redaction>> redactions_of(std::span<const RedactionCandidate> candidates,
@@ -37,6 +41,7 @@ private:
     TableReader json_;
     Statement redactions_;
     Statement ban_redactions_;
+    Statement redacted_state_;
 };
 
 enum class Doubt : std::uint8_t {

@@ -250,13 +250,15 @@ void refresh_passes(TableRefresh<Table> table, const HomeserverSchema& schema,
 // anything of its own, and an event that this transaction has stored, leave nothing to fail at but what the homeserver must
 // see. For a single room: of several, each has its turn in the order of the keys.
 bool advance(const Homeserver& homeserver, const RoomChange& room, Refreshed& refreshed) {
-    const bool is_plain_message = !room.orderings && !room.state && room.latest;
+    const bool is_plain_message =
+        !room.orderings && !room.state && room.new_redactions.empty() && room.latest;
     if (!is_plain_message || !homeserver.schema.joined_rooms_is_plain || is_injecting_faults()) {
         return false;
     }
     const SpiConnection connection;
     const auto written = homeserver.statements.message_fast_path.advance(
-        {room.room_id, *room.latest, room.latest_bump, room.may_be_rewritten});
+        {room.room_id, *room.latest, room.latest_bump, room.latest_event_id, room.latest_bump_event_id,
+         room.may_be_rewritten});
     refreshed.rows_written += written.value_or(0);
     return written.has_value();
 }

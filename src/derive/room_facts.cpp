@@ -17,8 +17,10 @@ const ParameterRows room_keys{"k", {{"room_id", TEXTOID}}};
 }  // namespace
 
 RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted, DerivedTable<JoinedRooms>& rows)
-    : has_rows_(s.joined_rooms == TableShape::known), rows_(rows), state_events_(s, redacted),
+    : has_rows_(s.joined_rooms == TableShape::known), has_rejections_(s.has_rejections), rows_(rows),
+      state_events_(s, redacted),
       rooms_("rooms", s, table_name(BaseTable::rooms), {{"room_id", TEXTOID}}, {}),
+      rejections_("rejections_of_hints", s, table_name(BaseTable::rejections), {{"event_id", TEXTOID}}, {}),
       orderings_("orderings",
                  "SELECT k.n, " + latest_ordering(s, "k.room_id") + ", " +
                      latest_bump_ordering(s, "k.room_id") + " FROM {rows}",
@@ -47,6 +49,16 @@ std::vector<bool> RoomFacts::in_rooms(std::span<const std::string_view> room_ids
     LookupScope scope;
     for (const std::string_view room_id : room_ids) {
         result.push_back(rooms_.find(scope, {room_id}).count > 0);
+    }
+    return result;
+}
+
+std::vector<bool> RoomFacts::are_rejected(std::span<const std::string_view> event_ids) {
+    std::vector<bool> result;
+    LookupScope scope;
+    for (const std::string_view event_id : event_ids) {
+        result.push_back(has_rejections_ && !event_id.empty() &&
+                         rejections_.find(scope, {event_id}).count > 0);
     }
     return result;
 }

@@ -22,6 +22,8 @@ public:
 
     /// Which of them stand in `rooms`.
     std::vector<bool> in_rooms(std::span<const std::string_view> room_ids);
+    /// Which of these events have a row in `rejections`; an empty id: none.
+    std::vector<bool> are_rejected(std::span<const std::string_view> event_ids);
     std::vector<Orderings> orderings(std::span<const std::string_view> room_ids);
 
     /// The stored relevant events of current state.
@@ -55,9 +57,11 @@ private:
                                                 const StateTold& told = {});
 
     bool has_rows_;
+    bool has_rejections_;
     DerivedTable<JoinedRooms>& rows_;
     StateEventFacts state_events_;
     TableReader rooms_;
+    TableReader rejections_;
     RowsStatement orderings_;
     TableReader current_state_;
     Statement new_state_ids_;

@@ -55,7 +55,7 @@ void inserted(PendingKeys& keys, const EventRow& row) {
     const std::string_view event_type = row.text(type);
     if (event_type == redaction_type) {
         // its row in `redactions` may have come first
-        pending_event(keys, row.text(event_id)).redaction = true;
+        pending_event(keys, row.text(event_id)).new_redaction = true;
     } else if (event_type == member_type) {
         room.unpaired_member_ids ^= id;
         note_membership(keys, row);
@@ -75,9 +75,13 @@ void inserted(PendingKeys& keys, const EventRow& row) {
         room.may_be_rewritten = true;
         return;
     }
-    room.latest = std::max(room.latest, ordering);
-    if (ordering > 0 && rules::is_bump_type(event_type)) {
-        room.latest_bump = std::max(room.latest_bump, ordering);
+    if (ordering > room.latest) {
+        room.latest = ordering;
+        note(room.latest_event_id, row.text(event_id));
+    }
+    if (ordering > 0 && ordering > room.latest_bump && rules::is_bump_type(event_type)) {
+        room.latest_bump = ordering;
+        note(room.latest_bump_event_id, row.text(event_id));
     }
 }
 
@@ -175,13 +179,16 @@ constexpr std::array<WatchedColumn, count> watched{{{{"event_id", ColumnKind::ke
                                                     {{"recheck", ColumnKind::boolean, true}, its_verdicts}}};
 
 void collect(PendingKeys& keys, const Change<count>& change, Concerns, bool) {
-    // a snapshot keeps what it knows when its event is redacted (D24), and may come to know more when it is not any more
-    const bool with_memberships = change.before.has_value();
+    if (!change.before) {
+        // a snapshot keeps what it knows when its event is redacted (D24)
+        pending_event(keys, change.after->text(event_id)).new_redaction = true;
+        return;
+    }
     for_each_row(change, [&](const Row<count>& row) {
         for (const Column column : {redacts, event_id}) {
             PendingEvent& event = pending_event(keys, row.text(column));
             event.redaction = true;
-            event.membership = event.membership || with_memberships;
+            event.membership = true;  // it may come to know more when its event is not redacted any more
         }
     });
 }

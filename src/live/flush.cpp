@@ -35,6 +35,8 @@ RoomChange room_change(const PendingRoom& room, bool distrust) {
     change.may_be_rewritten = room.may_be_rewritten;
     change.latest = known(room.latest, PG_INT64_MIN);
     change.latest_bump = known(room.latest_bump, PG_INT64_MIN);
+    change.latest_event_id = {room.latest_event_id.data, room.latest_event_id.size};
+    change.latest_bump_event_id = {room.latest_bump_event_id.data, room.latest_bump_event_id.size};
     change.oldest_new = known(room.oldest_new, PG_INT64_MAX);
     return change;
 }
@@ -72,9 +74,15 @@ void merge(Changes& changes) {
         merged.orderings = merged.orderings || room.orderings;
         merged.state = merged.state || room.state;
         merged.may_be_rewritten = merged.may_be_rewritten || room.may_be_rewritten;
-        merged.latest = std::max(merged.latest, room.latest);
-        merged.latest_bump = std::max(merged.latest_bump, room.latest_bump);
+        if (room.latest) {  // from a trigger, which knows a room once
+            merged.latest = room.latest;
+            merged.latest_bump = room.latest_bump;
+            merged.latest_event_id = room.latest_event_id;
+            merged.latest_bump_event_id = room.latest_bump_event_id;
+        }
         merged.oldest_new = merged.oldest_new ? merged.oldest_new : room.oldest_new;
+        merged.new_redactions.insert(merged.new_redactions.end(), room.new_redactions.begin(),
+                                     room.new_redactions.end());
     }
     changes.rooms = std::move(rooms);
     std::sort(changes.memberships.begin(), changes.memberships.end());
@@ -167,6 +175,21 @@ void put_nothing_off(const Homeserver& homeserver) {
     }
 }
 
+// Whose redaction or rejection is of an event that another transaction is just storing cannot tell its room, and the other one
+// does not see the change. So a flush that cannot tell runs alone, from here to the end of its transaction. Returns whether
+// others may have ended meanwhile.
+bool lock_flush(const HomeserverSchema& schema, KeyResolver& resolver) {
+    const bool is_alone = resolver.names_missing_event();
+    if (!is_alone && try_flush_lock(schema.namespace_oid)) {
+        return false;
+    }
+    (void)try_lookup(schema, [&] {
+        const ShortWaits short_waits;
+        wait_for_flush_lock(schema.namespace_oid, is_alone);
+    });
+    return true;
+}
+
 // Nothing to write to when a homeserver has neither table.
 bool has_derived_tables(const Homeserver& homeserver) noexcept {
     return OidIsValid(homeserver.schema.derived_owner);
@@ -180,8 +203,9 @@ Refreshed refresh_pending(const PendingKeys& keys, bool are_restless = false) {
     }
     const WriteAs owner(homeserver.schema.derived_owner);
     // what was inserted may be gone again, if triggers were off or not there for a while
-    const bool distrust =
-        hints_are_distrusted() || has_bypassed_writes() || keys.generation != catalog_generation();
+    KeyResolver resolver(homeserver, keys);  // owns the texts it adds, until the refresh is done
+    const bool distrust = lock_flush(homeserver.schema, resolver) || hints_are_distrusted() ||
+                          has_bypassed_writes() || keys.generation != catalog_generation();
     Changes changes;
     for_each<PendingRoom>(keys.rooms, [&](const PendingRoom& room) {
         if (distrust || concerns_room(room)) {
@@ -194,7 +218,6 @@ Refreshed refresh_pending(const PendingKeys& keys, bool are_restless = false) {
         return remove_everything(homeserver);
     }
     Refreshed refreshed = refresh_everything(homeserver, keys, are_restless);
-    KeyResolver resolver(homeserver, keys);  // owns the texts it adds, until the refresh is done
     if (resolver.has_work()) {
         resolver.resolve(changes);
         merge(changes);

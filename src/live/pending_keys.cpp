@@ -173,6 +173,17 @@ void record_local_membership(PendingKeys& keys, std::string_view room_id, std::s
     }
 }
 
+void note(NotedEventId& noted, std::string_view event_id) {
+    constexpr std::size_t longest_of_most = 64;  // $ and a hash
+    const auto size = static_cast<std::uint32_t>(event_id.size());
+    if (size > noted.capacity) {
+        noted.capacity = static_cast<std::uint32_t>(std::max<std::size_t>(longest_of_most, size));
+        noted.data = static_cast<char*>(MemoryContextAlloc(pending_context, noted.capacity));
+    }
+    std::copy(event_id.begin(), event_id.end(), noted.data);
+    noted.size = size;
+}
+
 PendingEvent& pending_event(PendingKeys& keys, std::string_view event_id) {
     const TextKey key = text_key(event_id);
     auto* event = find<PendingEvent>(keys.events, key);
@@ -183,7 +194,7 @@ PendingEvent& pending_event(PendingKeys& keys, std::string_view event_id) {
                                      compare_text);
         }
         event = enter<PendingEvent>(keys.events, owned_key);
-        *event = PendingEvent{owned_key, false, false, false};
+        *event = PendingEvent{owned_key, false, false, false, false};
     }
     return *event;
 }

@@ -19,6 +19,13 @@ struct TextKey {
     std::uint32_t hash;
 };
 
+/// An event's id, whose place the next one takes.
+struct NotedEventId {
+    char* data;
+    std::uint32_t size;
+    std::uint32_t capacity;
+};
+
 struct PendingRoom {
     TextKey room_id;  // the hash key: must be first
     bool orderings;
@@ -29,6 +36,8 @@ struct PendingRoom {
     std::int64_t latest;       ///< PG_INT64_MIN: none
     std::int64_t latest_bump;  ///< PG_INT64_MIN: none
     std::int64_t oldest_new;   ///< PG_INT64_MAX: none
+    NotedEventId latest_event_id;
+    NotedEventId latest_bump_event_id;
     /// XOR over the hashes of the ids inserted into `events` and `event_json`: zero when every new event came with
     /// its JSON, which is the usual case.
     std::uint64_t unpaired_event_ids;
@@ -50,9 +59,10 @@ struct PendingMembership {
 
 struct PendingEvent {
     TextKey event_id;
-    bool redaction;   ///< it redacts, or is redacted: the state it stands in may read differently
-    bool rejection;   ///< its rejection changed
-    bool membership;  ///< it makes a membership, or redacts what makes one, that may read differently
+    bool redaction;      ///< it redacts, or is redacted: the state it stands in may read differently
+    bool new_redaction;  ///< it has begun to redact, and nothing it redacts can have become readable
+    bool rejection;      ///< its rejection changed
+    bool membership;     ///< it makes a membership, or redacts what makes one, that may read differently
 };
 
 /// The keys of one homeserver.
@@ -76,6 +86,7 @@ struct PendingKeys {
 PendingKeys& pending_keys(Oid namespace_oid);
 
 PendingRoom& pending_room(PendingKeys& keys, std::string_view room_id);
+void note(NotedEventId& noted, std::string_view event_id);
 PendingMembership& pending_membership(PendingKeys& keys, std::string_view room_id, std::string_view user_id);
 /// The same for a membership of whatever server: it counts if local_current_membership has it when the transaction ends.
 void pending_member(PendingKeys& keys, std::string_view room_id, std::string_view user_id);

@@ -7,6 +7,8 @@ KeyResolver::KeyResolver(const Homeserver& homeserver, const PendingKeys& keys)
     for_each<PendingEvent>(keys.events, [&](const PendingEvent& event) {
         if (event.redaction) {
             redactions_.push_back(view(event.event_id));
+        } else if (event.new_redaction) {
+            new_redactions_.push_back(view(event.event_id));
         }
         if (event.rejection) {
             rejections_.push_back(view(event.event_id));
@@ -35,8 +37,23 @@ KeyResolver::KeyResolver(const Homeserver& homeserver, const PendingKeys& keys)
 }
 
 bool KeyResolver::has_work() const noexcept {
-    return !redactions_.empty() || !rejections_.empty() || !memberships_.empty() || !rooms_.empty() ||
-           !unsettled_rooms_.empty() || !members_.empty();
+    return !redactions_.empty() || !new_redactions_.empty() || !rejections_.empty() ||
+           !memberships_.empty() || !rooms_.empty() || !unsettled_rooms_.empty() || !members_.empty();
+}
+
+bool KeyResolver::names_missing_event() {
+    if (redactions_.empty() && new_redactions_.empty() && rejections_.empty()) {
+        return false;
+    }
+    std::vector<std::string_view> event_ids = redactions_;
+    event_ids.insert(event_ids.end(), new_redactions_.begin(), new_redactions_.end());
+    event_ids.insert(event_ids.end(), rejections_.begin(), rejections_.end());
+    bool is_any_missing = false;
+    (void)try_lookup(schema_, [&] {
+        const SpiConnection connection;
+        is_any_missing = lookup_.is_any_missing(std::move(event_ids));
+    });
+    return is_any_missing;
 }
 
 void KeyResolver::resolve(Changes& changes) {
@@ -46,9 +63,10 @@ void KeyResolver::resolve(Changes& changes) {
             add();
         });
     };
-    // Their own rooms are more than is needed, and less to fail at.
-    if (!redactions_.empty() &&
-        !try_lookup([&] { add_rooms(lookup_.rooms_of_redactions(redactions_), changes, false); })) {
+    if (!(redactions_.empty() && new_redactions_.empty()) &&
+        !try_lookup([&] { add_rooms_of_redactions(changes); })) {
+        // their own rooms are more than is needed, and less to fail at
+        redactions_.insert(redactions_.end(), new_redactions_.begin(), new_redactions_.end());
         (void)try_lookup([&] { add_rooms(lookup_.rooms_of_events(redactions_), changes, false); });
     }
     if (!rejections_.empty()) {
@@ -81,6 +99,25 @@ void KeyResolver::add_rooms(const std::vector<std::string_view>& room_ids, Chang
         change.orderings = orderings;
         changes.rooms.push_back(change);
     }
+}
+
+void KeyResolver::add_rooms_of_redactions(Changes& changes) {
+    std::vector<RoomChange> rooms;
+    if (!redactions_.empty()) {
+        for (const RoomOfRedaction& found : lookup_.rooms_of_redactions(redactions_)) {
+            rooms.emplace_back();
+            rooms.back().room_id = keep(found.room_id);
+            rooms.back().state = true;
+        }
+    }
+    if (!new_redactions_.empty()) {
+        for (const RoomOfRedaction& found : lookup_.rooms_of_redactions(new_redactions_)) {
+            rooms.emplace_back();
+            rooms.back().room_id = keep(found.room_id);
+            rooms.back().new_redactions.push_back(keep(found.redaction_id));
+        }
+    }
+    changes.rooms.insert(changes.rooms.end(), rooms.begin(), rooms.end());
 }
 
 void KeyResolver::add_memberships(const std::vector<MembershipKey>& found, Changes& changes) {

@@ -12,6 +12,10 @@ public:
 
     [[nodiscard]] bool has_work() const noexcept;
 
+    /// Whether a redaction or rejection is of an event that is not there and was not there before: its room cannot be told,
+    /// and who is just storing it does not see the change either.
+    [[nodiscard]] bool names_missing_event();
+
     /// Adds what it finds; the same key may then stand in `changes` more than once. A look-up that fails is noted in
     /// quarantine.
     void resolve(Changes& changes);
@@ -19,11 +23,13 @@ public:
 private:
     std::string_view keep(std::string_view text);
     void add_rooms(const std::vector<std::string_view>& room_ids, Changes& changes, bool orderings);
+    void add_rooms_of_redactions(Changes& changes);
     void add_memberships(const std::vector<MembershipKey>& found, Changes& changes);
 
     const HomeserverSchema& schema_;
     KeyLookup& lookup_;
     std::vector<std::string_view> redactions_;
+    std::vector<std::string_view> new_redactions_;
     std::vector<std::string_view> rejections_;
     std::vector<std::string_view> memberships_;
     std::vector<std::string_view> rooms_;

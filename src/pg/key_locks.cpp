@@ -11,13 +11,20 @@ namespace sliding_sync {
 
 namespace {
 
-// The fourth field is 1 or 2 for pg_advisory_lock(); ours begin here.
+// The fourth field is 1 or 2 for pg_advisory_lock(); ours begin here. The tables of a schema follow.
+constexpr std::uint16_t flush_of_schema = 0x5352;
 constexpr std::uint16_t whole_schema = 0x5353;
 
 LOCKTAG tag(Oid namespace_oid, std::uint32_t key, std::uint16_t table) noexcept {
     LOCKTAG result;
     SET_LOCKTAG_ADVISORY(result, MyDatabaseId, namespace_oid, key,
                          static_cast<std::uint16_t>(whole_schema + table));
+    return result;
+}
+
+LOCKTAG flush_tag(Oid namespace_oid) noexcept {
+    LOCKTAG result;
+    SET_LOCKTAG_ADVISORY(result, MyDatabaseId, namespace_oid, 0, flush_of_schema);
     return result;
 }
 
@@ -61,6 +68,17 @@ void KeyLocks::release_pass(const std::vector<bool>& is_kept) {
         }
     });
     pass_.clear();
+}
+
+bool try_flush_lock(Oid namespace_oid) {
+    return call_pg([&] {
+        const LOCKTAG lock = flush_tag(namespace_oid);
+        return LockAcquire(&lock, ShareLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+    });
+}
+
+void wait_for_flush_lock(Oid namespace_oid, bool is_alone) {
+    call_pg([&] { acquire_lock(flush_tag(namespace_oid), is_alone ? ExclusiveLock : ShareLock); });
 }
 
 }  // namespace sliding_sync

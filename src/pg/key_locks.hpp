@@ -43,4 +43,10 @@ private:
     int exceptions_;
 };
 
+/// The lock that every flush of a schema holds until its transaction ends: shared, or alone where it cannot tell which keys
+/// its changes concern (docs/architecture.md#collect). False when it would have to wait.
+[[nodiscard]] bool try_flush_lock(Oid namespace_oid);
+/// The same, and waits. Raises PgError.
+void wait_for_flush_lock(Oid namespace_oid, bool is_alone);
+
 }  // namespace sliding_sync

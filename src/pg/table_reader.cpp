@@ -150,6 +150,14 @@ Rows TableReader::find(LookupScope& scope, std::initializer_list<KeyValue> key, 
     return rows;
 }
 
+std::optional<Rows> TableReader::find_by_index(LookupScope& scope, std::initializer_list<KeyValue> key) {
+    open(scope);
+    if (scope_ != scope.number_ || index_ == nullptr) {
+        return std::nullopt;
+    }
+    return call_pg([&]() -> Rows { return scan(key, SIZE_MAX); });
+}
+
 Rows TableReader::lock(LookupScope& scope, std::initializer_list<KeyValue> key) {
     open(scope);
     if (scope_ == scope.number_ && index_ != nullptr) {

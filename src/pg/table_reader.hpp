@@ -61,6 +61,9 @@ public:
     /// server raises, as PgError.
     Rows find(LookupScope& scope, std::initializer_list<KeyValue> key, std::size_t max_rows = SIZE_MAX);
 
+    /// The same, but nothing where only a statement could look, and fail: for who has no subtransaction open.
+    std::optional<Rows> find_by_index(LookupScope& scope, std::initializer_list<KeyValue> key);
+
     /// The row that a unique key has by now, locked against every other change until the transaction ends; waits for
     /// whoever is inserting, updating or deleting it. What is to be right after it is read in a reading that begins later.
     Rows lock(LookupScope& scope, std::initializer_list<KeyValue> key);
