@@ -100,7 +100,7 @@ namespace {
 
 // Statements run with the rights of the owner of `events`. A relation of another role under the name of a base table that every
 // homeserver has would run that role's code with them, so where there is one, there is no homeserver. (Of the others, those of
-// another role are not read.) C calls only.
+// another role are not read.)
 bool are_its_own(Oid namespace_oid, Oid events_owner) {
     return OidIsValid(events_owner) &&
            std::all_of(required_base_tables.begin(), required_base_tables.end(), [&](BaseTable table) {
@@ -120,7 +120,7 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         bool rooms_are_plain, snapshots_are_plain, queue, rejections, recheck, ban_redactions, state_groups,
             state_changes;
     };
-    const Found found = call_pg([&]() -> Found {
+    const Found found = call_pg([&](PgFrame frame) -> Found {
         Found look{};
         char* const name = get_namespace_name(namespace_oid);
         look.name = name != nullptr ? quote_identifier(name) : "";
@@ -143,9 +143,9 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         if (relation_owner(snapshots) == look.owner) {
             look.membership_snapshots = shape_of(snapshots, column_specs<MembershipSnapshots>());
         }
-        look.rooms_are_plain = look.joined_rooms == TableShape::known && is_plain_table(joined_rooms);
+        look.rooms_are_plain = look.joined_rooms == TableShape::known && is_plain_table(frame, joined_rooms);
         look.snapshots_are_plain =
-            look.membership_snapshots == TableShape::known && is_plain_table(snapshots);
+            look.membership_snapshots == TableShape::known && is_plain_table(frame, snapshots);
         look.queue = find_trusted_table(recalculate_queue_table, namespace_oid, look.owner) != InvalidOid;
         look.rejections =
             find_trusted_table(table_name(BaseTable::rejections), namespace_oid, look.owner) != InvalidOid;

@@ -151,7 +151,7 @@ bool has_foreign_constraints(Relation table) {
 
 }  // namespace
 
-bool is_plain_table(Oid relation) {
+bool is_plain_table(PgFrame, Oid relation) {
     Relation const table = RelationIdGetRelation(relation);
     if (!RelationIsValid(table)) {
         return false;

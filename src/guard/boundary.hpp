@@ -9,6 +9,30 @@
 namespace sliding_sync {
 
 namespace detail {
+struct GuardedBody;
+}
+
+/// Proof that the server may raise an error here: only `call_pg` makes one, for its body. Functions of ours that call the
+/// server, and are called from inside `call_pg` only, take it. Empty: passing it costs nothing.
+class PgFrame {
+    friend struct detail::GuardedBody;
+    PgFrame() noexcept {}  // NOLINT(modernize-use-equals-default): `{}` must not make one
+};
+
+namespace detail {
+
+struct GuardedBody {
+    template <typename Body>
+    static decltype(auto) run(Body& body) {
+        if constexpr (std::is_invocable_v<Body&, PgFrame>) {
+            return body(PgFrame());
+        } else {
+            return body();
+        }
+    }
+    template <typename Body>
+    using Result = decltype(run(std::declval<Body&>()));
+};
 
 /// Runs `body(argument)` under a jump buffer; a server error becomes PgError.
 void run_guarded(void (*body)(void*), void* argument);
@@ -31,14 +55,15 @@ void describe_exception(Escaped& escaped) noexcept;
 
 /// The way back into the server: runs C calls that may raise. A raised error comes out as PgError with its
 /// SQLSTATE, DETAIL, CONTEXT and cursor position. `body` holds only C calls and trivially destructible locals;
-/// objects with destructors live in frames above. Guard a batch, not a value.
+/// objects with destructors live in frames above. It may take a PgFrame. Guard a batch, not a value.
 template <typename Body>
-auto call_pg(Body&& body) -> std::invoke_result_t<Body> {
-    using Result = std::invoke_result_t<Body>;
+auto call_pg(Body&& body) -> detail::GuardedBody::Result<std::remove_reference_t<Body>> {
     using Callable = std::remove_reference_t<Body>;
+    using Result = detail::GuardedBody::Result<Callable>;
     if constexpr (std::is_void_v<Result>) {
-        detail::run_guarded([](void* argument) { (*static_cast<Callable*>(argument))(); },
-                            const_cast<void*>(static_cast<const void*>(&body)));
+        detail::run_guarded(
+            [](void* argument) { detail::GuardedBody::run(*static_cast<Callable*>(argument)); },
+            const_cast<void*>(static_cast<const void*>(&body)));
     } else {
         static_assert(std::is_trivially_destructible_v<Result>, "the frame may be left by longjmp");
         struct Call {
@@ -48,7 +73,7 @@ auto call_pg(Body&& body) -> std::invoke_result_t<Body> {
         detail::run_guarded(
             [](void* argument) {
                 auto* self = static_cast<Call*>(argument);
-                self->result = (*self->body)();
+                self->result = detail::GuardedBody::run(*self->body);
             },
             &call);
         return call.result;
@@ -69,7 +94,7 @@ template <typename Body>
 auto enter_cpp(Body&& body) -> std::invoke_result_t<Body> {
     static_assert(std::is_void_v<std::invoke_result_t<Body>> ||
                       std::is_trivially_destructible_v<std::invoke_result_t<Body>>,
-                  "what leaves a door belongs to the server");
+                  "what leaves an entry point belongs to the server");
     detail::Escaped escaped;  // not initialised: it costs nothing as long as nothing escapes
     try {
         return body();

@@ -1,12 +1,11 @@
 #include "pg/caller_query.hpp"
 
+#include "pg/versions.hpp"
+
 #include <exception>
 
 extern "C" {
 #include "executor/tstoreReceiver.h"
-#include "storage/ipc.h"
-#include "utils/plancache.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 }
 
@@ -20,7 +19,7 @@ constexpr std::size_t most_queries = 128;
 }  // namespace
 
 CallerConnection::CallerConnection() : exceptions_(std::uncaught_exceptions()) {
-    call_pg([] { check_result(SPI_connect(), "SPI_connect"); });
+    call_pg([](PgFrame frame) { check_result(frame, SPI_connect(), "SPI_connect"); });
 }
 
 CallerConnection::~CallerConnection() {
@@ -29,43 +28,18 @@ CallerConnection::~CallerConnection() {
     }
 }
 
-CallerQuery::~CallerQuery() {
-    if (plan_ != nullptr && !proc_exit_inprogress) {
-        SPI_freeplan(plan_);
-    }
-}
-
-void CallerQuery::plan() {
-    if (plan_ == nullptr) {
-        call_pg([&] {
-            SPIPlanPtr const fresh = SPI_prepare_cursor(sql_.c_str(), static_cast<int>(types_.size()),
-                                                        types_.data(), CURSOR_OPT_GENERIC_PLAN);
-            if (fresh == nullptr) {
-                check_result(SPI_result, sql_.c_str());
-            }
-            SPI_keepplan(fresh);
-            plan_ = fresh;
-        });
-    }
-    if (must_be_planned(plan_)) {
-        const KeyLookupPlanning planning(joins_);
-        call_pg([&] { ReleaseCachedPlan(SPI_plan_get_cached_plan(plan_), CurrentResourceOwner); });
-    }
-}
-
 Rows CallerQuery::execute(const Arguments& arguments, ReturnSetInfo* result) {
-    if (arguments.values_.size() != types_.size()) {
-        throw Error(ERRCODE_INTERNAL_ERROR, "sliding_sync: wrong number of parameters for " + sql_);
-    }
-    plan();
+    plan_.require_parameters(arguments.values_.size());
+    call_pg([&](PgFrame frame) { plan_.prepare(frame); });
+    SPIPlanPtr const plan = plan_.planned();
     auto* const values = const_cast<Datum*>(arguments.values_.data());
     const char* const nulls = arguments.nulls_.data();
-    return call_pg([&]() -> Rows {
+    return call_pg([&](PgFrame frame) -> Rows {
         const auto count = static_cast<int>(arguments.values_.size());
         ParamListInfo const parameters = makeParamList(count);
         for (int i = 0; i < count; ++i) {
             parameters->params[i] = {values[i], nulls[i] == 'n', PARAM_FLAG_CONST,
-                                     types_[static_cast<std::size_t>(i)]};
+                                     plan_.types()[static_cast<std::size_t>(i)]};
         }
         SPIExecuteOptions options{};
         options.params = parameters;
@@ -78,8 +52,8 @@ Rows CallerQuery::execute(const Arguments& arguments, ReturnSetInfo* result) {
                 result->setDesc,
                 "the function is declared otherwise than the library of sliding_sync expects");
         }
-        check_result(SPI_execute_plan_extended(plan_, &options), sql_.c_str());
-        return result == nullptr ? read_rows() : Rows{};
+        check_result(frame, SPI_execute_plan_extended(plan, &options), plan_.sql());
+        return result == nullptr ? read_rows(frame) : Rows{};
     });
 }
 

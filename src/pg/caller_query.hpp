@@ -3,7 +3,6 @@
 // transaction, on a standby and in a parallel worker.
 #pragma once
 
-#include "pg/query_plan.hpp"
 #include "pg/spi.hpp"
 
 extern "C" {
@@ -28,10 +27,7 @@ private:
 class CallerQuery {
 public:
     CallerQuery(std::string sql, std::vector<Oid> types, Joins joins)
-        : sql_(std::move(sql)), types_(std::move(types)), joins_(joins) {}
-    ~CallerQuery();
-    CallerQuery(const CallerQuery&) = delete;
-    CallerQuery& operator=(const CallerQuery&) = delete;
+        : plan_(std::move(sql), std::move(types), joins) {}
 
     /// Both run inside an open CallerConnection.
     [[nodiscard]] Rows run(const Arguments& arguments);
@@ -39,13 +35,9 @@ public:
     void return_rows(FunctionCallInfo call, const Arguments& arguments);
 
 private:
-    void plan();
     [[nodiscard]] Rows execute(const Arguments& arguments, ReturnSetInfo* result);
 
-    std::string sql_;
-    std::vector<Oid> types_;
-    Joins joins_;
-    SPIPlanPtr plan_ = nullptr;
+    QueryPlan plan_;
 };
 
 /// The query of this text, made when it is asked for the first time in this backend.

@@ -16,7 +16,7 @@ void Rows::refuse_missing_row() {
         "Remove what was added to the tables and functions of schema sliding_sync.");
 }
 
-Cell cell_of(Datum value, Oid type) {
+Cell cell_of(PgFrame, Datum value, Oid type) {
     Cell cell{nullptr, 0, 0, false};
     switch (type) {
     case TEXTOID:

@@ -48,7 +48,7 @@ private:
 };
 
 /// What a value of this type holds; text that is compressed or stored elsewhere is fetched into the current memory
-/// context, other text is not copied. C calls only: runs inside call_pg. Raises for a type that Cell cannot hold.
-Cell cell_of(Datum value, Oid type);
+/// context, other text is not copied. Raises for a type that Cell cannot hold.
+Cell cell_of(PgFrame frame, Datum value, Oid type);
 
 }  // namespace sliding_sync

@@ -1,6 +1,5 @@
 #include "pg/fault_injection.hpp"
 
-#include "guard/boundary.hpp"
 #include "pg/settings.hpp"
 
 namespace sliding_sync {
@@ -15,7 +14,7 @@ bool is_injecting_faults() noexcept {
     return injected_fault != nullptr && injected_fault[0] != '\0';
 }
 
-void inject_fault(const char* name) {
+void inject_fault(PgFrame, const char* name) {
     if (!is_injecting_faults()) {
         return;
     }

@@ -7,6 +7,8 @@ extern "C" {
 #include "access/htup_details.h"
 #include "catalog/pg_opfamily.h"
 #include "catalog/pg_type.h"
+#include "storage/lmgr.h"
+#include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 }
 
@@ -59,7 +61,22 @@ bool leads_with(Relation table, Relation index, std::span<const KeyColumn> key, 
 
 }  // namespace
 
-KeyIndex find_key_index(Relation table, std::span<const KeyColumn> key) {
+KeyOperator key_operator(const KeyColumn& column) noexcept {
+    const bool is_number = column.type == INT8OID;
+    switch (column.comparison) {
+    case KeyComparison::at_least:
+        return {">=", BTGreaterEqualStrategyNumber, is_number ? F_INT8GE : F_TEXT_GE};
+    case KeyComparison::at_most:
+        return {"<=", BTLessEqualStrategyNumber, is_number ? F_INT8LE : F_TEXT_LE};
+    case KeyComparison::equal:
+        break;
+    }
+    return {"=", BTEqualStrategyNumber, is_number ? F_INT8EQ : F_TEXTEQ};
+}
+
+KeyIndex find_key_index(PgFrame, Relation table, std::span<const KeyColumn> key) {
+    Assert(CheckRelationLockedByMe(table, AccessShareLock, true) && !key.empty() &&
+           key.size() <= max_key_columns);
     KeyIndex best;
     bool is_unique = false;
     int width = 0;

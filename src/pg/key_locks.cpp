@@ -28,8 +28,7 @@ LOCKTAG flush_tag(Oid namespace_oid) noexcept {
     return result;
 }
 
-// C calls only.
-void acquire_lock(const LOCKTAG& lock, LOCKMODE mode) {
+void acquire_lock(PgFrame, const LOCKTAG& lock, LOCKMODE mode) {
     (void)LockAcquire(&lock, mode, false, false);
 }
 
@@ -37,7 +36,9 @@ void acquire_lock(const LOCKTAG& lock, LOCKMODE mode) {
 
 KeyLocks::KeyLocks(Oid namespace_oid, bool all_keys)
     : namespace_oid_(namespace_oid), all_keys_(all_keys), exceptions_(std::uncaught_exceptions()) {
-    call_pg([&] { acquire_lock(tag(namespace_oid_, 0, 0), all_keys_ ? ExclusiveLock : ShareLock); });
+    call_pg([&](PgFrame frame) {
+        acquire_lock(frame, tag(namespace_oid_, 0, 0), all_keys_ ? ExclusiveLock : ShareLock);
+    });
 }
 
 KeyLocks::~KeyLocks() {
@@ -52,7 +53,7 @@ void KeyLocks::acquire(std::uint16_t table, std::uint32_t key_hash, std::size_t 
     if (all_keys_) {
         return;
     }
-    call_pg([&] { acquire_lock(tag(namespace_oid_, key_hash, table), ExclusiveLock); });
+    call_pg([&](PgFrame frame) { acquire_lock(frame, tag(namespace_oid_, key_hash, table), ExclusiveLock); });
     pass_.push_back({table, key_hash, position});
 }
 
@@ -78,7 +79,7 @@ bool try_flush_lock(Oid namespace_oid) {
 }
 
 void wait_for_flush_lock(Oid namespace_oid, bool is_alone) {
-    call_pg([&] { acquire_lock(flush_tag(namespace_oid), is_alone ? ExclusiveLock : ShareLock); });
+    call_pg([&](PgFrame frame) { acquire_lock(frame, flush_tag(namespace_oid), is_alone ? ExclusiveLock : ShareLock); });
 }
 
 }  // namespace sliding_sync

@@ -1,10 +1,11 @@
 #include "pg/procedure.hpp"
 
+#include "pg/query_plan.hpp"
+
 #include <algorithm>
 #include <cmath>
 
 extern "C" {
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "portability/instr_time.h"
@@ -23,11 +24,8 @@ Procedure::Procedure(FunctionCallInfo call, const char* name) : exceptions_(std:
                     std::string(name) + " cannot run inside a transaction block",
                     "It commits after each batch.", "Call it outside of BEGIN ... COMMIT.");
     }
-    call_pg([] {
-        if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT) {
-            raise_pg_error(ERRCODE_INTERNAL_ERROR, "SPI_connect_ext failed");
-        }
-    });
+    call_pg(
+        [](PgFrame frame) { check_result(frame, SPI_connect_ext(SPI_OPT_NONATOMIC), "SPI_connect_ext"); });
 }
 
 Procedure::~Procedure() {

@@ -15,7 +15,7 @@ int moments = 0;
 
 }  // namespace
 
-void push_snapshot(SnapshotKind view) {
+void push_snapshot(PgFrame, SnapshotKind view) {
     if (view == SnapshotKind::current && has_fixed_snapshot()) {
         PushActiveSnapshot(GetActiveSnapshot());
         return;

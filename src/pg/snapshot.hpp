@@ -14,8 +14,8 @@ enum class SnapshotKind {
     transaction,         ///< what the transaction's own statements see: read-only
 };
 
-/// Makes what the view sees the active snapshot, until PopActiveSnapshot. C calls only: runs inside call_pg.
-void push_snapshot(SnapshotKind view);
+/// Makes what the view sees the active snapshot, until PopActiveSnapshot.
+void push_snapshot(PgFrame frame, SnapshotKind view);
 
 /// While one is open, every statement reads the same moment: several of them together tell the truth although other
 /// transactions commit between them. Reads only; opened outside any SpiConnection.

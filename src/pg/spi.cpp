@@ -1,17 +1,14 @@
 #include "pg/spi.hpp"
 
 #include "pg/fault_injection.hpp"
-#include "pg/query_plan.hpp"
 
 #include <exception>
 
 extern "C" {
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "storage/ipc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 }
 
@@ -19,8 +16,7 @@ namespace sliding_sync {
 
 namespace {
 
-// C calls only: runs inside call_pg.
-Datum text_datum(std::string_view value) {
+Datum text_datum(PgFrame, std::string_view value) {
     return PointerGetDatum(cstring_to_text_with_len(value.data(), static_cast<int>(value.size())));
 }
 
@@ -51,9 +47,9 @@ ArrayType* array_of(Datum* elements, bool* nulls, std::size_t count, Oid type) {
 }
 
 template <typename Value>
-Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(const Value&),
+Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(PgFrame, const Value&),
                   bool (*is_null)(const Value&)) {
-    return call_pg([&]() -> Datum {
+    return call_pg([&](PgFrame frame) -> Datum {
         const std::size_t count = values.size();
         if (count == 0) {
             return PointerGetDatum(construct_empty_array(type));
@@ -63,7 +59,7 @@ Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(cons
         auto* nulls = static_cast<bool*>(MemoryContextAllocHuge(CurrentMemoryContext, count * sizeof(bool)));
         for (std::size_t i = 0; i < count; ++i) {
             nulls[i] = is_null(values[i]);
-            elements[i] = nulls[i] ? Datum{0} : convert(values[i]);
+            elements[i] = nulls[i] ? Datum{0} : convert(frame, values[i]);
         }
         return PointerGetDatum(array_of(elements, nulls, count, type));
     });
@@ -72,9 +68,9 @@ Datum array_datum(std::span<const Value> values, Oid type, Datum (*convert)(cons
 }  // namespace
 
 SpiConnection::SpiConnection() : exceptions_(std::uncaught_exceptions()) {
-    call_pg([] {
-        check_result(SPI_connect(), "SPI_connect");
-        // LookupScope toasted values after a statement needs a snapshot that is older than theirs.
+    call_pg([](PgFrame frame) {
+        check_result(frame, SPI_connect(), "SPI_connect");
+        // Reading toasted values after a statement needs a snapshot that is older than theirs.
         PushActiveSnapshot(has_fixed_snapshot() ? GetActiveSnapshot() : GetLatestSnapshot());
     });
 }
@@ -88,128 +84,95 @@ SpiConnection::~SpiConnection() {
 }
 
 Arguments& Arguments::text(std::string_view value) {
-    values_.push_back(call_pg([&] { return text_datum(value); }));
-    nulls_.push_back(' ');
-    return *this;
+    return add(call_pg([&](PgFrame frame) { return text_datum(frame, value); }));
 }
 
 Arguments& Arguments::number(std::optional<std::int64_t> value) {
-    values_.push_back(Int64GetDatum(value.value_or(0)));
-    nulls_.push_back(value ? ' ' : 'n');
-    return *this;
+    return add(Int64GetDatum(value.value_or(0)), !value);
 }
 
 Arguments& Arguments::optional_text(const std::optional<std::string>& value) {
-    values_.push_back(value ? call_pg([&] { return text_datum(*value); }) : Datum{0});
-    nulls_.push_back(value ? ' ' : 'n');
-    return *this;
+    return add(value ? call_pg([&](PgFrame frame) { return text_datum(frame, *value); }) : Datum{0}, !value);
 }
 
 Arguments& Arguments::real(double value) {
-    values_.push_back(call_pg([&] { return Float8GetDatum(value); }));
-    nulls_.push_back(' ');
-    return *this;
+    return add(call_pg([&] { return Float8GetDatum(value); }));
 }
 
 Arguments& Arguments::boolean(bool value) {
-    values_.push_back(BoolGetDatum(value));
-    nulls_.push_back(' ');
-    return *this;
+    return add(BoolGetDatum(value));
 }
 
-void Arguments::add(Datum value, bool is_null) {
+Arguments& Arguments::add(Datum value, bool is_null) {
     values_.push_back(value);
     nulls_.push_back(is_null ? 'n' : ' ');
+    return *this;
 }
 
 Arguments& Arguments::texts(std::span<const std::string_view> values) {
     if (is_single_row_) {
         return text(values.front());
     }
-    add(array_datum<std::string_view>(
-        values, TEXTOID, [](const std::string_view& value) { return text_datum(value); },
+    return add(array_datum<std::string_view>(
+        values, TEXTOID,
+        [](PgFrame frame, const std::string_view& value) { return text_datum(frame, value); },
         [](const std::string_view&) { return false; }));
-    return *this;
 }
 
 Arguments& Arguments::texts(std::span<const std::optional<std::string_view>> values) {
     if (is_single_row_) {
         const std::optional<std::string_view>& value = values.front();
-        add(value ? call_pg([&] { return text_datum(*value); }) : Datum{0}, !value);
-        return *this;
+        return add(value ? call_pg([&](PgFrame frame) { return text_datum(frame, *value); }) : Datum{0},
+                   !value);
     }
-    add(array_datum<std::optional<std::string_view>>(
-        values, TEXTOID, [](const std::optional<std::string_view>& value) { return text_datum(*value); },
+    return add(array_datum<std::optional<std::string_view>>(
+        values, TEXTOID,
+        [](PgFrame frame, const std::optional<std::string_view>& value) { return text_datum(frame, *value); },
         [](const std::optional<std::string_view>& value) { return !value.has_value(); }));
-    return *this;
 }
 
 Arguments& Arguments::numbers(std::span<const std::optional<std::int64_t>> values) {
     if (is_single_row_) {
         return number(values.front());
     }
-    add(array_datum<std::optional<std::int64_t>>(
-        values, INT8OID, [](const std::optional<std::int64_t>& value) { return Int64GetDatum(*value); },
+    return add(array_datum<std::optional<std::int64_t>>(
+        values, INT8OID,
+        [](PgFrame, const std::optional<std::int64_t>& value) { return Int64GetDatum(*value); },
         [](const std::optional<std::int64_t>& value) { return !value.has_value(); }));
-    return *this;
 }
 
 Arguments& Arguments::booleans(std::span<const bool> values) {
     if (is_single_row_) {
         return boolean(values.front());
     }
-    add(array_datum<bool>(
-        values, BOOLOID, [](const bool& value) { return BoolGetDatum(value); },
+    return add(array_datum<bool>(
+        values, BOOLOID, [](PgFrame, const bool& value) { return BoolGetDatum(value); },
         [](const bool&) { return false; }));
-    return *this;
-}
-
-// Freeing a plan reads nothing and cannot fail: it may happen in whatever state a transaction is. When the backend exits,
-// what it would be freed from is gone.
-Statement::~Statement() {
-    if (plan_ != nullptr && !proc_exit_inprogress) {
-        SPI_freeplan(plan_);
-    }
 }
 
 Rows Statement::run(const Arguments& arguments, SnapshotKind view) {
-    if (arguments.values_.size() != types_.size()) {
-        throw Error(ERRCODE_INTERNAL_ERROR,
-                    std::string("sliding_sync: wrong number of parameters for ") + name_);
-    }
+    plan_.require_parameters(arguments.values_.size());
     auto* const values = const_cast<Datum*>(arguments.values_.data());
     const char* const nulls = arguments.nulls_.data();
-    call_pg([&] {
-        inject_fault(name_);
-        if (plan_ == nullptr) {
-            // one generic plan: the shapes of our statements do not depend on the values
-            SPIPlanPtr const fresh = SPI_prepare_cursor(sql_.c_str(), static_cast<int>(types_.size()),
-                                                        types_.data(), CURSOR_OPT_GENERIC_PLAN);
-            if (fresh == nullptr) {
-                check_result(SPI_result, sql_.c_str());
-            }
-            SPI_keepplan(fresh);
-            plan_ = fresh;
-        }
+    call_pg([&](PgFrame frame) {
+        inject_fault(frame, name_);
+        plan_.prepare(frame);
     });
-    if (must_be_planned(plan_)) {
-        const KeyLookupPlanning planning;
-        call_pg([&] { ReleaseCachedPlan(SPI_plan_get_cached_plan(plan_), CurrentResourceOwner); });
-    }
-    return call_pg([&]() -> Rows {
+    SPIPlanPtr const plan = plan_.planned();
+    return call_pg([&](PgFrame frame) -> Rows {
         const bool is_read_only = view != SnapshotKind::current || has_fixed_snapshot();
         if (is_read_only) {
-            push_snapshot(view);
+            push_snapshot(frame, view);
         }
         const int code =
-            SPI_execute_snapshot(plan_, values, nulls, is_read_only ? InvalidSnapshot : GetLatestSnapshot(),
+            SPI_execute_snapshot(plan, values, nulls, is_read_only ? InvalidSnapshot : GetLatestSnapshot(),
                                  InvalidSnapshot, is_read_only, true, 0);
         if (is_read_only) {
             PopActiveSnapshot();
         }
-        check_result(code, sql_.c_str());
+        check_result(frame, code, plan_.sql());
         processed_ = SPI_processed;
-        return read_rows();
+        return read_rows(frame);
     });
 }
 
@@ -224,21 +187,22 @@ std::string quoted_identifier(std::string_view text) {
 }
 
 void run_once(const std::string& sql) {
-    call_pg([&] { check_result(SPI_execute(sql.c_str(), false, 0), sql.c_str()); });
+    call_pg([&](PgFrame frame) { check_result(frame, SPI_execute(sql.c_str(), false, 0), sql.c_str()); });
 }
 
 Rows query_once(const std::string& sql, const std::vector<Oid>& types, const Arguments& arguments) {
     auto* const values = const_cast<Datum*>(arguments.values_.data());
-    return call_pg([&] {
+    return call_pg([&](PgFrame frame) {
         SPIPlanPtr const plan =
             SPI_prepare(sql.c_str(), static_cast<int>(types.size()), const_cast<Oid*>(types.data()));
         if (plan == nullptr) {
-            check_result(SPI_result, sql.c_str());
+            check_result(frame, SPI_result, sql.c_str());
         }
-        check_result(SPI_execute_snapshot(plan, values, arguments.nulls_.data(), GetLatestSnapshot(),
+        check_result(frame,
+                     SPI_execute_snapshot(plan, values, arguments.nulls_.data(), GetLatestSnapshot(),
                                           InvalidSnapshot, false, true, 0),
                      sql.c_str());
-        return read_rows();
+        return read_rows(frame);
     });
 }
 

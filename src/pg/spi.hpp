@@ -1,12 +1,8 @@
 // A typed window on the server programming interface: kept plans, array parameters, rows as plain cells.
 #pragma once
 
-#include "pg/cell.hpp"
+#include "pg/query_plan.hpp"
 #include "pg/snapshot.hpp"
-
-extern "C" {
-#include "executor/spi.h"
-}
 
 namespace sliding_sync {
 
@@ -48,24 +44,19 @@ private:
     friend class Statement;
     friend class CallerQuery;
     friend Rows query_once(const std::string& sql, const std::vector<Oid>& types, const Arguments& arguments);
-    void add(Datum value, bool is_null = false);
+    Arguments& add(Datum value, bool is_null = false);
 
     std::vector<Datum> values_;
     std::vector<char> nulls_;
     bool is_single_row_ = false;
 };
 
-/// A statement whose plan is kept as long as the statement lives, and planned once for all parameter values. It sees and
-/// writes what is committed by now, at every isolation level.
+/// A statement that is planned once. It sees and writes what is committed by now, at every isolation level.
 class Statement {
 public:
     /// `name` is what sliding_sync.inject_fault calls the statement; `types` are the types of $1, $2, ...
     Statement(const char* name, std::string sql, std::vector<Oid> types)
-        : name_(name), sql_(std::move(sql)), types_(std::move(types)) {}
-    ~Statement();
-    Statement(const Statement&) = delete;
-    Statement& operator=(const Statement&) = delete;
-    Statement(Statement&&) = delete;
+        : name_(name), plan_(std::move(sql), std::move(types)) {}
 
     /// Runs inside an open SpiConnection; raises what the server raises, as PgError.
     Rows run(const Arguments& arguments, SnapshotKind view = SnapshotKind::current);
@@ -77,9 +68,7 @@ public:
 
 private:
     const char* name_;
-    std::string sql_;
-    std::vector<Oid> types_;
-    SPIPlanPtr plan_ = nullptr;
+    QueryPlan plan_;
     std::uint64_t processed_ = 0;
 };
 

@@ -3,15 +3,8 @@
 #pragma once
 
 #include "pg/catalog.hpp"
-#include "pg/key_index.hpp"
+#include "pg/index_lookup.hpp"
 #include "pg/spi.hpp"
-
-extern "C" {
-#include "access/genam.h"
-#include "access/skey.h"
-#include "storage/buf.h"
-#include "utils/snapshot.h"
-}
 
 namespace sliding_sync {
 
@@ -37,16 +30,6 @@ private:
     LookupScope* outer_;
 };
 
-/// What a key column must hold.
-struct KeyValue {
-    KeyValue(std::string_view value) noexcept : text(value), number(0) {}
-    KeyValue(const std::string& value) noexcept : text(value), number(0) {}
-    KeyValue(const char* value) noexcept : text(value), number(0) {}
-    KeyValue(std::int64_t value) noexcept : text(), number(value) {}
-    std::string_view text;
-    std::int64_t number;
-};
-
 /// Looks rows of one table up, or locks them. Where anything is out of the ordinary (no fitting index, a partitioned table, policies,
 /// rights that the user lacks) a statement with the same meaning does it, and says what is wrong.
 class TableReader {
@@ -70,29 +53,14 @@ public:
 
 private:
     friend class LookupScope;
-    struct Column {
-        AttrNumber number;
-        Oid type;
-        AttrNumber in_index;  ///< from 1; none: 0
-    };
 
     void open(LookupScope& scope);
+    void open_table(PgFrame frame);
     void close() noexcept;
     [[nodiscard]] bool is_the_one() const;
     [[nodiscard]] bool find_columns();
-    void find_columns_in_index(Relation index);
-    void begin_scan();
-    void set_keys(std::initializer_list<KeyValue> key);
-    Rows scan(std::initializer_list<KeyValue> key, std::size_t max_rows);
-    void begin_lock_scan();
-    Rows scan_and_lock(std::initializer_list<KeyValue> key);
-    enum class Locked { yes, look_again };
-    Locked lock_found();
+    [[nodiscard]] bool is_by_index(const LookupScope& scope) const noexcept;
     Rows by_statement(Statement& statement, const LookupScope& scope, std::initializer_list<KeyValue> key);
-    void copy_row(Rows& rows, std::size_t& room);
-    [[nodiscard]] bool next_row();
-    [[nodiscard]] bool next_visible_entry();
-    Cell cell(const Column& column);
 
     const char* name_;
     Oid namespace_oid_;
@@ -106,20 +74,12 @@ private:
     std::uint64_t generation_ = 0;
     Oid table_oid_ = InvalidOid;
     KeyIndex key_index_;
-    std::vector<Column> columns_;
-    int last_column_ = 0;
-    bool is_index_enough_ = false;  ///< it holds all columns that are asked for
+    std::vector<FetchedColumn> columns_;
 
-    // what is open, in the reading of this number
+    // what is open, in the scope of this number
     std::uint64_t scope_ = 0;
     Relation table_ = nullptr;
-    Relation index_ = nullptr;  ///< nothing: the statement is used
-    IndexScanDesc scan_ = nullptr;
-    IndexScanDesc lock_scan_ = nullptr;  ///< sees what is not committed yet
-    SnapshotData uncommitted_{};
-    TupleTableSlot* slot_ = nullptr;
-    Buffer visibility_page_ = InvalidBuffer;
-    std::array<ScanKeyData, max_key_columns> scan_keys_{};
+    IndexLookup lookup_;  ///< not open: the statement is used
 };
 
 }  // namespace sliding_sync

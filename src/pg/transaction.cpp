@@ -36,8 +36,7 @@ bool is_swallowed(const PgError& error, Swallow swallow) noexcept {
 
 bool has_waited_in_vain = false;
 
-// C calls only.
-void set(const char* name, const char* value, GucAction until) {
+void set(PgFrame, const char* name, const char* value, GucAction until) {
     set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION, until, true, 0,
                       false);
 }
@@ -110,7 +109,7 @@ void forget_vain_waits() noexcept {
 }
 
 void set_local(const char* name, const char* value) {
-    call_pg([&] { set(name, value, GUC_ACTION_LOCAL); });
+    call_pg([&](PgFrame frame) { set(frame, name, value, GUC_ACTION_LOCAL); });
 }
 
 OwnSettings::OwnSettings() noexcept : exceptions_(std::uncaught_exceptions()), level_(NewGUCNestLevel()) {}
