@@ -285,7 +285,7 @@ TABLE coverage;
 -- What others stumble over
 --
 
--- P7: a row that cannot be written is set aside, the others are done
+-- P7: a row that cannot be written is quarantined, the others are done
 ALTER TABLE sliding_sync_membership_snapshots ADD CONSTRAINT poison CHECK (user_id <> '@member7:hs.test') NOT VALID;
 ALTER TABLE sliding_sync_joined_rooms ADD CONSTRAINT poison CHECK (room_id NOT IN ('!s1', '!s3')) NOT VALID;
 CREATE VIEW noted AS SELECT table_name, room_id, user_id, reason, sqlstate FROM sliding_sync.quarantine

@@ -244,7 +244,7 @@ DROP SCHEMA backfill_elsewhere;
 CALL sliding_sync.backfill('backfill_history', 'memberships');
 SELECT room, membership, known, name FROM bert WHERE room IN ('!own', '!k4');
 
--- P7: a leave that was set aside; the repair of the quarantine reads state groups as well
+-- P7: a leave that was quarantined; the repair of the quarantine reads state groups as well
 ALTER TABLE sliding_sync_membership_snapshots ADD CONSTRAINT poison CHECK (membership <> 'ban') NOT VALID;
 DELETE FROM sliding_sync_membership_snapshots WHERE room_id = '!own';
 SET client_min_messages = error;

@@ -112,7 +112,7 @@ TABLE noted;
 SELECT count(*) FROM event_json WHERE json LIKE '%Fails%';
 -- the other room of that transaction has its row
 SELECT room, name FROM joined_rooms;
--- another try, in vain; and when the obstacle is gone
+-- another try, which fails again; and when the obstacle is gone
 SELECT sliding_sync.repair_quarantine() \gset
 TABLE newest;
 SELECT count(*) FROM noted;

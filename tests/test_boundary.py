@@ -138,7 +138,7 @@ def test_a_server_error_keeps_detail_hint_and_names(connection: Connection) -> N
     ]
 
 
-def test_a_server_error_crosses_more_doors_than_the_error_stack_has_slots(connection: Connection) -> None:
+def test_a_server_error_crosses_more_boundaries_than_the_error_stack_has_slots(connection: Connection) -> None:
     statement = "SELECT 1 / 0"
     for _ in range(10):
         statement = "SELECT run_sql({})".format("'" + statement.replace("'", "''") + "'")
@@ -147,7 +147,7 @@ def test_a_server_error_crosses_more_doors_than_the_error_stack_has_slots(connec
     assert told.context and len(told.context.splitlines()) == 10
 
 
-def test_a_deferred_constraint_fails_inside_a_door(connection: Connection) -> None:
+def test_a_deferred_constraint_fails_inside_call_pg(connection: Connection) -> None:
     told = failure(
         connection,
         "SELECT run_sql($$INSERT INTO slow_notes VALUES ('a'), ('a'); SET CONSTRAINTS ALL IMMEDIATE$$)",
@@ -208,11 +208,13 @@ def test_the_count_of_destructors_can_be_wrong(cluster: Cluster, database: str) 
         ("sliding_sync::call_pg([] { return std::string(); });", "the frame may be left by longjmp"),
         (
             "sliding_sync::enter_cpp([] { return std::string(); });",
-            "what leaves a door belongs to the server",
+            "what leaves an entry point belongs to the server",
         ),
+        ("sliding_sync::call_pg([](sliding_sync::PgFrame) { return 1; });", None),
+        ("sliding_sync::PgFrame frame{};", "is private within this context"),
     ],
 )
-def test_a_result_with_a_destructor_does_not_compile(
+def test_misuse_does_not_compile(
     cluster: Cluster, tmp_path: Path, body: str, refused: str | None
 ) -> None:
     source = tmp_path / "result.cpp"

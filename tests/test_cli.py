@@ -120,7 +120,7 @@ def test_version_names_all_three(tool: Tool) -> None:
 def test_preflight(tool: Tool) -> None:
     findings = rows(tool.run("preflight", "port_database", "--json"))
     assert [finding["finding"] for finding in findings] == ["not_switched_off"]
-    fails(tool.run("preflight", "paint"), 1, 'error: "paint" is nothing to prepare for', "hint: One of: delete_room")
+    fails(tool.run("preflight", "paint"), 1, 'error: unrecognized operation: "paint"', "hint: One of: delete_room")
 
 
 def test_detach_and_attach(cluster: Cluster, tool: Tool, database: str) -> None:

@@ -145,7 +145,7 @@ def test_somebody_holds_the_table_longer_than_the_homeserver_waits(
 
 
 def test_a_backfill_gives_up(connection: Connection) -> None:
-    """Removing works, making does not: the first hundred rooms are set aside, the next failure ends the call."""
+    """Removing works, making does not: the first hundred rooms are quarantined, the next failure ends the call."""
     for number in range(120):
         connection.execute("SELECT create_room(%s, %s)", [f"!{number:03}:hs.test", ANNA])
     connection.execute("DELETE FROM sliding_sync_joined_rooms")

@@ -34,7 +34,7 @@ DECLARE
 BEGIN
     IF preflight.operation IS NULL OR preflight.operation <> ALL (tasks) THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = format('"%s" is nothing to prepare for', preflight.operation),
+            MESSAGE = format('unrecognized operation: "%s"', preflight.operation),
             HINT = format('One of: %s.', array_to_string(tasks, ', '));
     END IF;
 

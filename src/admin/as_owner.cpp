@@ -2,6 +2,7 @@
 
 #include "derive/write_as.hpp"
 #include "pg/spi.hpp"
+#include "pg/sql_text.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -14,10 +15,9 @@ namespace {
 
 Oid owner_of(const std::string& schema) {
     const SpiConnection connection;
-    const Rows rows =
-        query_once("SELECT h.owner_oid FROM sliding_sync.homeservers h "
-                   "WHERE h.schema_name OPERATOR(pg_catalog.=) sliding_sync.attached_schema($1)",
-                   {TEXTOID}, Arguments().text(schema));
+    const Rows rows = query_once(sql_text("SELECT h.owner_oid FROM sliding_sync.homeservers h "
+                                          "WHERE h.schema_name %= sliding_sync.attached_schema($1)"),
+                                 {TEXTOID}, Arguments().text(schema));
     return static_cast<Oid>(rows[0][0].number);
 }
 

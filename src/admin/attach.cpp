@@ -16,6 +16,7 @@ extern "C" {
 #include "catalog/objectaddress.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
@@ -104,13 +105,13 @@ std::vector<OurTrigger> our_triggers(const std::vector<BaseTable>& tables) {
 
 // One that does not fire for every change is as good as none.
 TriggerState trigger_state(Oid relation, const OurTrigger& trigger) {
-    const Rows rows = query_once(
-        "SELECT t.tgenabled OPERATOR(pg_catalog.=) 'A' FROM pg_catalog.pg_trigger t WHERE t.tgrelid "
-        "OPERATOR(pg_catalog.=) " +
-        std::to_string(relation) + " AND t.tgname OPERATOR(pg_catalog.=) " + quoted_literal(trigger.name) +
-        " AND t.tgqual IS NULL AND t.tgattr::pg_catalog.text OPERATOR(pg_catalog.=) '' AND t.tgtype "
-        "OPERATOR(pg_catalog.=) " +
-        std::to_string(trigger.type));
+    const Rows rows = query_once(sql_text(R"(
+        SELECT t.tgenabled %= 'A'
+        FROM pg_catalog.pg_trigger t
+        WHERE t.tgrelid %= $1::pg_catalog.oid AND t.tgname %= $2 AND t.tgqual IS NULL
+            AND t.tgattr::pg_catalog.text %= '' AND t.tgtype %= $3)"),
+                                 {INT8OID, TEXTOID, INT8OID},
+                                 Arguments().number(relation).text(trigger.name).number(trigger.type));
     if (rows.count == 0) {
         return TriggerState::missing;
     }
@@ -165,24 +166,25 @@ std::vector<std::string> qualified(const std::string& schema, const std::vector<
 
 // What is known of another homeserver that had the name, or of this one under another name, is not known of this one.
 void record(const std::string& schema) {
-    const std::string events =
-        std::to_string(find_relation(schema, table_name(BaseTable::events))->oid) + "::pg_catalog.oid";
-    const std::string name = quoted_literal(schema);
+    const Oid events = find_relation(schema, table_name(BaseTable::events))->oid;
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
-    const Rows others =
-        query_once("DELETE FROM sliding_sync.attachments a WHERE (a.schema_name OPERATOR(pg_catalog.=) " +
-                   name + ") OPERATOR(pg_catalog.<>) (a.events_oid OPERATOR(pg_catalog.=) " + events +
-                   ") RETURNING a.schema_name");
+    const Rows others = query_once(sql_text(R"(
+        DELETE FROM sliding_sync.attachments a
+        WHERE (a.schema_name %= $1) %<> (a.events_oid %= $2::pg_catalog.oid)
+        RETURNING a.schema_name)"),
+                                   {TEXTOID, INT8OID}, Arguments().text(schema).number(events));
     for (std::size_t i = 0; i < others.count; ++i) {
-        const std::string other = quoted_literal(others[i][0].text());
         for (const char* const table : {"quarantine", "runs", "trigger_coverage", "bypassed_writes"}) {
-            run_once(std::string("DELETE FROM sliding_sync.") + table +
-                     " x WHERE x.schema_name OPERATOR(pg_catalog.=) " + other);
+            query_once(
+                sql_text(std::string("DELETE FROM sliding_sync.") + table + " x WHERE x.schema_name %= $1"),
+                {TEXTOID}, Arguments().text(others[i][0].text()));
         }
     }
-    run_once("INSERT INTO sliding_sync.attachments (schema_name, events_oid) VALUES (" + name + ", " +
-             events + ") ON CONFLICT (schema_name) DO NOTHING");
+    query_once(R"(
+        INSERT INTO sliding_sync.attachments (schema_name, events_oid) VALUES ($1, $2::pg_catalog.oid)
+        ON CONFLICT (schema_name) DO NOTHING)",
+               {TEXTOID, INT8OID}, Arguments().text(schema).number(events));
 }
 
 void attach_to(const std::string& schema) {

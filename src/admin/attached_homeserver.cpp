@@ -31,13 +31,13 @@ AttachedHomeserver attached_homeserver(const std::optional<std::string>& schema)
 
 void refuse_subscribed(const AttachedHomeserver& homeserver) {
     const SpiConnection connection;
-    const Rows rows =
-        query_once(sql_text("SELECT pg_catalog.min(s.subname::text) FROM pg_catalog.pg_subscription_rel r "
-                            "JOIN pg_catalog.pg_subscription s ON s.oid %= r.srsubid "
-                            "JOIN sliding_sync.homeserver_tables t ON t.table_oid %= r.srrelid "
-                            "WHERE t.schema_name %= $1 AND t.is_derived",
-                            ""),
-                   {TEXTOID}, Arguments().text(homeserver.schema));
+    const Rows rows = query_once(sql_text(R"(
+            SELECT pg_catalog.min(s.subname::text)
+            FROM pg_catalog.pg_subscription_rel r
+            JOIN pg_catalog.pg_subscription s ON s.oid %= r.srsubid
+            JOIN sliding_sync.homeserver_tables t ON t.table_oid %= r.srrelid
+            WHERE t.schema_name %= $1 AND t.is_derived)"),
+                                 {TEXTOID}, Arguments().text(homeserver.schema));
     if (const auto subscription = rows[0][0].optional_text()) {
         throw Error(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                     "the derived tables of schema \"" + homeserver.schema +

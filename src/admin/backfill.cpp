@@ -231,7 +231,7 @@ private:
             static_cast<double>(done.joined_rooms + done.memberships) / std::max(seconds, 0.001);
         call_pg([&] {
             ereport(NOTICE, errmsg("backfill: %lld rooms and %lld memberships in %.1f s (%.0f a second), "
-                                   "%lld rows written, %lld set aside",
+                                   "%lld rows written, %lld quarantined",
                                    static_cast<long long>(done.joined_rooms),
                                    static_cast<long long>(done.memberships), seconds, rate,
                                    static_cast<long long>(done.rows_written),

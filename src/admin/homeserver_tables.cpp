@@ -1,8 +1,10 @@
 #include "admin/homeserver_tables.hpp"
 
 #include "pg/spi.hpp"
+#include "pg/sql_text.hpp"
 
 extern "C" {
+#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 }
 
@@ -73,24 +75,24 @@ struct ColumnType {
 
 ColumnType column_type(Oid relation, const char* column, const char* expected) {
     const Rows rows =
-        query_once("SELECT a.atttypid OPERATOR(pg_catalog.=) " + quoted_literal(expected) +
-                   "::pg_catalog.regtype, pg_catalog.format_type(a.atttypid, a.atttypmod) "
-                   "FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) " +
-                   std::to_string(relation) +
-                   " AND NOT a.attisdropped AND a.attname OPERATOR(pg_catalog.=) " + quoted_literal(column));
+        query_once(sql_text(R"(
+            SELECT a.atttypid %= pg_catalog.to_regtype($3), pg_catalog.format_type(a.atttypid, a.atttypmod)
+            FROM pg_catalog.pg_attribute a
+            WHERE a.attrelid %= $1::pg_catalog.oid AND NOT a.attisdropped AND a.attname %= $2)"),
+                   {INT8OID, TEXTOID, TEXTOID}, Arguments().number(relation).text(column).text(expected));
     return rows.count == 0 ? ColumnType() : ColumnType{rows[0][0].boolean(), std::string(rows[0][1].text())};
 }
 
 }  // namespace
 
 std::optional<TableEntry> find_relation(const std::string& schema, const char* name) {
-    const Rows rows =
-        query_once("SELECT c.oid, r.rolname, r.rolsuper FROM pg_catalog.pg_class c "
-                   "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
-                   "JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) c.relowner "
-                   "WHERE n.nspname OPERATOR(pg_catalog.=) " +
-                   quoted_literal(schema) + " AND c.relname OPERATOR(pg_catalog.=) " + quoted_literal(name) +
-                   " AND c.relkind OPERATOR(pg_catalog.=) 'r'");
+    const Rows rows = query_once(sql_text(R"(
+            SELECT c.oid, r.rolname, r.rolsuper
+            FROM pg_catalog.pg_class c
+            JOIN pg_catalog.pg_namespace n ON n.oid %= c.relnamespace
+            JOIN pg_catalog.pg_roles r ON r.oid %= c.relowner
+            WHERE n.nspname %= $1 AND c.relname %= $2 AND c.relkind %= 'r')"),
+                                 {TEXTOID, TEXTOID}, Arguments().text(schema).text(name));
     if (rows.count == 0) {
         return std::nullopt;
     }
@@ -136,14 +138,15 @@ std::vector<std::string> homeserver_schemas() {
     for (const BaseTable table : required_base_tables) {
         names += (names.empty() ? "'" : ",'") + std::string(table_name(table)) + "'";
     }
-    return schemas_of(
-        "SELECT n.nspname FROM pg_catalog.pg_class c "
-        "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace "
-        "WHERE c.relkind OPERATOR(pg_catalog.=) 'r' AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY[" +
-        names +
-        "]::pg_catalog.name[]) AND c.relpersistence OPERATOR(pg_catalog.=) 'p' GROUP BY n.nspname "
-        "HAVING pg_catalog.count(*) OPERATOR(pg_catalog.=) " +
-        std::to_string(required_base_tables.size()) + " ORDER BY n.nspname");
+    return schemas_of(sql_text(R"(
+        SELECT n.nspname
+        FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid %= c.relnamespace
+        WHERE c.relkind %= 'r' AND c.relname %= ANY (ARRAY[)" +
+                               names + R"(]::pg_catalog.name[]) AND c.relpersistence %= 'p'
+        GROUP BY n.nspname
+        HAVING pg_catalog.count(*) %= )" +
+                               std::to_string(required_base_tables.size()) + " ORDER BY n.nspname"));
 }
 
 void check_column(const std::string& schema, Oid relation, const char* table, const char* column,
@@ -197,15 +200,14 @@ void check_base_tables(const std::string& schema, const std::vector<BaseTable>& 
 
 // Our writes name the key columns in ON CONFLICT, which needs a unique index on just these.
 void check_key(const std::string& schema, Oid relation, const char* table, const std::string& key) {
-    const Rows rows = query_once(
-        "SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) " +
-        std::to_string(relation) +
-        " AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND "
-        "(SELECT pg_catalog.string_agg(a.attname, ',' ORDER BY a.attname) FROM pg_catalog.pg_attribute a "
-        "WHERE a.attrelid OPERATOR(pg_catalog.=) i.indrelid AND a.attnum OPERATOR(pg_catalog.=) ANY "
-        "(i.indkey)) "
-        "OPERATOR(pg_catalog.=) " +
-        quoted_literal(key));
+    const Rows rows = query_once(sql_text(R"(
+        SELECT
+        FROM pg_catalog.pg_index i
+        WHERE i.indrelid %= $1::pg_catalog.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+            AND (SELECT pg_catalog.string_agg(a.attname, ',' ORDER BY a.attname)
+                FROM pg_catalog.pg_attribute a
+                WHERE a.attrelid %= i.indrelid AND a.attnum %= ANY (i.indkey)) %= $2)"),
+                                 {INT8OID, TEXTOID}, Arguments().number(relation).text(key));
     if (rows.count == 0) {
         throw Error(ERRCODE_INVALID_OBJECT_DEFINITION,
                     "table \"" + schema + "." + table + "\" does not have the shape of a homeserver's",

@@ -25,13 +25,13 @@ struct Key {
 std::vector<Key> keys_in_quarantine(const std::optional<std::string>& schema) {
     const WriteAs reader(bookkeeper());
     const SpiConnection connection;
-    const Rows rows = query_once(
-        sql_text("SELECT DISTINCT q.schema_name, h.namespace_oid, q.room_id, q.user_id "
-                 "FROM sliding_sync.quarantine q JOIN sliding_sync.homeservers h "
-                 "ON h.schema_name %= q.schema_name WHERE q.table_name %<> '' "
-                 "AND ($1 IS NULL OR q.schema_name %= $1) ORDER BY q.schema_name, q.room_id, q.user_id",
-                 ""),
-        {TEXTOID}, Arguments().optional_text(schema));
+    const Rows rows = query_once(sql_text(R"(
+            SELECT DISTINCT q.schema_name, h.namespace_oid, q.room_id, q.user_id
+            FROM sliding_sync.quarantine q
+            JOIN sliding_sync.homeservers h ON h.schema_name %= q.schema_name
+            WHERE q.table_name %<> '' AND ($1 IS NULL OR q.schema_name %= $1)
+            ORDER BY q.schema_name, q.room_id, q.user_id)"),
+                                 {TEXTOID}, Arguments().optional_text(schema));
     std::vector<Key> keys;
     for (std::size_t i = 0; i < rows.count; ++i) {
         keys.push_back({std::string(rows[i][0].text()), static_cast<Oid>(rows[i][1].number),
@@ -43,23 +43,25 @@ std::vector<Key> keys_in_quarantine(const std::optional<std::string>& schema) {
 std::int64_t count_in_quarantine(const std::optional<std::string>& schema) {
     const WriteAs reader(bookkeeper());
     const SpiConnection connection;
-    return query_once(sql_text("SELECT pg_catalog.count(*) FROM sliding_sync.quarantine q "
-                               "JOIN sliding_sync.homeservers h ON h.schema_name %= q.schema_name "
-                               "WHERE $1 IS NULL OR q.schema_name %= $1",
-                               ""),
+    return query_once(sql_text(R"(
+        SELECT pg_catalog.count(*)
+        FROM sliding_sync.quarantine q
+        JOIN sliding_sync.homeservers h ON h.schema_name %= q.schema_name
+        WHERE $1 IS NULL OR q.schema_name %= $1)"),
                       {TEXTOID}, Arguments().optional_text(schema))[0][0]
         .number;
 }
 
 // A note that a transaction holds on to stands for what that one has changed as well: it stays.
 std::vector<std::optional<std::int64_t>> lock_entries(const Key& key) {
-    static Statement lock(
-        "lock_entries",
-        sql_text("SELECT q.entry_id FROM sliding_sync.quarantine q WHERE q.schema_name %= $1 "
-                 "AND q.room_id %= $2 AND COALESCE(q.user_id, '') %= COALESCE($3, '') "
-                 "AND q.table_name %<> '' ORDER BY q.entry_id FOR UPDATE SKIP LOCKED",
-                 ""),
-        {TEXTOID, TEXTOID, TEXTOID});
+    static Statement lock("lock_entries", sql_text(R"(
+            SELECT q.entry_id
+            FROM sliding_sync.quarantine q
+            WHERE q.schema_name %= $1 AND q.room_id %= $2 AND COALESCE(q.user_id, '') %= COALESCE($3, '')
+                AND q.table_name %<> ''
+            ORDER BY q.entry_id
+            FOR UPDATE SKIP LOCKED)"),
+                          {TEXTOID, TEXTOID, TEXTOID});
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
     const Rows rows = lock.run(Arguments().text(key.schema).text(key.room_id).optional_text(key.user_id));
@@ -71,9 +73,9 @@ std::vector<std::optional<std::int64_t>> lock_entries(const Key& key) {
 }
 
 void take_out(std::span<const std::optional<std::int64_t>> entries) {
-    static Statement remove(
-        "take_out_entries",
-        sql_text("DELETE FROM sliding_sync.quarantine q WHERE q.entry_id %= ANY ($1)", ""), {INT8ARRAYOID});
+    static Statement remove("take_out_entries",
+                            sql_text("DELETE FROM sliding_sync.quarantine q WHERE q.entry_id %= ANY ($1)"),
+                            {INT8ARRAYOID});
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
     remove.run(Arguments().numbers(entries));

@@ -29,21 +29,34 @@ struct PlannedRange {
 std::vector<PlannedRange> plan_ranges(const RunScope& scope, const HomeserverSchema& schema,
                                       bool is_of_rooms) {
     const std::string sql = sql_text(
-        "WITH numbered AS (SELECT r.room_id, "
-        "pg_catalog.row_number() OVER (ORDER BY r.room_id) AS n, pg_catalog.count(*) OVER () AS total "
-        "FROM %S.rooms r WHERE ($1 IS NULL OR r.room_id %>= $1) AND ($2 IS NULL OR r.room_id %<= $2)), "
-        "last_rooms AS (SELECT room_id, total FROM numbered "
-        "WHERE n %% GREATEST(total %/ $3, 1) %= 0 AND n %< total "
-        "UNION ALL SELECT NULL, (SELECT pg_catalog.max(total) FROM numbered)), "
-        "ranges AS (SELECT room_id, COALESCE(total, 0) AS total, "
-        "pg_catalog.row_number() OVER (ORDER BY room_id NULLS LAST) AS n, COALESCE(pg_catalog.lag(room_id) "
-        "OVER (ORDER BY room_id NULLS LAST), (SELECT p.room_id FROM %S.rooms p WHERE p.room_id %< $1 "
-        "ORDER BY p.room_id DESC LIMIT 1), '') AS before, pg_catalog.count(*) OVER () AS ranges "
-        "FROM last_rooms) SELECT before, COALESCE(room_id, $2), "
-        // memberships of a room on average, by the statistics
-        "(total %* CASE WHEN $4 THEN 1 ELSE (SELECT GREATEST(l.reltuples, 0) %/ GREATEST(r.reltuples, 1) "
-        "FROM pg_catalog.pg_class l, pg_catalog.pg_class r WHERE l.oid %= pg_catalog.to_regclass($5) "
-        "AND r.oid %= pg_catalog.to_regclass($6)) END %/ ranges)::bigint FROM ranges ORDER BY n",
+        R"(
+            WITH numbered AS (
+                SELECT r.room_id, pg_catalog.row_number() OVER (ORDER BY r.room_id) AS n,
+                    pg_catalog.count(*) OVER () AS total
+                FROM %S.rooms r
+                WHERE ($1 IS NULL OR r.room_id %>= $1) AND ($2 IS NULL OR r.room_id %<= $2)),
+            last_rooms AS (
+                SELECT room_id, total FROM numbered WHERE n %% GREATEST(total %/ $3, 1) %= 0 AND n %< total
+                UNION ALL SELECT NULL, (SELECT pg_catalog.max(total) FROM numbered)),
+            ranges AS (
+                SELECT room_id, COALESCE(total, 0) AS total,
+                    pg_catalog.row_number() OVER (ORDER BY room_id NULLS LAST) AS n,
+                    COALESCE(
+                        pg_catalog.lag(room_id) OVER (ORDER BY room_id NULLS LAST),
+                        (SELECT p.room_id FROM %S.rooms p WHERE p.room_id %< $1
+                         ORDER BY p.room_id DESC LIMIT 1),
+                        '') AS before,
+                    pg_catalog.count(*) OVER () AS ranges
+                FROM last_rooms)
+            SELECT before, COALESCE(room_id, $2),
+                -- memberships of a room on average, by the statistics
+                (total %* CASE WHEN $4 THEN 1 ELSE (
+                    SELECT GREATEST(l.reltuples, 0) %/ GREATEST(r.reltuples, 1)
+                    FROM pg_catalog.pg_class l, pg_catalog.pg_class r
+                    WHERE l.oid %= pg_catalog.to_regclass($5) AND r.oid %= pg_catalog.to_regclass($6))
+                END %/ ranges)::bigint
+            FROM ranges
+            ORDER BY n)",
         schema.name);
     const WriteAs reader(schema.derived_owner);
     const SpiConnection connection;
@@ -93,11 +106,9 @@ Run find_or_insert_run(const RunScope& scope, bool restart, bool verifies_histor
             .optional_text(scope.first_room)
             .optional_text(scope.last_room);
     };
-    const std::string same =
-        sql_text("r.schema_name %= $1 AND r.tables %= $2 AND r.first_room IS NOT DISTINCT "
-                 "FROM $3 AND r.last_room IS NOT DISTINCT FROM $4 "
-                 "AND r.finished_at IS NULL",
-                 "");
+    const std::string same = sql_text(R"(
+            r.schema_name %= $1 AND r.tables %= $2 AND r.first_room IS NOT DISTINCT FROM $3
+                AND r.last_room IS NOT DISTINCT FROM $4 AND r.finished_at IS NULL)");
     if (restart) {
         const Rows doubts =
             query_once("DELETE FROM sliding_sync.runs r WHERE " + same + " RETURNING r.verifies_history",
@@ -113,17 +124,18 @@ Run find_or_insert_run(const RunScope& scope, bool restart, bool verifies_histor
             return {open[0][0].number, false};
         }
     }
-    run_once(sql_text("DELETE FROM sliding_sync.runs r WHERE r.finished_at %< (pg_catalog.now() %- "
-                      "'90 days'::pg_catalog.interval)",
-                      ""));
+    run_once(sql_text(R"(
+        DELETE FROM sliding_sync.runs r
+        WHERE r.finished_at %< (pg_catalog.now() %- '90 days'::pg_catalog.interval))"));
     // a note that a transaction holds on to stands for what the run may not see of that one
     const std::int64_t run =
-        query_once(sql_text("WITH lookups AS (SELECT q.entry_id FROM sliding_sync.quarantine q "
-                            "WHERE q.schema_name %= $1 AND q.table_name %= '' FOR UPDATE SKIP LOCKED) "
-                            "INSERT INTO sliding_sync.runs (schema_name, tables, first_room, last_room, "
-                            "verifies_history, failed_lookups) VALUES ($1, $2, $3, $4, $5, "
-                            "ARRAY(SELECT l.entry_id FROM lookups l)) RETURNING run_id",
-                            ""),
+        query_once(sql_text(R"(
+            WITH lookups AS (SELECT q.entry_id FROM sliding_sync.quarantine q WHERE q.schema_name %= $1
+                AND q.table_name %= '' FOR UPDATE SKIP LOCKED)
+            INSERT INTO sliding_sync.runs (schema_name, tables, first_room, last_room, verifies_history,
+                failed_lookups)
+            VALUES ($1, $2, $3, $4, $5, ARRAY(SELECT l.entry_id FROM lookups l))
+            RETURNING run_id)"),
                    {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID}, arguments().boolean(verifies_history))[0][0]
             .number;
     return {run, true};
@@ -173,14 +185,15 @@ Run open_run(const RunScope& scope, const HomeserverSchema& schema, bool restart
 
 std::optional<Range> claim_range(std::int64_t run, std::int64_t preferred,
                                  std::span<const std::optional<std::int64_t>> avoided) {
-    static Statement claim(
-        "claim_range",
-        sql_text("SELECT r.range_number, r.table_name %= $3, r.up_to_room, r.position_room, r.position_user "
-                 "FROM sliding_sync.run_ranges r WHERE r.run_id %= $1 AND NOT r.is_done "
-                 "ORDER BY pg_catalog.array_position($4, r.range_number::bigint) NULLS FIRST, "
-                 "r.range_number %<> $2, r.range_number LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED",
-                 ""),
-        {INT8OID, INT4OID, TEXTOID, INT8ARRAYOID});
+    static Statement claim("claim_range", sql_text(R"(
+            SELECT r.range_number, r.table_name %= $3, r.up_to_room, r.position_room, r.position_user
+            FROM sliding_sync.run_ranges r
+            WHERE r.run_id %= $1 AND NOT r.is_done
+            ORDER BY pg_catalog.array_position($4, r.range_number::bigint) NULLS FIRST,
+                r.range_number %<> $2, r.range_number
+            LIMIT 1
+            FOR NO KEY UPDATE SKIP LOCKED)"),
+                           {INT8OID, INT4OID, TEXTOID, INT8ARRAYOID});
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
     const Rows rows =
@@ -195,14 +208,13 @@ std::optional<Range> claim_range(std::int64_t run, std::int64_t preferred,
 
 void record_batch(std::int64_t run, const Range& range, bool is_done, const BatchResult& batch) {
     static Statement note(
-        "record_batch",
-        sql_text("UPDATE sliding_sync.run_ranges r SET position_room = $3, position_user = $4, is_done = $5, "
-                 "items_done = r.items_done %+ $6, rows_written = r.rows_written %+ $7, "
-                 "quarantined = r.quarantined %+ $8, work_seconds = r.work_seconds %+ $9, "
-                 "throttled_seconds = r.throttled_seconds %+ $10, "
-                 "updated_at = pg_catalog.clock_timestamp(), pid = pg_catalog.pg_backend_pid() "
-                 "WHERE r.run_id %= $1 AND r.range_number %= $2",
-                 ""),
+        "record_batch", sql_text(R"(
+            UPDATE sliding_sync.run_ranges r
+            SET position_room = $3, position_user = $4, is_done = $5, items_done = r.items_done %+ $6,
+                rows_written = r.rows_written %+ $7, quarantined = r.quarantined %+ $8,
+                work_seconds = r.work_seconds %+ $9, throttled_seconds = r.throttled_seconds %+ $10,
+                updated_at = pg_catalog.clock_timestamp(), pid = pg_catalog.pg_backend_pid()
+            WHERE r.run_id %= $1 AND r.range_number %= $2)"),
         {INT8OID, INT4OID, TEXTOID, TEXTOID, BOOLOID, INT8OID, INT8OID, INT8OID, FLOAT8OID, FLOAT8OID});
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
@@ -220,21 +232,18 @@ void record_batch(std::int64_t run, const Range& range, bool is_done, const Batc
 }
 
 bool has_open_ranges(std::int64_t run) {
-    static Statement open(
-        "open_ranges",
-        sql_text("SELECT EXISTS (SELECT FROM sliding_sync.run_ranges r WHERE r.run_id %= $1 "
-                 "AND NOT r.is_done)",
-                 ""),
-        {INT8OID});
+    static Statement open("open_ranges", sql_text(R"(
+            SELECT EXISTS (SELECT FROM sliding_sync.run_ranges r WHERE r.run_id %= $1 AND NOT r.is_done))"),
+                          {INT8OID});
     const WriteAs reader(bookkeeper());
     const SpiConnection connection;
     return open.run(Arguments().number(run))[0][0].boolean();
 }
 
 bool exists(std::int64_t run) {
-    static Statement exists(
-        "run_exists", sql_text("SELECT EXISTS (SELECT FROM sliding_sync.runs r WHERE r.run_id %= $1)", ""),
-        {INT8OID});
+    static Statement exists("run_exists",
+                            sql_text("SELECT EXISTS (SELECT FROM sliding_sync.runs r WHERE r.run_id %= $1)"),
+                            {INT8OID});
     const WriteAs reader(bookkeeper());
     const SpiConnection connection;
     return exists.run(Arguments().number(run))[0][0].boolean();
@@ -244,35 +253,33 @@ bool verifies_history(std::int64_t run) {
     const WriteAs reader(bookkeeper());
     const SpiConnection connection;
     const Rows rows =
-        query_once(sql_text("SELECT r.verifies_history FROM sliding_sync.runs r WHERE r.run_id %= $1", ""),
+        query_once(sql_text("SELECT r.verifies_history FROM sliding_sync.runs r WHERE r.run_id %= $1"),
                    {INT8OID}, Arguments().number(run));
     return rows.count > 0 && rows[0][0].boolean();
 }
 
 bool finish_run(std::int64_t run) {
-    static Statement finish("finish_run",
-                            sql_text("UPDATE sliding_sync.runs r SET finished_at = "
-                                     "pg_catalog.clock_timestamp() WHERE r.run_id %= $1 "
-                                     "AND r.finished_at IS NULL",
-                                     ""),
+    static Statement finish("finish_run", sql_text(R"(
+                                UPDATE sliding_sync.runs r
+                                SET finished_at = pg_catalog.clock_timestamp()
+                                WHERE r.run_id %= $1 AND r.finished_at IS NULL)"),
                             {INT8OID});
     // A run over everything has done what others have left, and looked at what a failed look-up could not name.
-    static Statement finish_parts(
-        "finish_parts",
-        sql_text(
-            "UPDATE sliding_sync.runs r SET finished_at = pg_catalog.clock_timestamp() "
-            "FROM sliding_sync.runs x WHERE x.run_id %= $1 AND x.tables %= 'both' AND x.first_room IS NULL "
-            "AND x.last_room IS NULL AND r.schema_name %= x.schema_name AND r.finished_at IS NULL "
-            "AND r.started_at %< x.started_at",
-            ""),
-        {INT8OID});
-    static Statement forget_lookups(
-        "forget_lookups",
-        sql_text("DELETE FROM sliding_sync.quarantine q USING sliding_sync.runs x WHERE x.run_id %= $1 "
-                 "AND x.tables %= 'both' AND x.first_room IS NULL AND x.last_room IS NULL "
-                 "AND q.entry_id %= ANY (x.failed_lookups)",
-                 ""),
-        {INT8OID});
+    static Statement finish_parts("finish_parts",
+                                  sql_text(
+                                      R"(
+                UPDATE sliding_sync.runs r
+                SET finished_at = pg_catalog.clock_timestamp()
+                FROM sliding_sync.runs x
+                WHERE x.run_id %= $1 AND x.tables %= 'both' AND x.first_room IS NULL
+                    AND x.last_room IS NULL AND r.schema_name %= x.schema_name AND r.finished_at IS NULL
+                    AND r.started_at %< x.started_at)"),
+                                  {INT8OID});
+    static Statement forget_lookups("forget_lookups", sql_text(R"(
+            DELETE FROM sliding_sync.quarantine q USING sliding_sync.runs x
+            WHERE x.run_id %= $1 AND x.tables %= 'both' AND x.first_room IS NULL AND x.last_room IS NULL
+                AND q.entry_id %= ANY (x.failed_lookups))"),
+                                    {INT8OID});
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
     finish.run(Arguments().number(run));

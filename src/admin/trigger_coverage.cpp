@@ -23,14 +23,14 @@ std::uint64_t run(Statement& statement, const std::string& schema) {
 }
 
 void forget_bypassed_writes(const std::string& schema) {
-    static Statement forget(
-        "forget_unwatched",
-        // a transaction that still runs holds on to the row that stands for it
-        sql_text(
-            "DELETE FROM sliding_sync.bypassed_writes u WHERE u.write_id %= ANY (ARRAY(SELECT w.write_id "
-            "FROM sliding_sync.bypassed_writes w WHERE w.schema_name %= $1 FOR UPDATE SKIP LOCKED))",
-            ""),
-        {TEXTOID});
+    static Statement forget("forget_unwatched",
+                            // a transaction that still runs holds on to the row that stands for it
+                            sql_text(
+                                R"(
+                DELETE FROM sliding_sync.bypassed_writes u
+                WHERE u.write_id %= ANY (ARRAY(SELECT w.write_id FROM sliding_sync.bypassed_writes w
+                    WHERE w.schema_name %= $1 FOR UPDATE SKIP LOCKED)))"),
+                            {TEXTOID});
     run(forget, schema);
 }
 
@@ -49,14 +49,14 @@ Oid bookkeeper() {
 }
 
 TriggerCoverage read_trigger_coverage(const std::string& schema) {
-    static Statement read(
-        "read_watched",
-        sql_text(
-            "SELECT s.tables_changed, s.has_bypassed_writes, pg_catalog.cardinality(s.coverage_gaps) %> 0 "
-            "FROM sliding_sync.schemas s WHERE s.schema_name %= $1 AND EXISTS "
-            "(SELECT FROM sliding_sync.trigger_coverage w WHERE w.schema_name %= $1)",
-            ""),
-        {TEXTOID});
+    static Statement read("read_watched",
+                          sql_text(
+                              R"(
+                SELECT s.tables_changed, s.has_bypassed_writes, pg_catalog.cardinality(s.coverage_gaps) %> 0
+                FROM sliding_sync.schemas s
+                WHERE s.schema_name %= $1 AND EXISTS (SELECT FROM sliding_sync.trigger_coverage w
+                    WHERE w.schema_name %= $1))"),
+                          {TEXTOID});
     const WriteAs reader(bookkeeper());
     const SpiConnection connection;
     const Rows rows = read.run(Arguments().text(schema));
@@ -69,39 +69,44 @@ TriggerCoverage read_trigger_coverage(const std::string& schema) {
 
 void begin_coverage(const std::string& schema) {
     restart_coverage(schema);
-    static Statement forget("forget_complete",
-                            sql_text("UPDATE sliding_sync.trigger_coverage w SET complete_at = NULL, "
-                                     "caught_up_at = NULL WHERE w.schema_name %= $1",
-                                     ""),
+    static Statement forget("forget_complete", sql_text(R"(
+                                UPDATE sliding_sync.trigger_coverage w
+                                SET complete_at = NULL, caught_up_at = NULL
+                                WHERE w.schema_name %= $1)"),
                             {TEXTOID});
     run(forget, schema);
 }
 
 void restart_coverage(const std::string& schema) {
-    static Statement mark(
-        "watch_again",
-        sql_text(
-            "INSERT INTO sliding_sync.trigger_coverage (schema_name, fingerprint, tables, lost_records, "
-            "counted_records, counted_before) "
-            "SELECT $1, sliding_sync.coverage_fingerprint($1), ARRAY(SELECT t.table_oid "
-            "FROM sliding_sync.homeserver_tables t WHERE t.schema_name %= $1), "
-            // a transaction counts before it commits: what is counted is only seen when none of that time is running
-            "CASE WHEN w.schema_name IS NULL OR s.are_all_done THEN $2 "
-            "WHEN s.is_next_look THEN w.counted_records ELSE w.lost_records END, "
-            "CASE WHEN s.are_all_done THEN NULL WHEN s.is_next_look OR w.counted_before IS NULL THEN $2 "
-            "ELSE w.counted_records END, "
-            "CASE WHEN s.are_all_done THEN NULL WHEN s.is_next_look OR w.counted_before IS NULL "
-            "THEN pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) ELSE w.counted_before END "
-            "FROM (VALUES (1)) one (n) LEFT JOIN sliding_sync.trigger_coverage w ON w.schema_name %= $1, "
-            "LATERAL (SELECT w.lost_records IS NOT DISTINCT FROM $2 OR NOT EXISTS (SELECT FROM "
-            "pg_catalog.pg_snapshot_xip(pg_catalog.pg_current_snapshot())) AS are_all_done, "
-            "w.counted_before %<= pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) "
-            "AS is_next_look) s "
-            "ON CONFLICT (schema_name) DO UPDATE SET fingerprint = excluded.fingerprint, "
-            "tables = excluded.tables, lost_records = excluded.lost_records, "
-            "counted_records = excluded.counted_records, counted_before = excluded.counted_before",
-            ""),
-        {TEXTOID, INT8OID});
+    static Statement mark("watch_again",
+                          sql_text(
+                              R"(
+                INSERT INTO sliding_sync.trigger_coverage (schema_name, fingerprint, tables, lost_records,
+                    counted_records, counted_before)
+                SELECT $1, sliding_sync.coverage_fingerprint($1),
+                    ARRAY(SELECT t.table_oid FROM sliding_sync.homeserver_tables t WHERE t.schema_name %= $1),
+                    -- a transaction counts before it commits: what is counted is only seen when none of that
+                    -- time is running
+                    CASE WHEN w.schema_name IS NULL OR s.are_all_done THEN $2
+                        WHEN s.is_next_look THEN w.counted_records ELSE w.lost_records END,
+                    CASE WHEN s.are_all_done THEN NULL
+                        WHEN s.is_next_look OR w.counted_before IS NULL THEN $2 ELSE w.counted_records END,
+                    CASE WHEN s.are_all_done THEN NULL
+                        WHEN s.is_next_look OR w.counted_before IS NULL
+                        THEN pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+                        ELSE w.counted_before END
+                FROM (VALUES (1)) one (n)
+                LEFT JOIN sliding_sync.trigger_coverage w ON w.schema_name %= $1,
+                LATERAL (SELECT w.lost_records IS NOT DISTINCT FROM $2 OR NOT EXISTS (
+                        SELECT FROM pg_catalog.pg_snapshot_xip(pg_catalog.pg_current_snapshot())
+                    ) AS are_all_done,
+                    w.counted_before %<= pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+                        AS is_next_look) s
+                ON CONFLICT (schema_name) DO UPDATE
+                SET fingerprint = excluded.fingerprint, tables = excluded.tables,
+                    lost_records = excluded.lost_records, counted_records = excluded.counted_records,
+                    counted_before = excluded.counted_before)"),
+                          {TEXTOID, INT8OID});
     // the count first, and then the snapshot that tells who is running
     static Statement count(
         "count_lost_records",
@@ -114,23 +119,20 @@ void restart_coverage(const std::string& schema) {
 }
 
 bool record_complete(const std::string& schema) {
-    static Statement note(
-        "record_complete",
-        sql_text("UPDATE sliding_sync.trigger_coverage w SET complete_at = pg_catalog.clock_timestamp(), "
-                 "caught_up_at = pg_catalog.clock_timestamp() WHERE w.schema_name %= $1 "
-                 "AND w.fingerprint %= sliding_sync.coverage_fingerprint($1)",
-                 ""),
-        {TEXTOID});
+    static Statement note("record_complete", sql_text(R"(
+            UPDATE sliding_sync.trigger_coverage w
+            SET complete_at = pg_catalog.clock_timestamp(), caught_up_at = pg_catalog.clock_timestamp()
+            WHERE w.schema_name %= $1 AND w.fingerprint %= sliding_sync.coverage_fingerprint($1))"),
+                          {TEXTOID});
     return run(note, schema) > 0;
 }
 
 void record_caught_up(const std::string& schema) {
-    static Statement note(
-        "record_caught_up",
-        sql_text("UPDATE sliding_sync.trigger_coverage w SET caught_up_at = pg_catalog.clock_timestamp() "
-                 "WHERE w.schema_name %= $1 AND w.fingerprint %= sliding_sync.coverage_fingerprint($1)",
-                 ""),
-        {TEXTOID});
+    static Statement note("record_caught_up", sql_text(R"(
+            UPDATE sliding_sync.trigger_coverage w
+            SET caught_up_at = pg_catalog.clock_timestamp()
+            WHERE w.schema_name %= $1 AND w.fingerprint %= sliding_sync.coverage_fingerprint($1))"),
+                          {TEXTOID});
     run(note, schema);
 }
 

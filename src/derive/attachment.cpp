@@ -16,7 +16,7 @@ namespace sliding_sync {
 bool is_attached(Oid namespace_oid) {
     static Statement look(
         "is_attached",
-        sql_text("SELECT FROM sliding_sync.homeservers h WHERE h.namespace_oid::pg_catalog.int8 %= $1", ""),
+        sql_text("SELECT FROM sliding_sync.homeservers h WHERE h.namespace_oid::pg_catalog.int8 %= $1"),
         {INT8OID});
     const Oid owner = call_pg([]() -> Oid {
         const Oid schema = get_namespace_oid("sliding_sync", true);

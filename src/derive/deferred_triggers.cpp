@@ -2,6 +2,11 @@
 
 #include "derive/homeserver_schema.hpp"
 #include "pg/spi.hpp"
+#include "pg/sql_text.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+}
 
 #include <unordered_map>
 
@@ -17,16 +22,17 @@ struct Deferrable {
 std::string deferrable_constraints(Oid table_owner) {
     const SpiConnection connection;
     // SET CONSTRAINTS refuses a schema that its user may not use
-    const Rows rows = query_once(
-        "SELECT pg_catalog.string_agg(DISTINCT pg_catalog.format('%I.%I', n.nspname, k.conname), ', ') "
-        "FROM pg_catalog.pg_constraint k "
-        "JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) k.connamespace "
-        "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) k.conrelid "
-        "OR c.oid OPERATOR(pg_catalog.=) k.confrelid "
-        "WHERE k.condeferrable AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY['" +
-        std::string(joined_rooms_table) + "','" + membership_snapshots_table + "','" +
-        recalculate_queue_table + "']::pg_catalog.name[]) AND c.relowner OPERATOR(pg_catalog.=) " +
-        std::to_string(table_owner) + " AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')");
+    const std::array<std::string_view, 3> tables{joined_rooms_table, membership_snapshots_table,
+                                                 recalculate_queue_table};
+    const Rows rows = query_once(sql_text(R"(
+        SELECT pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(n.nspname) %|| '.' %||
+            pg_catalog.quote_ident(k.conname), ', ')
+        FROM pg_catalog.pg_constraint k
+        JOIN pg_catalog.pg_namespace n ON n.oid %= k.connamespace
+        JOIN pg_catalog.pg_class c ON c.oid %= k.conrelid OR c.oid %= k.confrelid
+        WHERE k.condeferrable AND c.relname %= ANY ($1::pg_catalog.name[])
+            AND c.relowner %= $2::pg_catalog.oid AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'))"),
+                                 {TEXTARRAYOID, INT8OID}, Arguments().texts(tables).number(table_owner));
     return rows[0][0].optional_text().value_or("");
 }
 

@@ -61,6 +61,14 @@ struct OfState {
 
 }  // namespace fields
 
+/// What both tables say of a room's state.
+inline constexpr auto state_columns =
+    std::tuple{Column{"room_type", ColumnRole::state, fields::OfState<&rules::RoomState::room_type>{}},
+               Column{"room_name", ColumnRole::room_name, fields::OfState<&rules::RoomState::room_name>{}},
+               Column{"is_encrypted", ColumnRole::state, fields::OfState<&rules::RoomState::is_encrypted>{}},
+               Column{"tombstone_successor_room_id", ColumnRole::state,
+                      fields::OfState<&rules::RoomState::tombstone_successor_room_id>{}}};
+
 /// What sliding_sync.inject_fault calls the statements on a table (DerivedTable).
 struct StatementNames {
     const char *rows, *with_ordering, *references, *insert, *update, *remove, *remove_all;
@@ -77,15 +85,12 @@ struct JoinedRooms {
         "update_joined_rooms", "remove_joined_rooms", "remove_all_joined_rooms"};
     static constexpr std::size_t key_columns = 1;
 
-    static constexpr auto columns = std::tuple{
-        Column{"room_id", ColumnRole::key, fields::OfRow<&Row::room_id>{}},
-        Column{"event_stream_ordering", ColumnRole::ordering, fields::OfRow<&Row::event_stream_ordering>{}},
-        Column{"bump_stamp", ColumnRole::ordering, fields::OfRow<&Row::bump_stamp>{}},
-        Column{"room_type", ColumnRole::state, fields::OfState<&rules::RoomState::room_type>{}},
-        Column{"room_name", ColumnRole::room_name, fields::OfState<&rules::RoomState::room_name>{}},
-        Column{"is_encrypted", ColumnRole::state, fields::OfState<&rules::RoomState::is_encrypted>{}},
-        Column{"tombstone_successor_room_id", ColumnRole::state,
-               fields::OfState<&rules::RoomState::tombstone_successor_room_id>{}}};
+    static constexpr auto columns = std::tuple_cat(
+        std::tuple{Column{"room_id", ColumnRole::key, fields::OfRow<&Row::room_id>{}},
+                   Column{"event_stream_ordering", ColumnRole::ordering,
+                          fields::OfRow<&Row::event_stream_ordering>{}},
+                   Column{"bump_stamp", ColumnRole::ordering, fields::OfRow<&Row::bump_stamp>{}}},
+        state_columns);
 
     static TableShape shape(const HomeserverSchema& schema) noexcept {
         return schema.joined_rooms;
@@ -106,22 +111,21 @@ struct MembershipSnapshots {
         "update_snapshots", "remove_snapshots",      "remove_all_snapshots"};
     static constexpr std::size_t key_columns = 2;
 
-    static constexpr auto columns = std::tuple{
-        Column{"room_id", ColumnRole::key, fields::OfRow<&Row::room_id>{}},
-        Column{"user_id", ColumnRole::key, fields::OfRow<&Row::user_id>{}},
-        Column{"sender", ColumnRole::membership, fields::OfRow<&Row::sender>{}},
-        Column{"membership_event_id", ColumnRole::membership_event_id,
-               fields::OfRow<&Row::membership_event_id>{}},
-        Column{"membership", ColumnRole::membership, fields::OfRow<&Row::membership>{}},
-        Column{"forgotten", ColumnRole::forgotten, fields::OfRow<&Row::forgotten>{}},
-        Column{"event_stream_ordering", ColumnRole::membership, fields::OfRow<&Row::event_stream_ordering>{}},
-        Column{"event_instance_name", ColumnRole::instance_name, fields::OfRow<&Row::event_instance_name>{}},
-        Column{"has_known_state", ColumnRole::has_known_state, fields::OfRow<&Row::has_known_state>{}},
-        Column{"room_type", ColumnRole::state, fields::OfState<&rules::RoomState::room_type>{}},
-        Column{"room_name", ColumnRole::room_name, fields::OfState<&rules::RoomState::room_name>{}},
-        Column{"is_encrypted", ColumnRole::state, fields::OfState<&rules::RoomState::is_encrypted>{}},
-        Column{"tombstone_successor_room_id", ColumnRole::state,
-               fields::OfState<&rules::RoomState::tombstone_successor_room_id>{}}};
+    static constexpr auto columns = std::tuple_cat(
+        std::tuple{
+            Column{"room_id", ColumnRole::key, fields::OfRow<&Row::room_id>{}},
+            Column{"user_id", ColumnRole::key, fields::OfRow<&Row::user_id>{}},
+            Column{"sender", ColumnRole::membership, fields::OfRow<&Row::sender>{}},
+            Column{"membership_event_id", ColumnRole::membership_event_id,
+                   fields::OfRow<&Row::membership_event_id>{}},
+            Column{"membership", ColumnRole::membership, fields::OfRow<&Row::membership>{}},
+            Column{"forgotten", ColumnRole::forgotten, fields::OfRow<&Row::forgotten>{}},
+            Column{"event_stream_ordering", ColumnRole::membership,
+                   fields::OfRow<&Row::event_stream_ordering>{}},
+            Column{"event_instance_name", ColumnRole::instance_name,
+                   fields::OfRow<&Row::event_instance_name>{}},
+            Column{"has_known_state", ColumnRole::has_known_state, fields::OfRow<&Row::has_known_state>{}}},
+        state_columns);
 
     static TableShape shape(const HomeserverSchema& schema) noexcept {
         return schema.membership_snapshots;

@@ -229,6 +229,7 @@ std::vector<Stored<Table>> DerivedTable<Table>::stored(std::span<const Key> keys
 // to meet. A row of this transaction may have been inserted by a writer that locks no keys.
 template <typename Table>
 std::vector<Stored<Table>> DerivedTable<Table>::lock(std::span<const Key> keys, KeyLocks* locks) {
+    Assert(std::is_sorted(keys.begin(), keys.end()));
     std::vector<Stored<Table>> result;
     LookupScope scope;
     for (std::size_t i = 0; i < keys.size(); ++i) {

@@ -115,13 +115,13 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
     struct Found {
         const char* name;
         const char* unquoted_name;
-        Oid owner;
-        TableShape joined_rooms, membership_snapshots;
-        bool rooms_are_plain, snapshots_are_plain, queue, rejections, recheck, ban_redactions, state_groups,
-            state_changes;
+        SchemaShape shape;
     };
+    const std::vector<ColumnSpec> room_columns = column_specs<JoinedRooms>();
+    const std::vector<ColumnSpec> snapshot_columns = column_specs<MembershipSnapshots>();
     const Found found = call_pg([&](PgFrame frame) -> Found {
         Found look{};
+        SchemaShape& shape = look.shape;
         char* const name = get_namespace_name(namespace_oid);
         look.name = name != nullptr ? quote_identifier(name) : "";
         look.unquoted_name = name != nullptr ? name : "";
@@ -134,51 +134,36 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         const auto is_its_own = [&](Oid table) {
             return OidIsValid(table) && relation_owner(table) == events_owner;
         };
-        look.owner = relation_owner(is_its_own(joined_rooms) ? joined_rooms
-                                    : is_its_own(snapshots)  ? snapshots
-                                                             : InvalidOid);
+        shape.derived_owner = relation_owner(is_its_own(joined_rooms) ? joined_rooms
+                                             : is_its_own(snapshots)  ? snapshots
+                                                                      : InvalidOid);
         if (is_its_own(joined_rooms)) {
-            look.joined_rooms = shape_of(joined_rooms, column_specs<JoinedRooms>());
+            shape.joined_rooms = shape_of(joined_rooms, room_columns);
         }
-        if (relation_owner(snapshots) == look.owner) {
-            look.membership_snapshots = shape_of(snapshots, column_specs<MembershipSnapshots>());
+        if (relation_owner(snapshots) == shape.derived_owner) {
+            shape.membership_snapshots = shape_of(snapshots, snapshot_columns);
         }
-        look.rooms_are_plain = look.joined_rooms == TableShape::known && is_plain_table(frame, joined_rooms);
-        look.snapshots_are_plain =
-            look.membership_snapshots == TableShape::known && is_plain_table(frame, snapshots);
-        look.queue = find_trusted_table(recalculate_queue_table, namespace_oid, look.owner) != InvalidOid;
-        look.rejections =
-            find_trusted_table(table_name(BaseTable::rejections), namespace_oid, look.owner) != InvalidOid;
-        look.ban_redactions = find_trusted_table(table_name(BaseTable::room_ban_redactions), namespace_oid,
-                                                 look.owner) != InvalidOid;
-        look.state_groups = true;
-        for (const char* const table : state_group_tables) {
-            look.state_groups =
-                look.state_groups && find_trusted_table(table, namespace_oid, look.owner) != InvalidOid;
-        }
-        look.state_changes =
-            find_trusted_table("current_state_delta_stream", namespace_oid, look.owner) != InvalidOid &&
+        shape.joined_rooms_is_plain =
+            shape.joined_rooms == TableShape::known && is_plain_table(frame, joined_rooms);
+        shape.membership_snapshots_is_plain =
+            shape.membership_snapshots == TableShape::known && is_plain_table(frame, snapshots);
+        const auto has = [&](const char* table) {
+            return find_trusted_table(table, namespace_oid, shape.derived_owner) != InvalidOid;
+        };
+        shape.has_recalculate_queue = has(recalculate_queue_table);
+        shape.has_rejections = has(table_name(BaseTable::rejections));
+        shape.has_ban_redactions = has(table_name(BaseTable::room_ban_redactions));
+        shape.has_state_groups =
+            std::all_of(std::begin(state_group_tables), std::end(state_group_tables), has);
+        shape.has_state_changes =
+            has("current_state_delta_stream") &&
             OidIsValid(get_relname_relid("current_state_delta_stream_room_idx", namespace_oid));
         const Oid redactions = find_table(table_name(BaseTable::redactions), namespace_oid);
-        look.recheck = OidIsValid(redactions) && get_attnum(redactions, "recheck") != InvalidAttrNumber;
+        shape.has_redaction_recheck =
+            OidIsValid(redactions) && get_attnum(redactions, "recheck") != InvalidAttrNumber;
         return look;
     });
-    HomeserverSchema schema;
-    schema.namespace_oid = namespace_oid;
-    schema.name = found.name;
-    schema.unquoted_name = found.unquoted_name;
-    schema.derived_owner = found.owner;
-    schema.joined_rooms = found.joined_rooms;
-    schema.membership_snapshots = found.membership_snapshots;
-    schema.joined_rooms_is_plain = found.rooms_are_plain;
-    schema.membership_snapshots_is_plain = found.snapshots_are_plain;
-    schema.has_recalculate_queue = found.queue;
-    schema.has_rejections = found.rejections;
-    schema.has_redaction_recheck = found.recheck;
-    schema.has_ban_redactions = found.ban_redactions;
-    schema.has_state_groups = found.state_groups;
-    schema.has_state_changes = found.state_changes;
-    return schema;
+    return {{namespace_oid, found.name, found.unquoted_name}, found.shape};
 }
 
 }  // namespace sliding_sync

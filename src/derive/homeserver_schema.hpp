@@ -49,8 +49,8 @@ enum class TableShape : std::uint8_t {
     unknown,  ///< not even those: only all rows can be removed
 };
 
-/// What the schema of one homeserver looks like now.
-struct HomeserverSchema : Schema {
+/// What the tables of a schema look like now.
+struct SchemaShape {
     Oid derived_owner = InvalidOid;  ///< owner of the derived tables
     TableShape joined_rooms = TableShape::missing;
     TableShape membership_snapshots = TableShape::missing;
@@ -76,6 +76,11 @@ struct HomeserverSchema : Schema {
         return joined_rooms == TableShape::keyed || membership_snapshots == TableShape::keyed;
     }
 
+    friend bool operator==(const SchemaShape&, const SchemaShape&) = default;
+};
+
+/// The schema of one homeserver, as it is now.
+struct HomeserverSchema : Schema, SchemaShape {
     friend bool operator==(const HomeserverSchema&, const HomeserverSchema&) = default;
 };
 

@@ -29,12 +29,12 @@ Oid owner_of(Oid relation) {
 // While the schema has another name, or its attachment is gone for a while, nobody is told that rows are absent when it comes
 // back, unless the note has the name that the tables were covered by (docs/architecture.md#coverage).
 std::vector<std::string> covered_names(Oid owner, Oid namespace_oid) {
-    static Statement find("find_covered_names",
-                          sql_text("SELECT w.schema_name FROM sliding_sync.trigger_coverage w "
-                                   "WHERE w.tables OPERATOR(pg_catalog.&&) ARRAY(SELECT c.oid FROM "
-                                   "pg_catalog.pg_class c WHERE c.relkind %= 'r' "
-                                   "AND c.relnamespace::pg_catalog.int8 %= $1)",
-                                   ""),
+    static Statement find("find_covered_names", sql_text(R"(
+                              SELECT w.schema_name
+                              FROM sliding_sync.trigger_coverage w
+                              WHERE w.tables %&& ARRAY(SELECT c.oid
+                                  FROM pg_catalog.pg_class c WHERE c.relkind %= 'r'
+                                  AND c.relnamespace::pg_catalog.int8 %= $1))"),
                           {INT8OID});
     const WriteAs reader(owner);
     const SpiConnection connection;
@@ -48,23 +48,23 @@ std::vector<std::string> covered_names(Oid owner, Oid namespace_oid) {
 
 void insert_notes(Oid owner, const std::string& schema_name, const char* derived_table,
                   std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure) {
-    static Statement insert(
-        "insert_quarantine",
-        sql_text(
-            "INSERT INTO sliding_sync.quarantine (schema_name, table_name, room_id, user_id, reason, "
-            "sqlstate, "
-            "message) SELECT $1, $2, k.room_id, k.user_id, $5, $6, $7 "
-            "FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4)) k(room_id, user_id) "
-            "WHERE NOT EXISTS (SELECT FROM sliding_sync.quarantine q WHERE q.schema_name %= $1 "
-            "AND q.table_name %= $2 AND q.room_id %= k.room_id "
-            "AND COALESCE(q.user_id, '') %= COALESCE(k.user_id, '') AND q.reason %= $5 AND q.sqlstate %= $6 "
-            // a run that has begun forgets it, and may have passed by what this one is about
-            "AND NOT EXISTS (SELECT FROM sliding_sync.runs r WHERE r.finished_at IS NULL "
-            "AND q.entry_id %= ANY (r.failed_lookups)) "
-            // a note that somebody is about to take out does not stand for this one
-            "FOR KEY SHARE SKIP LOCKED)",
-            ""),
-        {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID});
+    static Statement insert("insert_quarantine",
+                            sql_text(
+                                R"(
+                INSERT INTO sliding_sync.quarantine (schema_name, table_name, room_id, user_id, reason,
+                    sqlstate, message)
+                SELECT $1, $2, k.room_id, k.user_id, $5, $6, $7
+                FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4)) k(room_id, user_id)
+                WHERE NOT EXISTS (SELECT FROM sliding_sync.quarantine q WHERE q.schema_name %= $1
+                    AND q.table_name %= $2 AND q.room_id %= k.room_id
+                    AND COALESCE(q.user_id, '') %= COALESCE(k.user_id, '') AND q.reason %= $5
+                    AND q.sqlstate %= $6
+                -- a run that has begun forgets it, and may have passed by what this one is about
+                AND NOT EXISTS (SELECT FROM sliding_sync.runs r WHERE r.finished_at IS NULL
+                    AND q.entry_id %= ANY (r.failed_lookups))
+                -- a note that somebody is about to take out does not stand for this one
+                FOR KEY SHARE SKIP LOCKED))"),
+                            {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID});
     std::vector<std::string_view> room_ids;
     std::vector<std::optional<std::string_view>> user_ids;
     for (const QuarantineKey& key : keys) {

@@ -9,12 +9,13 @@ References::References(const HomeserverSchema& s, DerivedTable<JoinedRooms>& joi
     : schema_(s), joined_rooms_(joined_rooms), snapshots_(snapshots),
       snapshots_of_event_("snapshots_of_event", s, membership_snapshots_table,
                           {{"membership_event_id", TEXTOID}}, {"room_id", "user_id"}),
-      remove_snapshots_of_room_(
-          "remove_snapshots_of_room",
-          sql_text("DELETE FROM %S.sliding_sync_membership_snapshots m WHERE m.room_id %= $1 "
-                   "RETURNING m.room_id, m.user_id",
-                   s.name),
-          {TEXTOID}),
+      remove_snapshots_of_room_("remove_snapshots_of_room",
+                                sql_text(R"(
+              DELETE FROM %S.sliding_sync_membership_snapshots m
+              WHERE m.room_id %= $1
+              RETURNING m.room_id, m.user_id)",
+                                         s.name),
+                                {TEXTOID}),
       remove_queue_of_room_(
           "remove_queue_of_room",
           sql_text("DELETE FROM %S.sliding_sync_joined_rooms_to_recalculate q WHERE q.room_id %= $1", s.name),

@@ -6,13 +6,10 @@
 #include "admin/catch_up.hpp"
 #include "admin/repair.hpp"
 #include "admin/repair_quarantine.hpp"
+#include "entry/sql_function.hpp"
 #include "live/flush.hpp"
 #include "pg/result_rows.hpp"
 #include "pg/sql_call.hpp"
-
-extern "C" {
-#include "fmgr.h"
-}
 
 namespace sliding_sync {
 
@@ -66,13 +63,6 @@ VerifyOptions verify_options(FunctionCallInfo fcinfo) {
 }  // namespace
 
 }  // namespace sliding_sync
-
-#define SLIDING_SYNC_FUNCTION(name)                                                                          \
-    extern "C" {                                                                                             \
-    PG_FUNCTION_INFO_V1(name);                                                                               \
-    PGDLLEXPORT Datum name(PG_FUNCTION_ARGS);                                                                \
-    }                                                                                                        \
-    Datum name(PG_FUNCTION_ARGS)
 
 SLIDING_SYNC_FUNCTION(sliding_sync_attach) {
     using namespace sliding_sync;

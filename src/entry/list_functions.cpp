@@ -1,15 +1,12 @@
 // The entry points of the functions that answer a user's room list.
 #include "admin/compare_rooms.hpp"
+#include "entry/sql_function.hpp"
 #include "list/list_helpers.hpp"
 #include "list/room_list.hpp"
 #include "list/room_list_changes.hpp"
 #include "pg/caller_query.hpp"
 #include "pg/result_rows.hpp"
 #include "pg/sql_call.hpp"
-
-extern "C" {
-#include "fmgr.h"
-}
 
 namespace sliding_sync {
 
@@ -33,13 +30,6 @@ ListFilters filters_from(FunctionCallInfo call, int first) {
 }  // namespace
 
 }  // namespace sliding_sync
-
-#define SLIDING_SYNC_FUNCTION(name)                                                                          \
-    extern "C" {                                                                                             \
-    PG_FUNCTION_INFO_V1(name);                                                                               \
-    PGDLLEXPORT Datum name(PG_FUNCTION_ARGS);                                                                \
-    }                                                                                                        \
-    Datum name(PG_FUNCTION_ARGS)
 
 SLIDING_SYNC_FUNCTION(sliding_sync_room_list) {
     using namespace sliding_sync;

@@ -1,18 +1,15 @@
 // The entry point of the trigger on the extension's own tables (extension/install/replication.sql).
+#include "entry/sql_function.hpp"
 #include "guard/boundary.hpp"
 
 extern "C" {
 #include "commands/trigger.h"
-#include "fmgr.h"
 #include "miscadmin.h"
-
-PG_FUNCTION_INFO_V1(sliding_sync_drop_replicated_row);
-PGDLLEXPORT Datum sliding_sync_drop_replicated_row(PG_FUNCTION_ARGS);
 }
 
 // Fires where session_replication_role is replica only. The extension's own writes there, such as the note that rows have
 // arrived, are told by their switch to the tables' owner; whoever applies a replicated change has not made it.
-Datum sliding_sync_drop_replicated_row(PG_FUNCTION_ARGS) {
+SLIDING_SYNC_FUNCTION(sliding_sync_drop_replicated_row) {
     const auto* const trigger = reinterpret_cast<const TriggerData*>(fcinfo->context);
     if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
         !TRIGGER_FIRED_FOR_ROW(trigger->tg_event)) {

@@ -1,16 +1,10 @@
 // The entry point of the triggers: one function for all tables.
+#include "entry/sql_function.hpp"
 #include "live/bypassed_writes.hpp"
 #include "live/clear_references.hpp"
 #include "live/collect.hpp"
 #include "live/lost_rows.hpp"
 #include "pg/settings.hpp"
-
-extern "C" {
-#include "fmgr.h"
-
-PG_FUNCTION_INFO_V1(sliding_sync_collect);
-PGDLLEXPORT Datum sliding_sync_collect(PG_FUNCTION_ARGS);
-}
 
 namespace {
 
@@ -53,7 +47,7 @@ void act(const TriggerData& trigger, const HomeserverTable& table) {
 
 }  // namespace
 
-Datum sliding_sync_collect(PG_FUNCTION_ARGS) {
+SLIDING_SYNC_FUNCTION(sliding_sync_collect) {
     if (!CALLED_AS_TRIGGER(fcinfo)) {
         sliding_sync::raise_pg_error(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
                                      "this function can only be called as a trigger", "",

@@ -240,7 +240,7 @@ void forget_at_end(XactEvent event) {
         forget_pending_keys();
         forget_lost_rows();
         forget_bypassed_writes();
-        forget_vain_waits();
+        forget_lock_timeouts();
         break;
     default:
         break;

@@ -53,6 +53,7 @@ void KeyLocks::acquire(std::uint16_t table, std::uint32_t key_hash, std::size_t 
     if (all_keys_) {
         return;
     }
+    Assert(pass_.empty() || pass_.back().table != table || pass_.back().position < position);
     call_pg([&](PgFrame frame) { acquire_lock(frame, tag(namespace_oid_, key_hash, table), ExclusiveLock); });
     pass_.push_back({table, key_hash, position});
 }

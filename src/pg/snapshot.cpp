@@ -34,6 +34,7 @@ FixedSnapshot::FixedSnapshot() : exceptions_(std::uncaught_exceptions()) {
 }
 
 FixedSnapshot::~FixedSnapshot() {
+    Assert(moments > 0);
     --moments;
     if (std::uncaught_exceptions() == exceptions_) {
         PopActiveSnapshot();

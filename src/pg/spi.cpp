@@ -151,6 +151,7 @@ Arguments& Arguments::booleans(std::span<const bool> values) {
 }
 
 Rows Statement::run(const Arguments& arguments, SnapshotKind view) {
+    Assert(ActiveSnapshotSet());  // of the SpiConnection
     plan_.require_parameters(arguments.values_.size());
     auto* const values = const_cast<Datum*>(arguments.values_.data());
     const char* const nulls = arguments.nulls_.data();

@@ -3,7 +3,7 @@
 namespace sliding_sync {
 
 std::string sql_text(std::string_view text, std::string_view schema) {
-    constexpr std::string_view operator_characters = "=<>+-*/%";
+    constexpr std::string_view operator_characters = "=<>+-*/%&|";
     std::string result;
     result.reserve(text.size() * 2);
     for (std::size_t i = 0; i < text.size();) {

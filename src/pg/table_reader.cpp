@@ -58,6 +58,7 @@ LookupScope* innermost = nullptr;
 
 LookupScope::LookupScope(SnapshotKind view)
     : view_(view), exceptions_(std::uncaught_exceptions()), outer_(innermost) {
+    Assert(ActiveSnapshotSet());  // of the SpiConnection
     static std::uint64_t numbers = 0;
     number_ = ++numbers;
     call_pg([&](PgFrame frame) { push_snapshot(frame, view); });
@@ -65,6 +66,7 @@ LookupScope::LookupScope(SnapshotKind view)
 }
 
 LookupScope::~LookupScope() {
+    Assert(innermost == this);
     innermost = outer_;
     // While an exception passes, the abort of the (sub)transaction closes what is open.
     if (std::uncaught_exceptions() == exceptions_) {
@@ -127,6 +129,7 @@ bool TableReader::is_by_index(const LookupScope& scope) const noexcept {
 
 Rows TableReader::by_statement(Statement& statement, const LookupScope& scope,
                                std::initializer_list<KeyValue> key) {
+    Assert(key.size() == key_.size());
     Arguments arguments;
     for (std::size_t i = 0; i < key_.size(); ++i) {
         const KeyValue& value = key.begin()[i];
@@ -137,6 +140,7 @@ Rows TableReader::by_statement(Statement& statement, const LookupScope& scope,
 
 // What is open belongs to one scope: code of the tables' owner that runs in its middle reads by the statement.
 void TableReader::open(LookupScope& scope) {
+    Assert(LookupScope::is_open(scope.number_));
     if (scope_ == scope.number_ || LookupScope::is_open(scope_)) {
         return;
     }

@@ -34,7 +34,7 @@ bool is_swallowed(const PgError& error, Swallow swallow) noexcept {
     }
 }
 
-bool has_waited_in_vain = false;
+bool has_lock_timed_out = false;
 
 void set(PgFrame, const char* name, const char* value, GucAction until) {
     set_config_option(name, value, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION, until, true, 0,
@@ -78,15 +78,15 @@ std::optional<PgError> run_in_subtransaction(const std::function<void()>& body, 
         hide_detail(is_detail_hidden);
         throw PgError(*error);
     }
-    // without a limit nobody has waited: somebody's code has asked for a lock at once or not at all
+    // without lock_timeout the code of a function has asked for the lock NOWAIT
     if (error && error->sqlstate() == ERRCODE_LOCK_NOT_AVAILABLE && LockTimeout > 0) {
-        has_waited_in_vain = true;
+        has_lock_timed_out = true;
     }
     return error;
 }
 
 NoSecondWait::NoSecondWait(bool is_wanted) noexcept : lock_timeout_(LockTimeout) {
-    if (is_wanted && has_waited_in_vain && LockTimeout > 0) {
+    if (is_wanted && has_lock_timed_out && LockTimeout > 0) {
         LockTimeout = 1;
     }
 }
@@ -104,8 +104,8 @@ ShortWaits::~ShortWaits() {
     LockTimeout = lock_timeout_;
 }
 
-void forget_vain_waits() noexcept {
-    has_waited_in_vain = false;
+void forget_lock_timeouts() noexcept {
+    has_lock_timed_out = false;
 }
 
 void set_local(const char* name, const char* value) {

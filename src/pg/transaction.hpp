@@ -26,8 +26,8 @@ inline constexpr Swallow Swallow::contention{false, true, true, true};
 [[nodiscard]] std::optional<PgError> run_in_subtransaction(const std::function<void()>& body,
                                                            Swallow swallow = Swallow::all_but_retries);
 
-/// For its lifetime no lock is waited for longer than a millisecond, if this transaction has waited for one in vain before
-/// and did without: a table that somebody locks costs it one wait, and not one for each of its keys.
+/// For its lifetime no lock is waited for longer than a millisecond, if one could not be had within lock_timeout before
+/// in this transaction: a table that somebody locks costs it one wait, and not one for each of its keys.
 class NoSecondWait {
 public:
     explicit NoSecondWait(bool is_wanted = true) noexcept;
@@ -53,7 +53,7 @@ private:
 };
 
 /// The transaction is over: the next one waits again.
-void forget_vain_waits() noexcept;
+void forget_lock_timeouts() noexcept;
 
 /// Sets a setting until the transaction ends.
 void set_local(const char* name, const char* value);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Iterator, LiteralString, NamedTuple
 
 import psycopg
@@ -179,18 +179,23 @@ class _Reader:
         self._connection = connection
         self._schema = schema
 
-    def _columns(self, table: str) -> set[str]:
-        rows = self._connection.cursor(row_factory=tuple_row).execute(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = %s",
-            (self._schema, table),
-        )
-        return {name for (name,) in rows}
+    @cached_property
+    def _has_ban_redactions(self) -> bool:
+        return self._column_exists("room_ban_redactions", "room_id")
+
+    def _column_exists(self, table: str, column: str) -> bool:
+        (exists,) = self._connection.cursor(row_factory=tuple_row).execute(
+            "SELECT EXISTS (SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = %s AND c.relname = %s AND a.attname = %s)",
+            (self._schema, table, column),
+        ).fetchone() or (False,)
+        return exists
 
     def _rows(self, query: LiteralString, factory: Any = tuple_row) -> Iterator[Any]:
         """The rows of a query in which {table} stands for the schema's table."""
-        tables = {name: sql.Identifier(self._schema, name) for name in _TABLES}
         cursor = self._connection.cursor(row_factory=factory)
-        return iter(cursor.execute(sql.SQL(query).format(**tables), {"relevant": list(RELEVANT)}))
+        return iter(cursor.execute(_with_tables(query, self._schema), {"relevant": list(RELEVANT)}))
 
     def read(self) -> Picture:
         picture = Picture()
@@ -218,7 +223,7 @@ class _Reader:
         ):
             picture.events[row[0]] = Event(*row)
         decisive = _DECISIVE_EVENTS
-        if self._columns("room_ban_redactions"):
+        if self._has_ban_redactions:
             decisive += " UNION SELECT redacting_event_id FROM {room_ban_redactions}"
         for event_id, text, metadata in self._rows(
             "SELECT event_id, json, internal_metadata FROM {event_json} WHERE event_id IN (" + decisive + ")"
@@ -245,12 +250,12 @@ class _Reader:
             picture.room_memberships[row[0]] = RoomMembership(*row)
 
     def _read_redactions(self, picture: Picture) -> None:
-        recheck = "recheck" if "recheck" in self._columns("redactions") else "true"
+        recheck = "recheck" if self._column_exists("redactions", "recheck") else "true"
         for target, *rest in self._rows(
             "SELECT redacts, event_id, " + recheck + ", have_censored FROM {redactions}"
         ):
             picture.redactions.setdefault(target, []).append(Redaction(*rest))
-        if self._columns("room_ban_redactions"):
+        if self._has_ban_redactions:
             for room_id, user_id, *rest in self._rows(
                 "SELECT room_id, user_id, redacting_event_id, redact_end_ordering FROM {room_ban_redactions}"
             ):
@@ -280,6 +285,11 @@ class _Reader:
             picture.joined_rooms[row["room_id"]] = row
         for row in self._rows("SELECT * FROM {sliding_sync_membership_snapshots}", dict_row):
             picture.snapshots[(row["room_id"], row["user_id"])] = row
+
+
+@cache
+def _with_tables(query: LiteralString, schema: str) -> sql.Composed:
+    return sql.SQL(query).format(**{name: sql.Identifier(schema, name) for name in _TABLES})
 
 
 _TABLES = (
