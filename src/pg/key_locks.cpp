@@ -80,7 +80,9 @@ bool try_flush_lock(Oid namespace_oid) {
 }
 
 void wait_for_flush_lock(Oid namespace_oid, bool is_alone) {
-    call_pg([&](PgFrame frame) { acquire_lock(frame, flush_tag(namespace_oid), is_alone ? ExclusiveLock : ShareLock); });
+    call_pg([&](PgFrame frame) {
+        acquire_lock(frame, flush_tag(namespace_oid), is_alone ? ExclusiveLock : ShareLock);
+    });
 }
 
 }  // namespace sliding_sync

@@ -109,10 +109,10 @@ Rows TableReader::find(LookupScope& scope, std::initializer_list<KeyValue> key, 
 
 std::optional<Rows> TableReader::find_by_index(LookupScope& scope, std::initializer_list<KeyValue> key) {
     open(scope);
-    if (scope_ != scope.number_ || index_ == nullptr) {
+    if (!is_by_index(scope)) {
         return std::nullopt;
     }
-    return call_pg([&]() -> Rows { return scan(key, SIZE_MAX); });
+    return call_pg([&](PgFrame frame) -> Rows { return lookup_.find(frame, key, SIZE_MAX); });
 }
 
 Rows TableReader::lock(LookupScope& scope, std::initializer_list<KeyValue> key) {
