@@ -4,7 +4,7 @@
 #include "derive/homeserver_schema.hpp"
 #include "derive/write_as.hpp"
 #include "pg/spi.hpp"
-#include "pg/sql_text.hpp"
+#include "shared/sql_text.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
