@@ -2,11 +2,12 @@
 #pragma once
 
 #include "cli/session.hpp"
+#include "shared/finding.hpp"
 
 namespace sliding_sync::cli::offline {
 
 struct Verified {
-    Rows findings;           ///< as sliding_sync.verify() gives them
+    Findings findings;
     std::int64_t rooms = 0;  ///< looked at
     std::int64_t memberships = 0;
     std::int64_t wrong_rooms = 0;
