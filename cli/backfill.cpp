@@ -13,6 +13,7 @@
 #include "cli/print_rows.hpp"
 #include "cli/progress_display.hpp"
 #include "cli/sql.hpp"
+#include "cli/statements.hpp"
 
 namespace sliding_sync::cli {
 
@@ -109,15 +110,12 @@ void watch(BackfillSessions& sessions, RunProgress& progress, const Connector& c
     ProgressDisplay display(options);
     while (!sessions.wait(tick)) {
         if (sessions.is_stopping()) {
-            progress.look_now(sessions.pids());
+            progress.look_now();
             display.end();
             end_after_batches(sessions, connector);
             return;
         }
-        display.update(progress.look(sessions.pids()));
-        if (progress.has_seen_run()) {
-            sessions.note_run();
-        }
+        display.update(progress.look());
     }
     display.end();
 }
@@ -126,13 +124,15 @@ void watch(BackfillSessions& sessions, RunProgress& progress, const Connector& c
 
 ExitCode run_backfill(const Connector& connector, const Options& options) {
     std::optional<double> max_seconds;
+    std::string run_id;
     {
         const auto first = connector.open();
         check_versions(*first, options);
         max_seconds = seconds_of(*first, options.max_duration);
+        run_id = *run(*first, begin_backfill_statement(options), options).at(0, "run_id");
     }
-    RunProgress progress(connector, options);
-    BackfillSessions sessions(connector, options, max_seconds);
+    RunProgress progress(connector, run_id);
+    BackfillSessions sessions(connector, options, run_id, max_seconds);
     const Interrupts::Scope stopping([&](int count) {
         if (count > 1) {
             sessions.cancel_all();
