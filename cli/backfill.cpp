@@ -26,15 +26,19 @@ constexpr auto boundary_tick = 2ms;
 // A batch may be told to take longer; whoever wants to wait less presses Ctrl-C again.
 constexpr auto longest_wait_for_batches = 60s;
 
-std::optional<double> seconds_of(Database& database, const std::optional<std::string>& interval) {
+// What the server would say after the run has begun is said before.
+std::optional<double> seconds_of(Database& database, const char* option,
+                                 const std::optional<std::string>& interval, bool may_be_nothing) {
     if (!interval) {
         return std::nullopt;
     }
     const Rows rows =
         database.run(fmt::format("SELECT extract(epoch FROM {}::interval)", sql_literal(*interval)));
     const double seconds = std::stod(*rows.values.at(0).at(0));
-    if (seconds <= 0) {
-        throw Failure(ExitCode::usage, "--max-duration must be more than nothing");
+    if (seconds < 0 || (seconds == 0 && !may_be_nothing)) {
+        throw Failure(
+            ExitCode::usage,
+            fmt::format("{} must {}", option, may_be_nothing ? "not be negative" : "be more than nothing"));
     }
     return seconds;
 }
@@ -128,7 +132,9 @@ ExitCode run_backfill(const Connector& connector, const Options& options) {
     {
         const auto first = connector.open();
         check_versions(*first, options);
-        max_seconds = seconds_of(*first, options.max_duration);
+        max_seconds = seconds_of(*first, "--max-duration", options.max_duration, false);
+        seconds_of(*first, "--batch-time", options.batch_time, false);
+        seconds_of(*first, "--pause", options.pause, true);
         run_id = *run(*first, begin_backfill_statement(options), options).at(0, "run_id");
     }
     RunProgress progress(connector, run_id);

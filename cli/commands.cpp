@@ -52,6 +52,12 @@ ExitCode exit_code_of(const Rows& rows, const Options& options) {
 }
 
 void print_dry_run(const Options& options) {
+    if (options.without_extension) {
+        for (const std::string& line : offline::dry_run(options)) {
+            print_line(line);
+        }
+        return;
+    }
     print_line(statement_of(options) + ";");
     for (const std::string& line : locks_of(options.command)) {
         print_line("-- " + line);
@@ -95,7 +101,9 @@ ExitCode verify_without_extension(Database& database, const Options& options) {
         print_table(findings, options);
     }
     if (options.sample < 1) {
-        console().say(offline::summary(verified));
+        for (const std::string& line : offline::summary(verified)) {
+            console().say(line);
+        }
     }
     Options as_fetched = options;
     as_fetched.json = false;

@@ -248,7 +248,7 @@ def test_a_session_that_comes_when_all_is_done(tool: Tool, jobs: str) -> None:
     """The answer to a call was lost, and the run is finished: there is nothing to begin again."""
     with Proxy(tool.cluster.port, b"CALL sliding_sync.backfill") as proxy:
         program = tool.start("backfill", "--json", "-j", jobs, PGPORT=str(proxy.port))
-        wait_until(lambda: tool.cluster.execute("SELECT FROM sliding_sync.runs WHERE finished_at IS NOT NULL", DATABASE))
+        wait_until(lambda: tool.cluster.execute("SELECT run_id FROM sliding_sync.runs WHERE finished_at IS NOT NULL", DATABASE))
         wait_until(lambda: not sessions(tool))
         assert program.poll() is None
         proxy.cut()

@@ -26,8 +26,7 @@ std::string required_tables() {
 }
 
 // As the extension finds them: ordinary tables of the owner of events, or of a superuser.
-constexpr const char* find_tables = R"(
-SELECT n.nspname AS schema_name,
+constexpr const char* find_tables = R"(SELECT n.nspname AS schema_name,
        count(*) FILTER (WHERE c.relname IN ({required})) = {required_count} AS is_homeserver,
        count(*) FILTER (WHERE c.relname IN ({derived})) = 2 AS has_derived_tables,
        bool_or(c.relname = '{rejections}') AS has_rejections,
@@ -42,19 +41,6 @@ FROM pg_namespace n JOIN pg_class events ON events.relnamespace = n.oid AND even
         AND (c.relowner = events.relowner OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner))
 WHERE {condition}
 GROUP BY n.nspname ORDER BY n.nspname)";
-
-std::string find_text(const std::string& condition) {
-    using namespace fmt::literals;
-    return fmt::format(
-        find_tables, "required"_a = required_tables(), "required_count"_a = required_base_tables.size(),
-        "derived"_a = list_of(std::array{joined_rooms_table, membership_snapshots_table}),
-        "events"_a = table_name(BaseTable::events), "rejections"_a = table_name(BaseTable::rejections),
-        "redactions"_a = table_name(BaseTable::redactions),
-        "ban_redactions"_a = table_name(BaseTable::room_ban_redactions),
-        "state_groups"_a = list_of(state_group_tables), "state_groups_count"_a = state_group_tables.size(),
-        "state_changes"_a = state_changes_table, "state_changes_index"_a = state_changes_index,
-        "condition"_a = condition);
-}
 
 std::string quoted_identifier(std::string_view name) {
     std::string quoted = "\"";
@@ -80,10 +66,23 @@ std::string Homeserver::quoted_schema() const {
     return quoted_identifier(schema);
 }
 
-Homeserver find_homeserver(Database& database, const Options& options) {
+std::string find_text(const Options& options) {
     const std::string condition =
         options.schema ? fmt::format("n.nspname = {}", sql_literal(*options.schema)) : std::string("true");
-    const Rows rows = run(database, find_text(condition), options);
+    using namespace fmt::literals;
+    return fmt::format(
+        find_tables, "required"_a = required_tables(), "required_count"_a = required_base_tables.size(),
+        "derived"_a = list_of(std::array{joined_rooms_table, membership_snapshots_table}),
+        "events"_a = table_name(BaseTable::events), "rejections"_a = table_name(BaseTable::rejections),
+        "redactions"_a = table_name(BaseTable::redactions),
+        "ban_redactions"_a = table_name(BaseTable::room_ban_redactions),
+        "state_groups"_a = list_of(state_group_tables), "state_groups_count"_a = state_group_tables.size(),
+        "state_changes"_a = state_changes_table, "state_changes_index"_a = state_changes_index,
+        "condition"_a = condition);
+}
+
+Homeserver find_homeserver(Database& database, const Options& options) {
+    const Rows rows = run(database, find_text(options), options);
     std::optional<std::size_t> found;
     for (std::size_t i = 0; i < rows.values.size(); ++i) {
         if (rows.at(i, "is_homeserver") != "t") {
@@ -107,11 +106,19 @@ Homeserver find_homeserver(Database& database, const Options& options) {
              is("has_state_groups"), is("has_state_changes")}};
 }
 
-void prepare_session(Database& database) {
+std::vector<std::string> session_settings() {
+    std::vector<std::string> settings;
     for (const char* setting : {"default_transaction_read_only = on", "search_path = pg_catalog",
                                 "enable_hashjoin = off", "enable_mergejoin = off", "enable_seqscan = off",
                                 "jit = off", "max_parallel_workers_per_gather = 0"}) {
-        database.run(fmt::format("SET {}", setting));
+        settings.push_back(fmt::format("SET {}", setting));
+    }
+    return settings;
+}
+
+void prepare_session(Database& database) {
+    for (const std::string& setting : session_settings()) {
+        database.run(setting);
     }
 }
 

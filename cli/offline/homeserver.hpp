@@ -22,4 +22,8 @@ struct Homeserver {
 /// A read-only session whose plans go by indexes: the statements ask for few keys at a time.
 void prepare_session(Database& database);
 
+/// The SQL of both.
+[[nodiscard]] std::string find_text(const Options& options);
+[[nodiscard]] std::vector<std::string> session_settings();
+
 }  // namespace sliding_sync::cli::offline

@@ -5,8 +5,10 @@
 #include <fmt/format.h>
 #include <functional>
 #include <random>
+#include <utility>
 
 #include "cli/offline/history.hpp"
+#include "cli/printable.hpp"
 #include "cli/sql.hpp"
 
 namespace sliding_sync::cli::offline {
@@ -154,23 +156,37 @@ private:
         }
     }
 
+    // Of one row, from its first finding on.
+    void count(Looked& looked, std::size_t first) {
+        std::set<std::string> reasons;
+        for (std::size_t i = first; i < verified_.findings.size(); ++i) {
+            reasons.insert(reason_code(verified_.findings[i].reason));
+        }
+        looked.wrong += reasons.empty() ? 0 : 1;
+        for (const std::string& reason : reasons) {
+            ++looked.reasons[reason];
+        }
+    }
+
     void look_at_rooms(const Texts& keys) {
         for (const RoomComparison& room : compare_rooms(reader_, keys)) {
+            const std::size_t first = verified_.findings.size();
             add_findings(verified_.findings, room.room_id, room.stored, room.expected);
-            verified_.wrong_rooms += room.stored == room.expected ? 0 : 1;
+            count(verified_.rooms, first);
         }
-        verified_.rooms += static_cast<std::int64_t>(keys.size());
+        verified_.rooms.keys += static_cast<std::int64_t>(keys.size());
     }
 
     void look_at_memberships(const MembershipKeys& keys) {
         MembershipKeys remembered;  // whose history is what the row says
         for (const MembershipComparison& membership :
              compare_memberships(reader_, keys, rules::RefreshMode::recompute)) {
-            if (membership.stored != membership.expected) {
-                add_findings(verified_.findings, membership.key.room_id, membership.key.user_id,
-                             membership.stored, membership.expected);
-                ++verified_.wrong_memberships;
-            } else if (membership.source == rules::SnapshotSource::keep) {
+            const std::size_t first = verified_.findings.size();
+            add_findings(verified_.findings, membership.key.room_id, membership.key.user_id,
+                         membership.stored, membership.expected);
+            count(verified_.memberships, first);
+            if (membership.stored == membership.expected &&
+                membership.source == rules::SnapshotSource::keep) {
                 remembered.push_back(membership.key);
             }
             if (membership.has_source_conflict) {
@@ -181,7 +197,7 @@ private:
         if (!options_.skips_history && !remembered.empty()) {
             judge_history(reader_, remembered, verified_.findings);
         }
-        verified_.memberships += static_cast<std::int64_t>(keys.size());
+        verified_.memberships.keys += static_cast<std::int64_t>(keys.size());
     }
 
     Reader reader_;
@@ -190,16 +206,19 @@ private:
     std::mt19937_64 random_{std::random_device{}()};
 };
 
-std::string counted(std::int64_t looked_at, const char* what, std::int64_t wrong) {
-    return fmt::format("of {} {} looked at {} {} wrong", looked_at, what, wrong, wrong == 1 ? "is" : "are");
+std::string counted(const Looked& looked, const char* what) {
+    std::string text = fmt::format("of {} {} looked at {} {} wrong", grouped(looked.keys), what,
+                                   grouped(looked.wrong), looked.wrong == 1 ? "is" : "are");
+    const char* separator = ": ";
+    for (const auto& [reason, rows] : looked.reasons) {
+        text += fmt::format("{}{} {}", std::exchange(separator, ", "), grouped(rows), reason);
+    }
+    return text;
 }
 
 }  // namespace
 
 Verified verify(Database& database, const Options& options) {
-    if (!(options.sample > 0 && options.sample <= 1)) {
-        throw Failure(ExitCode::usage, "--sample must be more than 0 and at most 1");
-    }
     const Homeserver homeserver = find_homeserver(database, options);
     if (!homeserver.has_derived_tables) {
         throw Failure(
@@ -212,9 +231,32 @@ Verified verify(Database& database, const Options& options) {
     return Verification(database, homeserver, options).verify();
 }
 
-std::string summary(const Verified& verified) {
-    return counted(verified.rooms, "rooms", verified.wrong_rooms) + ", " +
-           counted(verified.memberships, "memberships", verified.wrong_memberships);
+std::vector<std::string> summary(const Verified& verified) {
+    std::vector<std::string> lines;
+    if (verified.rooms.keys > 0) {
+        lines.push_back(counted(verified.rooms, "rooms"));
+    }
+    if (verified.memberships.keys > 0) {
+        lines.push_back(counted(verified.memberships, "memberships"));
+    }
+    return lines;
+}
+
+std::vector<std::string> dry_run(const Options& options) {
+    std::vector<std::string> lines{find_text(options) + ";"};
+    for (const std::string& setting : session_settings()) {
+        lines.push_back(setting + ";");
+    }
+    if (options.command == "verify") {
+        lines.emplace_back("-- then SELECTs, for 500 keys at a time in a transaction of their own:");
+        lines.emplace_back("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;");
+        lines.emplace_back("-- what they are depends on what is found; --echo prints each as it is sent");
+        lines.emplace_back("COMMIT;");
+    }
+    lines.emplace_back(
+        "-- ACCESS SHARE on the homeserver's tables and the derived ones: keeps nobody waiting but ALTER "
+        "TABLE and the like.");
+    return lines;
 }
 
 Rows status(Database& database, const Options& options) {
