@@ -50,18 +50,19 @@ RunProgress::RunProgress(const Connector& connector, std::string run_id)
 }
 
 Rows RunProgress::ask(const std::string& sql) {
-    if (!may_look_) {
-        return {};
-    }
-    try {
-        if (!session_) {
-            session_ = connector_.open();
+    // a session of before may have been lost together with the others
+    for (bool is_new = false; may_look_ && !is_new;) {
+        try {
+            is_new = session_ == nullptr;
+            if (is_new) {
+                session_ = connector_.open();
+            }
+            return session_->run(sql);
+        } catch (const ServerError&) {  // the role is no pg_monitor
+            may_look_ = false;
+        } catch (const ConnectionLost&) {  // the working sessions tell it, if it matters
+            session_.reset();
         }
-        return session_->run(sql);
-    } catch (const ServerError&) {  // the role is no pg_monitor
-        may_look_ = false;
-    } catch (const ConnectionLost&) {  // the working sessions tell it, if it matters
-        session_.reset();
     }
     return {};
 }
