@@ -13,6 +13,7 @@
 #include "cli/print_rows.hpp"
 #include "cli/progress_display.hpp"
 #include "cli/sql.hpp"
+#include "cli/statements.hpp"
 
 namespace sliding_sync::cli {
 
@@ -25,15 +26,19 @@ constexpr auto boundary_tick = 2ms;
 // A batch may be told to take longer; whoever wants to wait less presses Ctrl-C again.
 constexpr auto longest_wait_for_batches = 60s;
 
-std::optional<double> seconds_of(Database& database, const std::optional<std::string>& interval) {
+// What the server would say after the run has begun is said before.
+std::optional<double> seconds_of(Database& database, const char* option,
+                                 const std::optional<std::string>& interval, bool may_be_nothing) {
     if (!interval) {
         return std::nullopt;
     }
     const Rows rows =
         database.run(fmt::format("SELECT extract(epoch FROM {}::interval)", sql_literal(*interval)));
     const double seconds = std::stod(*rows.values.at(0).at(0));
-    if (seconds <= 0) {
-        throw Failure(ExitCode::usage, "--max-duration must be more than nothing");
+    if (seconds < 0 || (seconds == 0 && !may_be_nothing)) {
+        throw Failure(
+            ExitCode::usage,
+            fmt::format("{} must {}", option, may_be_nothing ? "not be negative" : "be more than nothing"));
     }
     return seconds;
 }
@@ -109,15 +114,12 @@ void watch(BackfillSessions& sessions, RunProgress& progress, const Connector& c
     ProgressDisplay display(options);
     while (!sessions.wait(tick)) {
         if (sessions.is_stopping()) {
-            progress.look_now(sessions.pids());
+            progress.look_now();
             display.end();
             end_after_batches(sessions, connector);
             return;
         }
-        display.update(progress.look(sessions.pids()));
-        if (progress.has_seen_run()) {
-            sessions.note_run();
-        }
+        display.update(progress.look());
     }
     display.end();
 }
@@ -126,13 +128,17 @@ void watch(BackfillSessions& sessions, RunProgress& progress, const Connector& c
 
 ExitCode run_backfill(const Connector& connector, const Options& options) {
     std::optional<double> max_seconds;
+    std::string run_id;
     {
         const auto first = connector.open();
         check_versions(*first, options);
-        max_seconds = seconds_of(*first, options.max_duration);
+        max_seconds = seconds_of(*first, "--max-duration", options.max_duration, false);
+        seconds_of(*first, "--batch-time", options.batch_time, false);
+        seconds_of(*first, "--pause", options.pause, true);
+        run_id = *run(*first, begin_backfill_statement(options), options).at(0, "run_id");
     }
-    RunProgress progress(connector, options);
-    BackfillSessions sessions(connector, options, max_seconds);
+    RunProgress progress(connector, run_id);
+    BackfillSessions sessions(connector, options, run_id, max_seconds);
     const Interrupts::Scope stopping([&](int count) {
         if (count > 1) {
             sessions.cancel_all();

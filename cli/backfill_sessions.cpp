@@ -15,20 +15,28 @@ constexpr auto longest_pause = 10s;
 // An outage is over when a session has worked for so long.
 constexpr auto stable_after = 5s;
 
+constexpr const char* undefined_object = "42704";
+
+// The run is gone.
+Failure begun_anew() {
+    return {ExitCode::error, "somebody else has begun this run anew",
+            "Another call of backfill for the same rooms said restart, or tables were changed without the "
+            "triggers."};
+}
+
 std::int64_t number(const Rows& rows, std::string_view column) {
     return std::stoll(rows.at(0, column).value_or("0"));
 }
 
 }  // namespace
 
-BackfillSessions::BackfillSessions(const Connector& connector, const Options& options,
+BackfillSessions::BackfillSessions(const Connector& connector, const Options& options, std::string run_id,
                                    std::optional<double> max_seconds)
-    : connector_(connector), options_(options), max_seconds_(max_seconds),
+    : connector_(connector), options_(options), run_id_(std::move(run_id)), max_seconds_(max_seconds),
       workers_(static_cast<std::size_t>(options.jobs)) {
     for (Worker& worker : workers_) {
         worker.session = connect();
     }
-    workers_.front().begins_anew = options.restart;
     working_ = workers_.size();
     for (Worker& worker : workers_) {
         worker.thread = std::thread([this, &worker] { work(worker); });
@@ -53,14 +61,13 @@ std::shared_ptr<Database> BackfillSessions::connect() const {
     return session;
 }
 
-std::string BackfillSessions::statement(bool begins_anew) const {
+std::string BackfillSessions::statement() const {
     Options options = options_;
-    options.restart = begins_anew;
     if (max_seconds_) {
         const double gone = std::chrono::duration<double>(Clock::now() - began_).count();
         options.max_duration = fmt::format("{:.3f} seconds", std::max(*max_seconds_ - gone, 0.001));
     }
-    return statement_of(options);
+    return backfill_statement(options, run_id_);
 }
 
 void BackfillSessions::work(Worker& worker) {
@@ -97,9 +104,8 @@ bool BackfillSessions::call(Worker& worker, Clock::time_point began) {
         if (is_stopping_ || outcome_.is_finished || is_over) {
             return false;
         }
-        worker.begins_anew = worker.begins_anew && !has_run_;
     }
-    const std::string sql = statement(worker.begins_anew);
+    const std::string sql = statement();
     if (options_.echo) {
         console().echo(sql + ";");
     }
@@ -111,7 +117,7 @@ bool BackfillSessions::call(Worker& worker, Clock::time_point began) {
         if (is_stopping_) {
             return false;  // cancelled by us
         }
-        throw failure_of(error);
+        throw error.sqlstate == undefined_object ? begun_anew() : failure_of(error);
     }
 }
 
@@ -126,11 +132,7 @@ bool BackfillSessions::take(const Rows& rows) {
     if (max_seconds_ || is_stopping_) {
         return false;
     }
-    if (options_.restart) {
-        return true;  // it had joined the run that another of these sessions has put an end to
-    }
-    throw Failure(ExitCode::error, "somebody else has begun this run anew",
-                  "Another call of backfill for the same rooms said restart.");
+    throw begun_anew();
 }
 
 void BackfillSessions::fail(Failure failure) {
@@ -235,11 +237,6 @@ void BackfillSessions::cancel_all() {
     for (const int pid : pids()) {
         cancel(pid);
     }
-}
-
-void BackfillSessions::note_run() {
-    const std::lock_guard lock(mutex_);
-    has_run_ = true;
 }
 
 Outcome BackfillSessions::outcome() {

@@ -24,8 +24,9 @@ struct Outcome {
 
 class BackfillSessions {
 public:
-    /// Connects them all, and then begins with all at once: a session that came after the run had ended would begin another.
-    BackfillSessions(const Connector& connector, const Options& options, std::optional<double> max_seconds);
+    /// Connects them all, and then begins with all at once.
+    BackfillSessions(const Connector& connector, const Options& options, std::string run_id,
+                     std::optional<double> max_seconds);
     ~BackfillSessions();
     BackfillSessions(const BackfillSessions&) = delete;
     BackfillSessions& operator=(const BackfillSessions&) = delete;
@@ -41,16 +42,12 @@ public:
     void cancel(int pid);
     void cancel_all();
 
-    /// A lost call need not begin anew what it has begun.
-    void note_run();
-
     [[nodiscard]] Outcome outcome();
 
 private:
     using Clock = std::chrono::steady_clock;
     struct Worker {
         std::shared_ptr<Database> session;
-        bool begins_anew = false;  ///< its next call says restart
         std::thread thread;
     };
     struct Outage {
@@ -65,11 +62,12 @@ private:
     void fail(Failure failure);
     /// Waits, then connects again. False when there is no use in it.
     bool reconnect(Worker& worker, const std::string& why, std::optional<Outage>& outage);
-    [[nodiscard]] std::string statement(bool begins_anew) const;
+    [[nodiscard]] std::string statement() const;
     [[nodiscard]] std::shared_ptr<Database> connect() const;
 
     const Connector& connector_;
     const Options& options_;
+    std::string run_id_;
     std::optional<double> max_seconds_;
     Clock::time_point began_ = Clock::now();
     std::mutex mutex_;
@@ -77,7 +75,6 @@ private:
     std::vector<Worker> workers_;
     std::size_t working_ = 0;
     bool is_stopping_ = false;
-    bool has_run_ = false;
     bool is_outage_told_ = false;
     Outcome outcome_;
 };

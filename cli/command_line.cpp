@@ -1,5 +1,8 @@
 #include "cli/command_line.hpp"
 
+#include <charconv>
+#include <limits>
+
 #include "cli/exit_code.hpp"
 #include "cli/help.hpp"
 
@@ -10,6 +13,13 @@ namespace {
 // Without what CLI11 would add to the name of the value.
 CLI::Validator silent(const CLI::Validator& validator) {
     return validator.description("");
+}
+
+std::string is_share(const std::string& text) {
+    double share = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), share);
+    const bool is_number = error == std::errc() && end == text.data() + text.size();
+    return is_number && share > 0 && share <= 1 ? "" : text + " is not more than 0 and at most 1";
 }
 
 CLI::App* add_command(CLI::App& app, const char* name, const char* about) {
@@ -82,7 +92,8 @@ void add_part(CLI::App& command, Options& options) {
     command.add_option("--room", options.room, "only this room and its memberships")->type_name("ROOM");
     command.add_option("--member", options.member, "only memberships of this user")->type_name("USER");
     command.add_option("--sample", options.sample, "share of the keys to look at, drawn by chance, up to 1")
-        ->type_name("SHARE");
+        ->type_name("SHARE")
+        ->check(silent(CLI::Validator(is_share, "")));
     command.add_flag("--no-history", options.skips_history,
                      "do not judge what snapshots say of the past; quicker");
 }
@@ -94,12 +105,15 @@ void add_backfill(CLI::App& app, Options& options) {
     command->add_option("-j,--jobs", options.jobs, "sessions that share the work")
         ->type_name("N")
         ->check(silent(CLI::Range(1, 64)));
-    command->add_option("--batch-size", options.batch_size, "keys a batch")->type_name("N");
+    command->add_option("--batch-size", options.batch_size, "keys a batch")
+        ->type_name("N")
+        ->check(silent(CLI::Range(1LL, std::numeric_limits<long long>::max())));
     command->add_option("--batch-time", options.batch_time, "how long a batch should take")
         ->type_name("INTERVAL");
     command->add_option("--pause", options.pause, "rest after each batch")->type_name("INTERVAL");
     command->add_option("--share", options.share, "of the time to work: 0.5 rests as long as it worked")
-        ->type_name("SHARE");
+        ->type_name("SHARE")
+        ->check(silent(CLI::Validator(is_share, "")));
     command->add_option("--max-duration", options.max_duration, "end after this time; the next call goes on")
         ->type_name("INTERVAL");
     command->add_flag("--restart", options.restart, "forget how far the unfinished run of this scope is");

@@ -5,6 +5,7 @@
 
 #include "cli/backfill.hpp"
 #include "cli/lock_watch.hpp"
+#include "cli/offline/findings.hpp"
 #include "cli/offline/verify.hpp"
 #include "cli/output.hpp"
 #include "cli/print_rows.hpp"
@@ -51,6 +52,12 @@ ExitCode exit_code_of(const Rows& rows, const Options& options) {
 }
 
 void print_dry_run(const Options& options) {
+    if (options.without_extension) {
+        for (const std::string& line : offline::dry_run(options)) {
+            print_line(line);
+        }
+        return;
+    }
     print_line(statement_of(options) + ";");
     for (const std::string& line : locks_of(options.command)) {
         print_line("-- " + line);
@@ -87,17 +94,20 @@ std::string json_array(const Rows& rows) {
 
 ExitCode verify_without_extension(Database& database, const Options& options) {
     const offline::Verified verified = offline::verify(database, options);
+    const Rows findings = offline::rows_of(verified.findings);
     if (options.json) {
-        print_line(json_array(verified.findings));
+        print_line(json_array(findings));
     } else {
-        print_table(verified.findings, options);
+        print_table(findings, options);
     }
     if (options.sample < 1) {
-        console().say(offline::summary(verified));
+        for (const std::string& line : offline::summary(verified)) {
+            console().say(line);
+        }
     }
     Options as_fetched = options;
     as_fetched.json = false;
-    return exit_code_of(verified.findings, as_fetched);
+    return exit_code_of(findings, as_fetched);
 }
 
 ExitCode run_without_extension(const Connector& connector, const Options& options) {

@@ -7,6 +7,10 @@
 #include <pqxx/pqxx>
 #include <string_view>
 
+#if PQXX_VERSION_MAJOR < 6 || (PQXX_VERSION_MAJOR == 6 && PQXX_VERSION_MINOR < 4)
+#error "libpqxx 6.4 or newer is needed"
+#endif
+
 #if PQXX_VERSION_MAJOR > 7 || (PQXX_VERSION_MAJOR == 7 && PQXX_VERSION_MINOR >= 10)
 #define SLIDING_SYNC_NOTICE_FUNCTION 1  // since 7.10 a function gets the notices, before that an object
 #else

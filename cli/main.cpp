@@ -2,7 +2,9 @@
 
 #include <CLI/CLI.hpp>
 #include <exception>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "cli/command_line.hpp"
 #include "cli/commands.hpp"
@@ -79,12 +81,24 @@ ExitCode run_program(int argc, char** argv) {
     }
 }
 
+// A standard stream that the caller has closed would become the connection to the server.
+void open_standard_streams() {
+    for (int descriptor = ::open("/dev/null", O_RDWR); 0 <= descriptor;
+         descriptor = ::open("/dev/null", O_RDWR)) {
+        if (descriptor > STDERR_FILENO) {
+            ::close(descriptor);
+            return;
+        }
+    }
+}
+
 }  // namespace
 
 }  // namespace sliding_sync::cli
 
 int main(int argc, char** argv) {
     using namespace sliding_sync::cli;
+    open_standard_streams();
     use_locale();
     interrupts().start();
     return static_cast<int>(run_program(argc, argv));

@@ -12,6 +12,12 @@ namespace sliding_sync::cli {
 
 namespace {
 
+struct CloseFile {
+    void operator()(std::FILE* file) const noexcept {
+        std::fclose(file);
+    }
+};
+
 class HiddenInput {
 public:
     explicit HiddenInput(int descriptor) : descriptor_(descriptor) {
@@ -38,8 +44,7 @@ private:
 }  // namespace
 
 std::string ask_password(const std::string& user) {
-    const std::unique_ptr<std::FILE, decltype(&std::fclose)> terminal(std::fopen("/dev/tty", "r+"),
-                                                                      std::fclose);
+    const std::unique_ptr<std::FILE, CloseFile> terminal(std::fopen("/dev/tty", "r+"));
     if (!terminal) {
         throw Failure(
             ExitCode::error, "a password is needed, and there is no terminal to ask for it", {},

@@ -136,4 +136,17 @@ std::string shortened(std::string_view text, std::size_t width) {
     return wrapped(text, std::max<std::size_t>(width, 4) - 3).front() + "...";
 }
 
+std::string grouped(std::int64_t value) {
+    const std::string digits = std::to_string(value);
+    std::string text;
+    for (std::size_t i = 0; i < digits.size(); ++i) {
+        const std::size_t behind = digits.size() - i;
+        if (i > 0 && behind % 3 == 0 && digits[i - 1] != '-') {
+            text += ',';
+        }
+        text += digits[i];
+    }
+    return text;
+}
+
 }  // namespace sliding_sync::cli

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,9 @@ void use_locale();
 [[nodiscard]] std::string printable(std::string_view text);
 /// The same, but line ends stay.
 [[nodiscard]] std::string printable_lines(std::string_view text);
+
+/// A number with commas between thousands.
+[[nodiscard]] std::string grouped(std::int64_t value);
 
 /// Columns that printable text takes on a terminal.
 [[nodiscard]] std::size_t display_width(std::string_view text);

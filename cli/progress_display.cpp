@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/output.hpp"
+#include "cli/printable.hpp"
 #include "cli/terminal.hpp"
 
 namespace sliding_sync::cli {
@@ -21,19 +22,6 @@ constexpr auto line_interval = 5s;
 constexpr std::size_t narrowest_bar = 8;
 // Left free for the ^C that a terminal writes behind the bar: it must not go into the next line.
 constexpr std::size_t margin = 3;
-
-std::string grouped(std::int64_t value) {
-    const std::string digits = std::to_string(value);
-    std::string text;
-    for (std::size_t i = 0; i < digits.size(); ++i) {
-        const std::size_t behind = digits.size() - i;
-        if (i > 0 && behind % 3 == 0 && digits[i - 1] != '-') {
-            text += ',';
-        }
-        text += digits[i];
-    }
-    return text;
-}
 
 std::string duration(double seconds) {
     const auto all = static_cast<std::int64_t>(std::min(seconds, 3.6e8));

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <fmt/format.h>
 
-#include "cli/sql.hpp"
-
 namespace sliding_sync::cli {
 
 namespace {
@@ -15,8 +13,6 @@ using namespace std::chrono_literals;
 constexpr std::chrono::steady_clock::duration shortest_interval = 500ms;
 constexpr std::chrono::steady_clock::duration longest_interval = 2s;
 constexpr int rest_factor = 50;
-// until the run is seen, which it is from the end of its first batch on
-constexpr std::chrono::steady_clock::duration first_interval = 150ms;
 constexpr auto rate_window = 10s;
 constexpr const char* joined_rooms = "sliding_sync_joined_rooms";
 
@@ -29,10 +25,6 @@ Totals totals_of(const Rows& rows, std::size_t row) {
     const bool is_of_rooms = rows.at(row, "table_name") == joined_rooms;
     return {is_of_rooms ? keys : 0, is_of_rooms ? 0 : keys, number(rows.at(row, "rows_written")),
             number(rows.at(row, "quarantined"))};
-}
-
-std::string list_of(const std::vector<int>& pids) {
-    return fmt::format("'{{{}}}'::integer[]", fmt::join(pids, ","));
 }
 
 }  // namespace
@@ -50,73 +42,61 @@ Totals Totals::minus(const Totals& other) const noexcept {
             rows_written - other.rows_written, quarantined - other.quarantined};
 }
 
-RunProgress::RunProgress(const Connector& connector, const Options& options)
-    : connector_(connector), options_(options) {
-    for (const auto& [id, run] : read({})) {
-        before_[id] = run.done;
+RunProgress::RunProgress(const Connector& connector, std::string run_id)
+    : connector_(connector), run_id_(std::move(run_id)) {
+    if (const auto run = read()) {
+        before_ = run->done;
     }
 }
 
 Rows RunProgress::ask(const std::string& sql) {
-    if (!may_look_) {
-        return {};
-    }
-    try {
-        if (!session_) {
-            session_ = connector_.open();
+    // a session of before may have been lost together with the others
+    for (bool is_new = false; may_look_ && !is_new;) {
+        try {
+            is_new = session_ == nullptr;
+            if (is_new) {
+                session_ = connector_.open();
+            }
+            return session_->run(sql);
+        } catch (const ServerError&) {  // the role is no pg_monitor
+            may_look_ = false;
+        } catch (const ConnectionLost&) {  // the working sessions tell it, if it matters
+            session_.reset();
         }
-        return session_->run(sql);
-    } catch (const ServerError&) {  // the role is no pg_monitor
-        may_look_ = false;
-    } catch (const ConnectionLost&) {  // the working sessions tell it, if it matters
-        session_.reset();
     }
     return {};
 }
 
-std::map<std::string, RunProgress::Run> RunProgress::read(const std::vector<int>& pids) {
-    std::string sql =
-        fmt::format("SELECT run_id, table_name, items_done, items_total, rows_written, quarantined, "
-                    "sessions && {} AS is_ours FROM sliding_sync.progress",
-                    list_of(pids));
-    if (options_.schema) {
-        sql += fmt::format(" WHERE schema_name = {}", sql_literal(*options_.schema));
-    }
-    const Rows rows = ask(sql);
-    std::map<std::string, Run> runs;
+std::optional<RunProgress::Run> RunProgress::read() {
+    const Rows rows = ask(fmt::format("SELECT table_name, items_done, items_total, rows_written, quarantined "
+                                      "FROM sliding_sync.progress WHERE run_id = {}",
+                                      run_id_));
+    std::optional<Run> run;
     for (std::size_t i = 0; i < rows.values.size(); ++i) {
-        Run& run = runs[*rows.at(i, "run_id")];
-        run.done += totals_of(rows, i);
-        run.keys_total += number(rows.at(i, "items_total"));
-        run.is_ours = run.is_ours || rows.at(i, "is_ours") == "t";
+        run = run.value_or(Run());
+        run->done += totals_of(rows, i);
+        run->keys_total += number(rows.at(i, "items_total"));
     }
-    return runs;
+    return run;
 }
 
-const std::optional<Progress>& RunProgress::look(const std::vector<int>& pids) {
-    return Clock::now() < next_look_ ? progress_ : look_now(pids);
+const std::optional<Progress>& RunProgress::look() {
+    return Clock::now() < next_look_ ? progress_ : look_now();
 }
 
-const std::optional<Progress>& RunProgress::look_now(const std::vector<int>& pids) {
+const std::optional<Progress>& RunProgress::look_now() {
     const auto began = Clock::now();
-    const auto runs = read(pids);
-    for (const auto& [id, run] : runs) {
-        if (run.is_ours) {
-            run_ = id;
-        }
-    }
-    if (const auto ours = run_ ? runs.find(*run_) : runs.end(); ours != runs.end()) {
-        take(ours->second);
+    // none once it is finished
+    if (const auto run = read(); run && (progress_ || run->done.keys() > before_.keys())) {
+        take(*run);
     }
     const auto now = Clock::now();
-    next_look_ = now + (run_ ? std::clamp((now - began) * rest_factor, shortest_interval, longest_interval)
-                             : first_interval);
+    next_look_ = now + std::clamp((now - began) * rest_factor, shortest_interval, longest_interval);
     return progress_;
 }
 
 void RunProgress::take(const Run& run) {
     const auto now = Clock::now();
-    const auto before = before_.find(*run_);
     const std::int64_t keys = run.done.keys();
     lately_.emplace_back(now, keys);
     while (lately_.size() > 2 && now - lately_.front().first > rate_window) {
@@ -125,7 +105,7 @@ void RunProgress::take(const Run& run) {
     Progress progress;
     progress.number = progress_ ? progress_->number + 1 : 1;
     progress.of_run = run.done;
-    progress.done = before == before_.end() ? run.done : run.done.minus(before->second);
+    progress.done = run.done.minus(before_);
     progress.keys_total = std::max(run.keys_total, keys);
     const double seconds = std::chrono::duration<double>(now - lately_.front().first).count();
     if (seconds > 0) {
@@ -138,16 +118,13 @@ void RunProgress::take(const Run& run) {
 }
 
 std::optional<Totals> RunProgress::totals_of_run() {
-    if (!run_) {
-        return std::nullopt;
-    }
     // the view has forgotten a run that is finished
     may_look_ = true;
     const Rows rows = ask(
         fmt::format("SELECT table_name, sum(items_done) AS items_done, sum(rows_written) AS rows_written, "
                     "sum(quarantined) AS quarantined FROM sliding_sync.run_ranges WHERE run_id = {} "
                     "GROUP BY table_name",
-                    *run_));
+                    run_id_));
     if (rows.values.empty()) {
         return progress_ ? std::optional(progress_->done) : std::nullopt;
     }
@@ -155,8 +132,7 @@ std::optional<Totals> RunProgress::totals_of_run() {
     for (std::size_t i = 0; i < rows.values.size(); ++i) {
         totals += totals_of(rows, i);
     }
-    const auto before = before_.find(*run_);
-    return before == before_.end() ? totals : totals.minus(before->second);
+    return totals.minus(before_);
 }
 
 }  // namespace sliding_sync::cli

@@ -4,9 +4,9 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -39,37 +39,32 @@ struct Progress {
 
 class RunProgress {
 public:
-    RunProgress(const Connector& connector, const Options& options);
+    /// Before any session of this program works on the run.
+    RunProgress(const Connector& connector, std::string run_id);
 
-    /// Looks again when it is time to. Nothing until a batch of these sessions has ended, and for roles that may not look.
-    const std::optional<Progress>& look(const std::vector<int>& pids);
-    const std::optional<Progress>& look_now(const std::vector<int>& pids);
+    /// Looks again when it is time to. Nothing until a batch has ended, and for roles that may not look.
+    const std::optional<Progress>& look();
+    const std::optional<Progress>& look_now();
 
     /// All that this run has done since the program began, also in calls that died; as far as this role may know.
     [[nodiscard]] std::optional<Totals> totals_of_run();
-
-    [[nodiscard]] bool has_seen_run() const noexcept {
-        return run_.has_value();
-    }
 
 private:
     using Clock = std::chrono::steady_clock;
     struct Run {
         Totals done;
         std::int64_t keys_total = 0;
-        bool is_ours = false;
     };
 
-    [[nodiscard]] std::map<std::string, Run> read(const std::vector<int>& pids);
+    [[nodiscard]] std::optional<Run> read();
     Rows ask(const std::string& sql);
     void take(const Run& run);
 
     const Connector& connector_;
-    const Options& options_;
+    std::string run_id_;
     std::unique_ptr<Database> session_;
     bool may_look_ = true;
-    std::map<std::string, Totals> before_;  ///< by run
-    std::optional<std::string> run_;
+    Totals before_;
     std::optional<Progress> progress_;
     Clock::time_point next_look_;
     std::deque<std::pair<Clock::time_point, std::int64_t>> lately_;

@@ -43,23 +43,6 @@ SqlCall with_part(SqlCall call, const Options& options) {
     return call;
 }
 
-std::string backfill(const Options& options) {
-    SqlCall call("CALL sliding_sync.backfill");
-    add_scope(call, options);
-    if (options.batch_size) {
-        call.argument("batch_size", *options.batch_size);
-    }
-    call.argument("batch_time", options.batch_time).argument("pause", options.pause);
-    if (options.share) {
-        call.argument("share", *options.share);
-    }
-    call.argument("max_duration", options.max_duration);
-    if (options.restart) {
-        call.argument("restart", true);
-    }
-    return call.text();
-}
-
 std::string with_preview(SqlCall call, const Options& options) {
     return options.preview ? call.argument("dry_run", true).text() : call.text();
 }
@@ -136,7 +119,12 @@ const std::array<Command, 16> commands{{
      "ACCESS EXCLUSIVE on the homeserver's tables that have triggers, all at once, until the statement "
      "ends.\n"
      "Asked for in attempts of 60 to 700 ms for a minute: writers and readers wait less than a second."},
-    {"backfill", backfill, true,
+    {"backfill",
+     [](const Options& o) {
+         // as psql takes it
+         return begin_backfill_statement(o) + " \\gset\n" + backfill_statement(o, ":run_id");
+     },
+     true,
      "Each batch, about 100 ms: ROW EXCLUSIVE on the derived tables and locks on the rows that it reads and "
      "writes.\n"
      "It waits 300 ms for a lock itself, then turns to other rows."},
@@ -199,6 +187,28 @@ const Command& command(const std::string& name) {
 }
 
 }  // namespace
+
+std::string backfill_statement(const Options& options, std::string_view run_id) {
+    SqlCall call("CALL sliding_sync.backfill");
+    call.expression("run_id", run_id);
+    if (options.batch_size) {
+        call.argument("batch_size", *options.batch_size);
+    }
+    call.argument("batch_time", options.batch_time).argument("pause", options.pause);
+    if (options.share) {
+        call.argument("share", *options.share);
+    }
+    return call.argument("max_duration", options.max_duration).text();
+}
+
+std::string begin_backfill_statement(const Options& options) {
+    SqlCall call("CALL sliding_sync.begin_backfill");
+    add_scope(call, options);
+    if (options.restart) {
+        call.argument("restart", true);
+    }
+    return call.text();
+}
 
 std::string statement_of(const Options& options) {
     return command(options.command).statement(options);

@@ -8,8 +8,12 @@
 
 namespace sliding_sync::cli {
 
-/// Backfill sends its statement in each of its sessions.
+/// Of backfill both, the second one with a variable of psql.
 [[nodiscard]] std::string statement_of(const Options& options);
+
+/// Tells which run this is, and then each session works on it.
+[[nodiscard]] std::string begin_backfill_statement(const Options& options);
+[[nodiscard]] std::string backfill_statement(const Options& options, std::string_view run_id);
 
 /// In words, one a line: what it locks, how long, and whom that keeps waiting.
 [[nodiscard]] std::vector<std::string> locks_of(const std::string& command);

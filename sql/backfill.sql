@@ -258,6 +258,52 @@ CALL sliding_sync.backfill('backfill', 'memberships', '!big', '!big', batch_size
 CALL sliding_sync.backfill('backfill', 'memberships', '!big', '!big', verbose => false);
 
 --
+-- A run that is named: sessions that come late, or again after they died, work on this one and never begin another
+--
+
+SELECT max(run_id) AS last_run FROM sliding_sync.runs \gset
+CALL sliding_sync.begin_backfill('backfill', tables => 'joined_rooms') \gset
+SELECT :run_id > :last_run AS is_new;
+\set begun :run_id
+-- the same until it is finished
+CALL sliding_sync.begin_backfill('backfill', 'joined_rooms') \gset
+SELECT :run_id = :begun AS is_same;
+CALL sliding_sync.backfill(run_id => :begun, batch_size => 1, max_duration => '1 us');
+CALL sliding_sync.backfill(run_id => :begun) \gset
+SELECT :joined_rooms + 1 = sum(items_done) AS "does the rest", :'is_finished' AS finished
+FROM sliding_sync.run_ranges WHERE run_id = :begun;
+CALL sliding_sync.backfill(run_id => :begun);
+SELECT max(run_id) = :begun AS "began no other" FROM sliding_sync.runs;
+-- a new one, or one from the beginning
+CALL sliding_sync.begin_backfill('backfill', 'joined_rooms') \gset
+SELECT :run_id > :begun AS is_new;
+\set replaced :run_id
+CALL sliding_sync.begin_backfill('backfill', 'joined_rooms', restart => true) \gset
+SELECT :run_id > :replaced AS is_new;
+\set VERBOSITY sqlstate
+CALL sliding_sync.backfill(run_id => :replaced);
+CALL sliding_sync.backfill(run_id => -1);
+\set VERBOSITY default
+CALL sliding_sync.backfill(run_id => :run_id) \gset
+SELECT :'is_finished' AS finished;
+-- it says itself what it is about
+CALL sliding_sync.backfill('backfill', run_id => :begun);
+\set VERBOSITY terse
+CALL sliding_sync.backfill(run_id => :begun, tables => 'joined_rooms');
+CALL sliding_sync.backfill(run_id => :begun, first_room => '!a');
+CALL sliding_sync.backfill(run_id => :begun, last_room => '!a');
+CALL sliding_sync.backfill(run_id => :begun, restart => true);
+CALL sliding_sync.begin_backfill('nowhere');
+CALL sliding_sync.begin_backfill('backfill', 'everything');
+\set VERBOSITY default
+BEGIN;
+CALL sliding_sync.begin_backfill('backfill');
+ROLLBACK;
+BEGIN READ ONLY;
+CALL sliding_sync.begin_backfill('backfill');
+ROLLBACK;
+
+--
 -- Since when everything is watched
 --
 

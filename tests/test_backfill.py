@@ -426,6 +426,50 @@ def test_a_restart_while_another_session_works(
     assert derived_rows(cluster, database) == filled
 
 
+def begin(cluster: Cluster, database: str, **arguments: object) -> int:
+    named = sql.SQL(", ").join(sql.SQL("{} => {}").format(sql.Identifier(name), value) for name, value in arguments.items())
+    with administrator(cluster, database) as connection:
+        ((run,),) = connection.execute(sql.SQL("CALL sliding_sync.begin_backfill({})").format(named)).fetchall()
+    return int(run)
+
+
+def test_sessions_of_a_named_run(cluster: Cluster, database: str, filled: dict[str, Rows]) -> None:
+    """One that comes when all is done says so, and begins nothing."""
+    run = begin(cluster, database)
+    with ThreadPoolExecutor(4) as pool:
+        calls = [in_background(pool, cluster, database, batch_size=5, run_id=run) for _ in range(4)]
+        results = [running.result() for running in calls]
+    results.append(backfill(cluster, database, run_id=run))
+    assert all(result["is_finished"] for result in results)
+    assert results[-1]["joined_rooms"] == results[-1]["memberships"] == 0
+    assert_each_key_once(cluster, database)
+    assert one_row(cluster, database, "SELECT count(*), count(finished_at) FROM sliding_sync.runs") == (1, 1)
+    assert derived_rows(cluster, database) == filled
+    assert_right(cluster, database)
+
+
+def test_a_named_run_is_begun_anew_meanwhile(cluster: Cluster, database: str) -> None:
+    run = begin(cluster, database)
+    with ThreadPoolExecutor(1) as pool:
+        first = in_background(pool, cluster, database, batch_size=5, pause="20 ms", run_id=run)
+        wait_for_items(cluster, database, 20, first)
+        assert begin(cluster, database, restart=True) > run
+        assert not first.result()["is_finished"]
+    with pytest.raises(psycopg.errors.UndefinedObject, match=f"run {run} does not exist"):
+        backfill(cluster, database, run_id=run)
+
+
+def test_a_run_does_not_hide_what_passed_the_triggers_after_it_began(cluster: Cluster, database: str) -> None:
+    run = begin(cluster, database)
+    with cluster.connect(database) as connection:
+        connection.execute("SET sliding_sync.enabled = off")
+        connection.execute("UPDATE homeserver.events SET outlier = outlier")
+    assert backfill(cluster, database, run_id=run)["is_finished"]
+    assert one_row(cluster, database, "SELECT is_ready FROM sliding_sync.ready()") == (False,)
+    assert backfill(cluster, database)["is_finished"]
+    assert one_row(cluster, database, "SELECT is_ready FROM sliding_sync.ready()") == (True,)
+
+
 # -- sessions that are stopped
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from generator.load import generate
 from harness.cluster import SUPERUSER, Cluster
-from harness.tool import Done, Tool
+from harness.tool import Done, Tool, program
 from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
 
 DATABASE = "told by the tool"
@@ -158,6 +159,41 @@ def test_dry_run_sends_nothing(tool: Tool) -> None:
     assert locks and all(line.startswith("-- ") for line in locks)
 
 
+def test_dry_run_of_a_backfill(tool: Tool) -> None:
+    """As psql takes it."""
+    done = tool.run("backfill", "-n", "--restart", "--tables", "joined_rooms", "--share", "0.5", "-j", "4", PGPORT="1")
+    assert done.stdout.splitlines()[:2] == [
+        "CALL sliding_sync.begin_backfill(tables => 'joined_rooms', restart => true) \\gset",
+        "CALL sliding_sync.backfill(run_id => :run_id, share => 0.5);",
+    ]
+
+
+def test_refused_before_a_run_begins(cluster: Cluster, tool: Tool, database: str) -> None:
+    ((before,),) = cluster.execute("SELECT count(*) FROM sliding_sync.runs", database)
+    for option, value in (("--max-duration", "0"), ("--batch-time", "0 s"), ("--pause", "-1 s")):
+        fails(tool.run("backfill", option, value), 2, f"error: {option} must ")
+    fails(tool.run("backfill", "--pause", "a while"), 1, "invalid input syntax for type interval")
+    assert cluster.execute("SELECT count(*) FROM sliding_sync.runs", database) == [(before,)]
+
+
+def test_closed_standard_streams(tool: Tool) -> None:
+    """None of them is the connection."""
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$0" version {closed}', program()], env=tool.environment(), capture_output=True, text=True
+        )
+        assert done.returncode == 0 and done.stderr == "", (closed, done)
+
+
+def test_a_full_disk(tool: Tool) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [program(), "version"], env=tool.environment(), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr == "sliding-sync: error: could not write to standard output: No space left on device\n"
+
+
 def test_echo_and_verbose(tool: Tool) -> None:
     done = tool.run("ready", "-e", "-v")
     assert "SELECT * FROM sliding_sync.ready();\n" in done.stderr
@@ -178,6 +214,12 @@ def test_help(tool: Tool) -> None:
         (["paint"], '"paint" is no command'),
         (["verify", "--paint"], "--paint"),
         (["verify", "--sample", "many"], "--sample"),
+        (["verify", "--sample", "0"], "--sample"),
+        (["verify", "--no-extension", "--sample", "1.5"], "--sample"),
+        (["backfill", "--share", "2"], "--share"),
+        (["backfill", "--share", "nan"], "--share"),
+        (["backfill", "--batch-size", "0"], "--batch-size"),
+        (["backfill", "--retry", "5 apples"], "--retry"),
         (["verify", "a", "b"], "b"),
         (["preflight"], "WHAT"),
         (["backfill", "-j", "0"], "--jobs"),
@@ -230,6 +272,19 @@ def test_no_extension(tool: Tool) -> None:
         'the extension sliding_sync is not installed in database "postgres"',
         "hint: CREATE EXTENSION sliding_sync",
     )
+
+
+def test_the_session_is_ended(cluster: Cluster, tool: Tool, database: str) -> None:
+    with cluster.connect(database) as holder:
+        holder.execute("BEGIN; LOCK TABLE sliding_sync.quarantine IN ACCESS EXCLUSIVE MODE")
+        program = tool.start("health")
+        ended: list[tuple[bool]] = []
+        while not ended:
+            ended = cluster.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'", database
+            )
+        out, errors = program.communicate(timeout=60)
+    assert (program.returncode, out, errors) == (1, "", "sliding-sync: error: the server has ended the session\n")
 
 
 def test_the_server_knows_who_asks(cluster: Cluster, tool: Tool, database: str) -> None:

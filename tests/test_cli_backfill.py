@@ -9,12 +9,12 @@ import signal
 import time
 from collections.abc import Iterator
 
-import pexpect
-import pyte
 import pytest
 
 from generator.load import generate
 from harness.cluster import Cluster
+from harness.proxy import Proxy
+from harness.screen import Screen
 from harness.tool import Tool
 from synthetic.database import SCHEMA, connect, create_homeserver
 
@@ -68,50 +68,6 @@ def wait_until(condition: object, timeout: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, condition
         time.sleep(0.05)
-
-
-class Screen:
-    """What a person sees of a program on a terminal."""
-
-    def __init__(self, program: pexpect.spawn[str]) -> None:
-        self.program = program
-        lines, columns = program.getwinsize()
-        self.screen = pyte.Screen(columns, lines)
-        self.stream = pyte.Stream(self.screen)
-
-    def read(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                self.stream.feed(self.program.read_nonblocking(4096, timeout=left))
-            except pexpect.TIMEOUT:
-                return
-            except pexpect.EOF:
-                self.program.wait()
-                return
-
-    def read_until(self, pattern: str, timeout: float = 30) -> str:
-        deadline = time.monotonic() + timeout
-        while not re.search(pattern, self.text()):
-            assert time.monotonic() < deadline, self.text()
-            self.read(0.05)
-        return self.text()
-
-    def read_to_end(self) -> int:
-        deadline = time.monotonic() + 60
-        while self.program.isalive():
-            assert time.monotonic() < deadline, self.text()
-            self.read(0.1)
-        self.read(0.2)
-        assert self.program.exitstatus is not None, self.program.signalstatus
-        return self.program.exitstatus
-
-    def resize(self, lines: int, columns: int) -> None:
-        self.screen.resize(lines, columns)
-        self.program.setwinsize(lines, columns)
-
-    def text(self) -> str:
-        return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
 
 
 # -- what is seen
@@ -198,7 +154,9 @@ def test_scope_and_time(tool: Tool) -> None:
 def test_a_role_that_may_do_no_more(tool: Tool) -> None:
     tool.cluster.create_role("filler")
     tool.cluster.execute("GRANT USAGE ON SCHEMA sliding_sync TO filler", DATABASE)
-    tool.cluster.execute("GRANT EXECUTE ON PROCEDURE sliding_sync.backfill TO filler", DATABASE)
+    tool.cluster.execute(
+        "GRANT EXECUTE ON PROCEDURE sliding_sync.backfill, sliding_sync.begin_backfill TO filler", DATABASE
+    )
     done = Tool(tool.cluster, DATABASE, "filler").run("backfill", "-j", "2")
     assert done.returncode == 0 and done.stdout.splitlines()[2].split()[-1] == "t", done
     done = Tool(tool.cluster, DATABASE, "filler").run("verify")
@@ -283,6 +241,32 @@ def test_a_session_that_dies_is_replaced(tool: Tool) -> None:
     ((everything,),) = tool.cluster.execute("SELECT sum(items_done) FROM sliding_sync.run_ranges", DATABASE)
     assert last["joined_rooms"] + last["memberships"] == everything
     assert tool.cluster.execute("SELECT count(*) FROM sliding_sync.runs", DATABASE) == [(1,)]
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_session_that_comes_when_all_is_done(tool: Tool, jobs: str) -> None:
+    """The answer to a call was lost, and the run is finished: there is nothing to begin again."""
+    with Proxy(tool.cluster.port, b"CALL sliding_sync.backfill") as proxy:
+        program = tool.start("backfill", "--json", "-j", jobs, PGPORT=str(proxy.port))
+        wait_until(lambda: tool.cluster.execute("SELECT run_id FROM sliding_sync.runs WHERE finished_at IS NOT NULL", DATABASE))
+        wait_until(lambda: not sessions(tool))
+        assert program.poll() is None
+        proxy.cut()
+        out, errors = program.communicate(timeout=60)
+    assert program.returncode == 0 and "connected again after" in errors, errors
+    last = json.loads(out.splitlines()[-1])
+    ((everything,),) = tool.cluster.execute("SELECT sum(items_done) FROM sliding_sync.run_ranges", DATABASE)
+    assert last["is_finished"] and last["joined_rooms"] + last["memberships"] == everything
+    assert tool.cluster.execute("SELECT count(*) FROM sliding_sync.runs", DATABASE) == [(1,)]
+
+
+def test_somebody_begins_anew(tool: Tool) -> None:
+    program = tool.start("backfill", "-j", "2", *SLOWLY)
+    wait_until(lambda: keys_done(tool) > 50)
+    assert tool.run("backfill", "--restart").returncode == 0
+    out, errors = program.communicate(timeout=60)
+    assert (program.returncode, out) == (1, ""), errors
+    assert "error: somebody else has begun this run anew" in errors
 
 
 @pytest.mark.parametrize("mode", [signal.SIGINT, signal.SIGQUIT])

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.cluster import Cluster
+from harness.screen import Screen
 from harness.tool import Tool, program
 from synthetic.database import SCHEMA, connect, create_homeserver
-from test_cli_backfill import Screen
+
 
 NAMES = ["plain", "ünïcode Zürich", "日本語の部屋", "esc\x1b[31mred", "line\nend", "‮turned"]
 

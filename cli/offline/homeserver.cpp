@@ -1,35 +1,45 @@
 #include "cli/offline/homeserver.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 #include "cli/sql.hpp"
+#include "shared/derived_columns.hpp"
 
 namespace sliding_sync::cli::offline {
 
 namespace {
 
-constexpr const char* needed_tables =
-    "'{events,event_json,redactions,rooms,room_memberships,current_state_events,"
-    "local_current_membership}'::text[]";
+template <typename Names>
+std::string list_of(const Names& names) {
+    std::string list;
+    for (const char* const name : names) {
+        list += fmt::format("{}'{}'", list.empty() ? "" : ", ", name);
+    }
+    return list;
+}
+
+std::string required_tables() {
+    std::array<const char*, required_base_tables.size()> names{};
+    std::transform(required_base_tables.begin(), required_base_tables.end(), names.begin(), table_name);
+    return list_of(names);
+}
 
 // As the extension finds them: ordinary tables of the owner of events, or of a superuser.
-constexpr const char* find_tables = R"(
-SELECT n.nspname AS schema_name,
-       count(*) FILTER (WHERE c.relname = ANY ({0})) = cardinality({0}) AS is_homeserver,
-       count(*) FILTER (WHERE c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')) = 2
-           AS has_derived_tables,
-       bool_or(c.relname = 'rejections') AS has_rejections,
-       bool_or(c.relname = 'redactions' AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid
+constexpr const char* find_tables = R"(SELECT n.nspname AS schema_name,
+       count(*) FILTER (WHERE c.relname IN ({required})) = {required_count} AS is_homeserver,
+       count(*) FILTER (WHERE c.relname IN ({derived})) = 2 AS has_derived_tables,
+       bool_or(c.relname = '{rejections}') AS has_rejections,
+       bool_or(c.relname = '{redactions}' AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid
            AND a.attname = 'recheck' AND NOT a.attisdropped)) AS has_redaction_recheck,
-       bool_or(c.relname = 'room_ban_redactions') AS has_ban_redactions,
-       count(*) FILTER (WHERE c.relname IN ('event_to_state_groups', 'state_groups', 'state_group_edges',
-           'state_groups_state')) = 4 AS has_state_groups,
-       bool_or(c.relname = 'current_state_delta_stream' AND EXISTS (SELECT FROM pg_class i
-           WHERE i.relnamespace = n.oid AND i.relname = 'current_state_delta_stream_room_idx')) AS has_state_changes
-FROM pg_namespace n JOIN pg_class events ON events.relnamespace = n.oid AND events.relname = 'events'
+       bool_or(c.relname = '{ban_redactions}') AS has_ban_redactions,
+       count(*) FILTER (WHERE c.relname IN ({state_groups})) = {state_groups_count} AS has_state_groups,
+       bool_or(c.relname = '{state_changes}' AND EXISTS (SELECT FROM pg_class i
+           WHERE i.relnamespace = n.oid AND i.relname = '{state_changes_index}')) AS has_state_changes
+FROM pg_namespace n JOIN pg_class events ON events.relnamespace = n.oid AND events.relname = '{events}'
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relkind = 'r'
         AND (c.relowner = events.relowner OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner))
-WHERE {1}
+WHERE {condition}
 GROUP BY n.nspname ORDER BY n.nspname)";
 
 std::string quoted_identifier(std::string_view name) {
@@ -52,14 +62,27 @@ Failure none_found(const Options& options) {
 
 }  // namespace
 
-std::string Homeserver::table(std::string_view name) const {
-    return fmt::format("{}.{}", quoted_identifier(schema), name);
+std::string Homeserver::quoted_schema() const {
+    return quoted_identifier(schema);
+}
+
+std::string find_text(const Options& options) {
+    const std::string condition =
+        options.schema ? fmt::format("n.nspname = {}", sql_literal(*options.schema)) : std::string("true");
+    using namespace fmt::literals;
+    return fmt::format(
+        find_tables, "required"_a = required_tables(), "required_count"_a = required_base_tables.size(),
+        "derived"_a = list_of(std::array{joined_rooms_table, membership_snapshots_table}),
+        "events"_a = table_name(BaseTable::events), "rejections"_a = table_name(BaseTable::rejections),
+        "redactions"_a = table_name(BaseTable::redactions),
+        "ban_redactions"_a = table_name(BaseTable::room_ban_redactions),
+        "state_groups"_a = list_of(state_group_tables), "state_groups_count"_a = state_group_tables.size(),
+        "state_changes"_a = state_changes_table, "state_changes_index"_a = state_changes_index,
+        "condition"_a = condition);
 }
 
 Homeserver find_homeserver(Database& database, const Options& options) {
-    const std::string condition =
-        options.schema ? fmt::format("n.nspname = {}", sql_literal(*options.schema)) : std::string("true");
-    const Rows rows = run(database, fmt::format(find_tables, needed_tables, condition), options);
+    const Rows rows = run(database, find_text(options), options);
     std::optional<std::size_t> found;
     for (std::size_t i = 0; i < rows.values.size(); ++i) {
         if (rows.at(i, "is_homeserver") != "t") {
@@ -77,16 +100,25 @@ Homeserver find_homeserver(Database& database, const Options& options) {
         throw none_found(options);
     }
     const auto is = [&](std::string_view column) { return rows.at(*found, column) == "t"; };
-    return {*rows.at(*found, "schema_name"), is("has_derived_tables"), is("has_rejections"),
-            is("has_redaction_recheck"),     is("has_ban_redactions"), is("has_state_groups"),
-            is("has_state_changes")};
+    return {*rows.at(*found, "schema_name"),
+            is("has_derived_tables"),
+            {is("has_rejections"), is("has_redaction_recheck"), is("has_ban_redactions"),
+             is("has_state_groups"), is("has_state_changes")}};
 }
 
-void prepare_session(Database& database) {
+std::vector<std::string> session_settings() {
+    std::vector<std::string> settings;
     for (const char* setting : {"default_transaction_read_only = on", "search_path = pg_catalog",
                                 "enable_hashjoin = off", "enable_mergejoin = off", "enable_seqscan = off",
                                 "jit = off", "max_parallel_workers_per_gather = 0"}) {
-        database.run(fmt::format("SET {}", setting));
+        settings.push_back(fmt::format("SET {}", setting));
+    }
+    return settings;
+}
+
+void prepare_session(Database& database) {
+    for (const std::string& setting : session_settings()) {
+        database.run(setting);
     }
 }
 

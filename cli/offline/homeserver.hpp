@@ -4,20 +4,16 @@
 #include <string>
 
 #include "cli/session.hpp"
+#include "shared/base_tables.hpp"
 
 namespace sliding_sync::cli::offline {
 
 struct Homeserver {
     std::string schema;
     bool has_derived_tables = false;
-    bool has_rejections = false;
-    bool has_redaction_recheck = false;
-    bool has_ban_redactions = false;
-    bool has_state_groups = false;
-    bool has_state_changes = false;
+    OptionalTables tables;
 
-    /// The qualified name of one of its tables.
-    [[nodiscard]] std::string table(std::string_view name) const;
+    [[nodiscard]] std::string quoted_schema() const;
 };
 
 /// The one that --schema names, or the only one. Raises Failure.
@@ -25,5 +21,9 @@ struct Homeserver {
 
 /// A read-only session whose plans go by indexes: the statements ask for few keys at a time.
 void prepare_session(Database& database);
+
+/// The SQL of both.
+[[nodiscard]] std::string find_text(const Options& options);
+[[nodiscard]] std::vector<std::string> session_settings();
 
 }  // namespace sliding_sync::cli::offline

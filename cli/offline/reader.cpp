@@ -1,47 +1,61 @@
 #include "cli/offline/reader.hpp"
 
-#include <fmt/format.h>
-
+#include "cli/offline/derived_rows.hpp"
 #include "cli/sql.hpp"
+#include "shared/sql_text.hpp"
 
 namespace sliding_sync::cli::offline {
 
 namespace {
 
-std::string bump_types() {
-    return sql_array(Texts(rules::bump_types.begin(), rules::bump_types.end()));
+bool is_digit(char sign) noexcept {
+    return sign >= '0' && sign <= '9';
 }
 
-std::string newest(const std::string& events, const std::string& condition, const std::string& rejected) {
-    return fmt::format(
-        "(SELECT e.stream_ordering FROM {} e WHERE e.room_id = k.room_id AND NOT e.outlier AND {} "
-        "AND NOT {} ORDER BY e.stream_ordering DESC LIMIT 1)",
-        events, condition, rejected);
+// Neither the schema's name nor a value is looked at again: they may hold anything.
+std::string filled(std::string_view text, std::string_view schema, const Parameters& parameters) {
+    std::string sql;
+    while (true) {
+        const auto parameter = text.find('$');
+        sql += sql_text(text.substr(0, parameter), schema);
+        if (parameter == std::string_view::npos) {
+            return sql;
+        }
+        text.remove_prefix(parameter + 1);
+        std::size_t number = 0;
+        while (!text.empty() && is_digit(text.front())) {
+            number = number * 10 + static_cast<std::size_t>(text.front() - '0');
+            text.remove_prefix(1);
+        }
+        sql += parameters.at(number - 1).sql;
+    }
+}
+
+// RowsStatement of the extension
+std::string with_rows(std::string text, std::string_view rows) {
+    constexpr std::string_view place = "{rows}";
+    return text.replace(text.find(place), place.size(), rows);
 }
 
 }  // namespace
 
-std::string sql_array(const Texts& values) {
-    std::string items;
+Parameter::Parameter(const Texts& values) {
     for (const std::string& value : values) {
-        items += (items.empty() ? "" : ",") + sql_literal(value);
+        sql += (sql.empty() ? "" : ",") + sql_literal(value);
     }
-    return fmt::format("ARRAY[{}]::text[]", items);
+    sql = "ARRAY[" + sql + "]::text[]";
 }
 
-std::string relevant_types() {
-    return sql_array(Texts(rules::relevant_state_types.begin(), rules::relevant_state_types.end()));
-}
+Parameter::Parameter(const std::string& value) : sql(sql_literal(value)) {}
 
-std::string membership_rows(const MembershipKeys& keys) {
-    Texts rooms;
-    Texts users;
+Parameters columns_of(const MembershipKeys& keys) {
+    Texts room_ids;
+    Texts user_ids;
     for (const MembershipKey& key : keys) {
-        rooms.push_back(key.room_id);
-        users.push_back(key.user_id);
+        room_ids.push_back(key.room_id);
+        user_ids.push_back(key.user_id);
     }
-    return fmt::format("unnest({}, {}) WITH ORDINALITY k(room_id, user_id, n)", sql_array(rooms),
-                       sql_array(users));
+    return {room_ids, user_ids};
 }
 
 std::optional<std::int64_t> optional_number(const Value& value) {
@@ -52,33 +66,20 @@ std::size_t position(const Value& ordinality) {
     return static_cast<std::size_t>(std::stoll(*ordinality) - 1);
 }
 
-rules::RoomState room_state(const Rows& rows, std::size_t row) {
-    return {rows.at(row, "room_type"), rows.at(row, "room_name"), rows.at(row, "is_encrypted") == "t",
-            rows.at(row, "tombstone_successor_room_id")};
-}
-
-std::string Reader::is_rejected() const {
-    if (!homeserver_.has_rejections) {
-        return "(e.rejection_reason IS NOT NULL)";
-    }
-    return fmt::format(
-        "(e.rejection_reason IS NOT NULL OR EXISTS (SELECT FROM {} x WHERE x.event_id = e.event_id))",
-        t("rejections"));
-}
-
-std::string Reader::may_be_redacted() const {
-    std::string condition =
-        fmt::format("(EXISTS (SELECT FROM {} x WHERE x.redacts = e.event_id)", t("redactions"));
-    if (homeserver_.has_ban_redactions) {
-        condition += fmt::format(" OR EXISTS (SELECT FROM {} x WHERE x.room_id = e.room_id)",
-                                 t("room_ban_redactions"));
+std::string may_be_redacted(const OptionalTables& tables) {
+    std::string condition = "(EXISTS (SELECT FROM %S.redactions x WHERE x.redacts %= e.event_id)";
+    if (tables.has_ban_redactions) {
+        condition += " OR EXISTS (SELECT FROM %S.room_ban_redactions x WHERE x.room_id %= e.room_id)";
     }
     return condition + ")";
 }
 
+Rows Reader::ask(std::string_view text, const Parameters& parameters) {
+    return run(database_, filled(text, homeserver_.quoted_schema(), parameters), options_);
+}
+
 std::set<std::string> Reader::in_rooms(const Texts& room_ids) {
-    const Rows rows = ask(fmt::format("SELECT r.room_id FROM {} r WHERE r.room_id = ANY ({})", t("rooms"),
-                                      sql_array(room_ids)));
+    const Rows rows = ask("SELECT r.room_id FROM %S.rooms r WHERE r.room_id %= ANY ($1)", {room_ids});
     std::set<std::string> found;
     for (const auto& row : rows.values) {
         found.insert(*row[0]);
@@ -88,14 +89,13 @@ std::set<std::string> Reader::in_rooms(const Texts& room_ids) {
 
 std::map<std::string, rules::JoinedRoom> Reader::stored_rooms(const Texts& room_ids) {
     std::map<std::string, rules::JoinedRoom> found;
-    const Rows rows = ask(fmt::format("SELECT j.room_id, j.event_stream_ordering, j.bump_stamp, j.room_type, "
-                                      "j.room_name, j.is_encrypted, j.tombstone_successor_room_id FROM {} j "
-                                      "WHERE j.room_id = ANY ({})",
-                                      t("sliding_sync_joined_rooms"), sql_array(room_ids)));
-    for (std::size_t i = 0; i < rows.values.size(); ++i) {
-        const std::string room_id = *rows.at(i, "room_id");
-        found[room_id] = {room_id, *optional_number(rows.at(i, "event_stream_ordering")),
-                          optional_number(rows.at(i, "bump_stamp")), room_state(rows, i)};
+    const Rows rows = ask("SELECT " + column_list<JoinedRoomColumns>("j") + " FROM %S." +
+                              JoinedRoomColumns::name + " j WHERE j.room_id %= ANY ($1)",
+                          {room_ids});
+    for (const auto& values : rows.values) {
+        rules::JoinedRoom row = derived_row<JoinedRoomColumns>(values);
+        const std::string room_id = row.room_id;
+        found.emplace(room_id, std::move(row));
     }
     return found;
 }
@@ -105,13 +105,11 @@ std::map<std::string, Orderings> Reader::orderings(const Texts& room_ids) {
     if (room_ids.empty()) {
         return found;
     }
-    const std::string latest = newest(t("events"), "e.stream_ordering IS NOT NULL", is_rejected());
-    const std::string bump = newest(
-        t("events"), fmt::format("e.stream_ordering > 0 AND e.type = ANY ({})", bump_types()), is_rejected());
-    const Rows rows = ask(fmt::format("SELECT k.room_id, {}, {} FROM unnest({}) k(room_id)", latest, bump,
-                                      sql_array(room_ids)));
+    const Rows rows = ask(with_rows(orderings_text(tables()),
+                                    "ROWS FROM (pg_catalog.unnest($1)) WITH ORDINALITY k(room_id, n)"),
+                          {room_ids});
     for (const auto& row : rows.values) {
-        found[*row[0]] = {optional_number(row[1]), optional_number(row[2])};
+        found[room_ids.at(position(row[0]))] = {optional_number(row[1]), optional_number(row[2])};
     }
     return found;
 }
@@ -121,10 +119,10 @@ std::map<std::string, StateEventIds> Reader::current_state(const Texts& room_ids
     if (room_ids.empty()) {
         return found;
     }
-    const Rows rows =
-        ask(fmt::format("SELECT c.room_id, c.type, c.event_id FROM {} c WHERE c.room_id = ANY ({}) "
-                        "AND c.type = ANY ({}) AND c.state_key = ''",
-                        t("current_state_events"), sql_array(room_ids), relevant_types()));
+    const Rows rows = ask("SELECT c.room_id, c.type, c.event_id FROM %S.current_state_events c "
+                          "WHERE c.room_id %= ANY ($1) AND c.type %= ANY (" +
+                              relevant_types_array() + ") AND c.state_key %= ''",
+                          {room_ids});
     for (const auto& row : rows.values) {
         if (const auto kind = rules::state_kind(*row[1])) {
             found[*row[0]][static_cast<std::size_t>(*kind)] = *row[2];

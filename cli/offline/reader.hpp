@@ -1,4 +1,5 @@
-// Facts of a homeserver's tables by plain SQL, many keys a statement. Answers are in the order of the keys.
+// Facts of a homeserver's tables, many keys a statement, by the extension's own SQL where it has some. Answers are in the
+// order of the keys.
 #pragma once
 
 #include <array>
@@ -11,8 +12,8 @@
 #include <vector>
 
 #include "cli/offline/homeserver.hpp"
-#include "rules/joined_room.hpp"
-#include "rules/membership_snapshot.hpp"
+#include "shared/derived_columns.hpp"
+#include "shared/fact_sql.hpp"
 
 namespace sliding_sync::cli::offline {
 
@@ -50,17 +51,27 @@ struct RedactionCandidate {
     std::optional<std::int64_t> stream_ordering;
 };
 
+/// A value as SQL.
+struct Parameter {
+    Parameter(const Texts& values);
+    Parameter(const std::string& value);
+
+    std::string sql;
+};
+
+using Parameters = std::vector<Parameter>;
+
 class Reader {
 public:
     Reader(Database& database, const Homeserver& homeserver, const Options& options)
         : database_(database), homeserver_(homeserver), options_(options) {}
 
-    [[nodiscard]] const Homeserver& homeserver() const noexcept {
-        return homeserver_;
+    [[nodiscard]] const OptionalTables& tables() const noexcept {
+        return homeserver_.tables;
     }
-    Rows ask(const std::string& sql) {
-        return run(database_, sql, options_);
-    }
+
+    /// A template for `sql_text`, and its parameters $1, $2, ...
+    Rows ask(std::string_view text, const Parameters& parameters = {});
 
     // rooms
     [[nodiscard]] std::set<std::string> in_rooms(const Texts& room_ids);
@@ -78,14 +89,7 @@ public:
 
     [[nodiscard]] std::vector<bool> redacted(const std::vector<RedactionCandidate>& candidates);
 
-    /// SQL that says whether the event `e` may be redacted, and whether it is rejected.
-    [[nodiscard]] std::string may_be_redacted() const;
-    [[nodiscard]] std::string is_rejected() const;
-
 private:
-    [[nodiscard]] std::string t(std::string_view name) const {
-        return homeserver_.table(name);
-    }
     void read_details(std::vector<rules::MembershipFacts>& facts);
     void read_been_in_state(std::vector<rules::MembershipFacts>& facts);
 
@@ -94,13 +98,13 @@ private:
     const Options& options_;
 };
 
-[[nodiscard]] std::string sql_array(const Texts& values);
-[[nodiscard]] std::string relevant_types();
-/// `unnest(...) WITH ORDINALITY k(room_id, user_id, n)`
-[[nodiscard]] std::string membership_rows(const MembershipKeys& keys);
+/// Whether something may redact the event `e`: most events need no verdict. A template for `sql_text`.
+[[nodiscard]] std::string may_be_redacted(const OptionalTables& tables);
+
+/// The rooms and the users of keys.
+[[nodiscard]] Parameters columns_of(const MembershipKeys& keys);
+
 [[nodiscard]] std::optional<std::int64_t> optional_number(const Value& value);
 [[nodiscard]] std::size_t position(const Value& ordinality);
-/// Of the columns room_type, room_name, is_encrypted, tombstone_successor_room_id.
-[[nodiscard]] rules::RoomState room_state(const Rows& rows, std::size_t row);
 
 }  // namespace sliding_sync::cli::offline

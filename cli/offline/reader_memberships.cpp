@@ -1,17 +1,18 @@
-#include <fmt/format.h>
-
-#include "cli/offline/reader.hpp"
-#include "cli/sql.hpp"
+#include "cli/offline/derived_rows.hpp"
 
 namespace sliding_sync::cli::offline {
 
 namespace {
 
-rules::MembershipFacts facts_of(const Rows& rows, std::size_t row) {
+std::optional<std::string_view> view(const Value& value) {
+    return value ? std::optional<std::string_view>(*value) : std::nullopt;
+}
+
+rules::MembershipFacts facts_of(const Rows& rows, std::size_t row, const MembershipKey& key) {
     const auto at = [&](std::string_view column) -> const Value& { return rows.at(row, column); };
     rules::MembershipFacts facts;
-    facts.room_id = *at("room_id");
-    facts.user_id = *at("user_id");
+    facts.room_id = key.room_id;
+    facts.user_id = key.user_id;
     facts.in_rooms = at("in_rooms") == "t";
     facts.event_id = at("event_id").value_or("");
     facts.membership = at("membership").value_or("");
@@ -20,10 +21,9 @@ rules::MembershipFacts facts_of(const Rows& rows, std::size_t row) {
         facts.forgotten = static_cast<std::int32_t>(optional_number(at("forgotten")).value_or(0));
     }
     if (at("has_event") == "t") {
-        const std::string state_key = at("state_key").value_or(at("membership_user").value_or(facts.user_id));
-        // an event of another room, type or user is none of this membership
         facts.event_stored =
-            at("event_room") == facts.room_id && at("type") == "m.room.member" && state_key == facts.user_id;
+            rules::is_its_event(facts, at("event_room").value_or(""), at("type").value_or(""),
+                                view(at("state_key")), view(at("membership_user")));
         facts.stream_ordering = optional_number(at("stream_ordering"));
         facts.sender = at("sender");
         facts.instance_name = at("instance_name");
@@ -33,6 +33,24 @@ rules::MembershipFacts facts_of(const Rows& rows, std::size_t row) {
     return facts;
 }
 
+constexpr const char* membership_rows =
+    "ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, user_id, n) ";
+
+// What the extension looks up one by one.
+const std::string facts_text =
+    std::string("SELECT k.n, EXISTS (SELECT FROM %S.rooms r WHERE r.room_id %= k.room_id) AS in_rooms, "
+                "l.event_id, l.membership, rm.event_id IS NOT NULL AS has_membership, "
+                "rm.user_id AS membership_user, rm.sender AS membership_sender, rm.forgotten, "
+                "e.event_id IS NOT NULL AS has_event, e.room_id AS event_room, e.type, e.state_key, "
+                "e.stream_ordering, e.sender, e.instance_name, e.outlier, "
+                "EXISTS (SELECT FROM %S.current_state_events c WHERE c.room_id %= k.room_id "
+                "AND c.type %= 'm.room.member' AND c.state_key %= k.user_id AND c.event_id %= l.event_id) "
+                "AS in_current_state FROM ") +
+    membership_rows +
+    "LEFT JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= k.user_id "
+    "LEFT JOIN %S.room_memberships rm ON rm.event_id %= l.event_id "
+    "LEFT JOIN %S.events e ON e.event_id %= l.event_id";
+
 }  // namespace
 
 std::map<MembershipKey, rules::MembershipSnapshot> Reader::stored_snapshots(const MembershipKeys& keys) {
@@ -40,84 +58,60 @@ std::map<MembershipKey, rules::MembershipSnapshot> Reader::stored_snapshots(cons
     if (keys.empty()) {
         return found;
     }
-    const Rows rows = ask(fmt::format(
-        "SELECT m.room_id, m.user_id, m.sender, m.membership_event_id, m.membership, m.forgotten, "
-        "m.event_stream_ordering, m.event_instance_name, m.has_known_state, m.room_type, m.room_name, "
-        "m.is_encrypted, m.tombstone_successor_room_id FROM {} JOIN {} m ON m.room_id = k.room_id "
-        "AND m.user_id = k.user_id",
-        membership_rows(keys), t("sliding_sync_membership_snapshots")));
-    for (std::size_t i = 0; i < rows.values.size(); ++i) {
-        const auto text = [&](std::string_view column) { return rows.at(i, column).value_or(""); };
-        rules::MembershipSnapshot row;
-        row.room_id = text("room_id");
-        row.user_id = text("user_id");
-        row.sender = text("sender");
-        row.membership_event_id = text("membership_event_id");
-        row.membership = text("membership");
-        row.forgotten = static_cast<std::int32_t>(optional_number(rows.at(i, "forgotten")).value_or(0));
-        row.event_stream_ordering = *optional_number(rows.at(i, "event_stream_ordering"));
-        row.event_instance_name = text("event_instance_name");
-        row.has_known_state = text("has_known_state") == "t";
-        row.state = room_state(rows, i);
-        found.emplace(MembershipKey{row.room_id, row.user_id}, std::move(row));
+    const Rows rows = ask("SELECT " + column_list<MembershipSnapshotColumns>("m") + " FROM " +
+                              membership_rows + "JOIN %S." + MembershipSnapshotColumns::name +
+                              " m ON m.room_id %= k.room_id AND m.user_id %= k.user_id",
+                          columns_of(keys));
+    for (const auto& values : rows.values) {
+        rules::MembershipSnapshot row = derived_row<MembershipSnapshotColumns>(values);
+        MembershipKey key{row.room_id, row.user_id};
+        found.emplace(std::move(key), std::move(row));
     }
     return found;
 }
 
 std::vector<rules::MembershipFacts> Reader::membership_facts(const MembershipKeys& keys) {
     std::vector<rules::MembershipFacts> facts(keys.size());
-    const Rows rows = ask(fmt::format(
-        "SELECT k.n, k.room_id, k.user_id, EXISTS (SELECT FROM {} r WHERE r.room_id = k.room_id) AS "
-        "in_rooms, "
-        "l.event_id, l.membership, rm.event_id IS NOT NULL AS has_membership, rm.user_id AS membership_user, "
-        "rm.sender AS membership_sender, rm.forgotten, e.event_id IS NOT NULL AS has_event, e.room_id AS "
-        "event_room, "
-        "e.type, e.state_key, e.stream_ordering, e.sender, e.instance_name, e.outlier, EXISTS (SELECT FROM "
-        "{} c "
-        "WHERE c.room_id = k.room_id AND c.type = 'm.room.member' AND c.state_key = k.user_id "
-        "AND c.event_id = l.event_id) AS in_current_state FROM {} "
-        "LEFT JOIN {} l ON l.room_id = k.room_id AND l.user_id = k.user_id "
-        "LEFT JOIN {} rm ON rm.event_id = l.event_id LEFT JOIN {} e ON e.event_id = l.event_id",
-        t("rooms"), t("current_state_events"), membership_rows(keys), t("local_current_membership"),
-        t("room_memberships"), t("events")));
+    const Rows rows = ask(facts_text, columns_of(keys));
     for (std::size_t i = 0; i < rows.values.size(); ++i) {
-        facts[position(rows.at(i, "n"))] = facts_of(rows, i);
+        const std::size_t place = position(rows.at(i, "n"));
+        facts[place] = facts_of(rows, i, keys[place]);
     }
     read_details(facts);
     read_been_in_state(facts);
     return facts;
 }
 
-// The event itself is read where it tells more than that somebody is in a room or has left it.
 void Reader::read_details(std::vector<rules::MembershipFacts>& all) {
-    std::map<std::string, rules::MembershipFacts*> asked;
-    Texts ids;
+    std::multimap<std::string, rules::MembershipFacts*> asked;
+    std::set<std::string> ids;
     for (rules::MembershipFacts& facts : all) {
-        const bool is_plain = facts.in_current_state && !facts.outlier && facts.sender &&
-                              facts.membership != "invite" && facts.membership != "knock";
-        if (facts.event_stored && !is_plain) {
-            asked[facts.event_id] = &facts;
-            ids.push_back(facts.event_id);
+        if (rules::tells_more(facts)) {
+            asked.emplace(facts.event_id, &facts);
+            ids.insert(facts.event_id);
         }
     }
     if (ids.empty()) {
         return;
     }
-    const Rows rows =
-        ask(fmt::format("SELECT e.event_id, j.json, j.internal_metadata, {} AS may_be_redacted FROM "
-                        "unnest({}) k(event_id) JOIN {} e ON e.event_id = k.event_id LEFT JOIN {} j "
-                        "ON j.event_id = e.event_id",
-                        may_be_redacted(), sql_array(ids), t("events"), t("event_json")));
+    const Rows rows = ask("SELECT e.event_id, j.json, j.internal_metadata, " + may_be_redacted(tables()) +
+                              " AS may_be_redacted FROM pg_catalog.unnest($1) k(event_id) "
+                              "JOIN %S.events e ON e.event_id %= k.event_id "
+                              "LEFT JOIN %S.event_json j ON j.event_id %= e.event_id",
+                          {Texts(ids.begin(), ids.end())});
     std::vector<RedactionCandidate> candidates;
     std::vector<rules::MembershipFacts*> doubtful;
     for (std::size_t i = 0; i < rows.values.size(); ++i) {
-        rules::MembershipFacts& facts = *asked.at(*rows.at(i, "event_id"));
-        facts.json = rows.at(i, "json").value_or("");
-        facts.internal_metadata = rows.at(i, "internal_metadata").value_or("");
-        if (rows.at(i, "may_be_redacted") == "t") {
-            candidates.push_back(
-                {facts.event_id, facts.room_id, facts.sender, facts.json, facts.stream_ordering});
-            doubtful.push_back(&facts);
+        const auto [begin, end] = asked.equal_range(*rows.at(i, "event_id"));
+        for (auto place = begin; place != end; ++place) {
+            rules::MembershipFacts& facts = *place->second;
+            facts.json = rows.at(i, "json").value_or("");
+            facts.internal_metadata = rows.at(i, "internal_metadata").value_or("");
+            if (rows.at(i, "may_be_redacted") == "t") {
+                candidates.push_back(
+                    {facts.event_id, facts.room_id, facts.sender, facts.json, facts.stream_ordering});
+                doubtful.push_back(&facts);
+            }
         }
     }
     const std::vector<bool> verdicts = redacted(candidates);
@@ -129,26 +123,15 @@ void Reader::read_details(std::vector<rules::MembershipFacts>& all) {
 void Reader::read_been_in_state(std::vector<rules::MembershipFacts>& all) {
     Texts ids;
     for (const rules::MembershipFacts& facts : all) {
-        if (facts.outlier && !facts.in_current_state &&
-            (facts.membership == "invite" || facts.membership == "knock")) {
+        if (rules::may_be_from_outside(facts)) {
             ids.push_back(facts.event_id);
         }
     }
     if (ids.empty()) {
         return;
     }
-    const std::string where =
-        homeserver_.has_state_changes
-            ? fmt::format("{} d WHERE d.room_id = e.room_id AND d.stream_id >= e.stream_ordering "
-                          "AND d.event_id = e.event_id",
-                          t("current_state_delta_stream"))
-            : fmt::format("{} o WHERE o.room_id = e.room_id AND NOT o.outlier", t("events"));
-    const Rows rows =
-        ask(fmt::format("SELECT e.event_id FROM {} e WHERE e.event_id = ANY ({}) AND (SELECT 1 FROM {} "
-                        "LIMIT 1) IS NOT NULL",
-                        t("events"), sql_array(ids), where));
     std::set<std::string> found;
-    for (const auto& row : rows.values) {
+    for (const auto& row : ask(been_in_state_text(tables()), {ids}).values) {
         found.insert(*row[0]);
     }
     for (rules::MembershipFacts& facts : all) {
@@ -161,29 +144,19 @@ std::vector<EarlierInvite> Reader::earlier_invites(const MembershipKeys& keys, c
     if (keys.empty()) {
         return invites;
     }
-    const Rows rows = ask(fmt::format(
-        "SELECT k.n, x.event_id, x.room_id, x.sender, x.stream_ordering, x.membership, x.json FROM (SELECT "
-        "k.*, o.id "
-        "FROM {} JOIN unnest({}) WITH ORDINALITY o(id, n) USING (n)) k CROSS JOIN LATERAL (SELECT "
-        "e.event_id, "
-        "e.room_id, e.sender, e.stream_ordering, rm.membership, j.json FROM {} rm JOIN {} e ON e.event_id = "
-        "rm.event_id LEFT JOIN {} j ON j.event_id = rm.event_id WHERE rm.room_id = k.room_id "
-        "AND rm.user_id = k.user_id AND rm.event_id <> k.id AND rm.membership IN ('invite', 'knock') "
-        "ORDER BY e.topological_ordering DESC, e.stream_ordering DESC LIMIT 1) x",
-        membership_rows(keys), sql_array(but_not), t("room_memberships"), t("events"), t("event_json")));
+    Parameters columns = columns_of(keys);
+    columns.emplace_back(but_not);
+    const Rows rows = ask(earlier_invites_text(), columns);
     std::vector<RedactionCandidate> candidates;
-    std::vector<std::size_t> positions;
-    for (std::size_t i = 0; i < rows.values.size(); ++i) {
-        positions.push_back(position(rows.at(i, "n")));
-        EarlierInvite& invite = invites[positions.back()];
-        invite.membership = *rows.at(i, "membership");
-        invite.json = rows.at(i, "json").value_or("");
-        candidates.push_back({*rows.at(i, "event_id"), *rows.at(i, "room_id"), rows.at(i, "sender"),
-                              invite.json, optional_number(rows.at(i, "stream_ordering"))});
+    for (const auto& row : rows.values) {
+        EarlierInvite& invite = invites[position(row[0])];
+        invite.membership = row[5].value_or("");
+        invite.json = row[6].value_or("");
+        candidates.push_back({*row[1], *row[2], row[3], invite.json, optional_number(row[4])});
     }
     const std::vector<bool> verdicts = redacted(candidates);
-    for (std::size_t i = 0; i < positions.size(); ++i) {
-        invites[positions[i]].redacted = verdicts[i];
+    for (std::size_t i = 0; i < rows.values.size(); ++i) {
+        invites[position(rows.values[i][0])].redacted = verdicts[i];
     }
     return invites;
 }

@@ -1,5 +1,4 @@
 #include <deque>
-#include <fmt/format.h>
 
 #include "cli/offline/reader.hpp"
 #include "rules/json.hpp"
@@ -13,25 +12,50 @@ std::string value_or(std::string_view json, std::string_view key, const std::str
     return rules::top_level_value(json, key).column().value_or(otherwise);
 }
 
-// The rules look at texts of others: rows and senders outlive them.
-rules::RedactionEvent redaction_event(const Rows& rows, std::size_t row, std::deque<std::string>& texts) {
-    const auto text = [&](std::string_view column) -> std::string_view {
-        const Value& value = rows.at(row, column);
-        return value ? std::string_view(*value) : std::string_view();
-    };
-    const Value& sender = rows.at(row, "sender");
-    return {rows.at(row, "is_stored") == "t",
-            rows.at(row, "is_rejected") == "t",
-            rows.at(row, "same_room") == "t",
-            sender ? std::string_view(*sender) : texts.emplace_back(value_or(text("json"), "sender", "")),
-            text("json"),
-            text("internal_metadata")};
+std::string_view view(const Value& value) {
+    return value ? std::string_view(*value) : std::string_view();
 }
 
-std::string columns(const Reader& reader) {
-    return fmt::format("(e.event_id IS NOT NULL AND j.event_id IS NOT NULL) AS is_stored, {} AS is_rejected, "
-                       "(e.room_id = k.room_id) AS same_room, e.sender, j.json, j.internal_metadata",
-                       reader.is_rejected());
+// Columns 2.. are the same in both statements: stored, rejected, same room, sender, JSON, internal_metadata. The rules look
+// at texts of others: rows and senders outlive them.
+rules::RedactionEvent redaction_event(const std::vector<Value>& row, std::deque<std::string>& texts) {
+    return {row[2] == "t", row[3] == "t",
+            row[4] == "t", row[5] ? view(row[5]) : texts.emplace_back(value_or(view(row[6]), "sender", "")),
+            view(row[6]),  view(row[7])};
+}
+
+std::vector<rules::RedactionTarget> targets_of(const std::vector<RedactionCandidate>& candidates,
+                                               std::deque<std::string>& texts) {
+    std::vector<rules::RedactionTarget> targets;
+    for (const RedactionCandidate& candidate : candidates) {
+        targets.push_back({candidate.sender ? std::string_view(*candidate.sender)
+                                            : texts.emplace_back(value_or(candidate.json, "sender", "")),
+                           candidate.stream_ordering});
+    }
+    return targets;
+}
+
+// By event: the places of redactions that apply if its JSON can be read.
+using Unread = std::map<std::string, std::vector<std::pair<std::size_t, std::size_t>>>;
+
+void read_json(Reader& reader, const Unread& unread, std::vector<std::vector<rules::Redaction>>& redactions,
+               std::deque<std::string>& texts) {
+    if (unread.empty()) {
+        return;
+    }
+    Texts event_ids;
+    for (const auto& [event_id, places] : unread) {
+        event_ids.push_back(event_id);
+    }
+    const Rows rows = reader.ask("SELECT j.event_id, j.json FROM pg_catalog.unnest($1) k(event_id) "
+                                 "JOIN %S.event_json j ON j.event_id %= k.event_id",
+                                 {event_ids});
+    for (const auto& row : rows.values) {
+        const std::string& json = texts.emplace_back(row[1].value_or(""));
+        for (const auto& [place, number] : unread.at(*row[0])) {
+            redactions[place][number].event.json = json;
+        }
+    }
 }
 
 }  // namespace
@@ -48,41 +72,36 @@ std::vector<bool> Reader::redacted(const std::vector<RedactionCandidate>& candid
     for (const RedactionCandidate& candidate : candidates) {
         event_ids.push_back(candidate.event_id);
         room_ids.push_back(candidate.room_id);
-        // a reader looks bans up by what the event itself says
+        // a reader looks bans up by what the event itself says (H91)
         ban_rooms.push_back(value_or(candidate.json, "room_id", candidate.room_id));
         ban_users.push_back(value_or(candidate.json, "sender", candidate.sender.value_or("")));
     }
     std::deque<std::string> texts;
+    const auto targets = targets_of(candidates, texts);
+    const Rows rows = ask(redactions_text(tables()), {event_ids, room_ids});
     std::vector<std::vector<rules::Redaction>> redactions(candidates.size());
-    const Rows rows = ask(fmt::format(
-        "SELECT k.n, {} AS recheck, {} FROM unnest({}, {}) WITH ORDINALITY k(event_id, room_id, n) JOIN {} x "
-        "ON x.redacts = k.event_id LEFT JOIN {} e ON e.event_id = x.event_id LEFT JOIN {} j ON j.event_id = "
-        "x.event_id",
-        homeserver_.has_redaction_recheck ? "x.recheck" : "true", columns(*this), sql_array(event_ids),
-        sql_array(room_ids), t("redactions"), t("events"), t("event_json")));
-    for (std::size_t i = 0; i < rows.values.size(); ++i) {
-        redactions[position(rows.at(i, "n"))].push_back(
-            {rows.at(i, "recheck") == "t", redaction_event(rows, i, texts)});
+    Unread unread;
+    for (const auto& row : rows.values) {
+        const std::size_t place = position(row[0]);
+        const rules::Redaction redaction{row[1] == "t", redaction_event(row, texts)};
+        if (redaction.recheck && !rules::may_apply(targets[place], redaction.event)) {
+            continue;
+        }
+        if (redaction.recheck) {
+            unread[*row[8]].emplace_back(place, redactions[place].size());
+        }
+        redactions[place].push_back(redaction);
     }
+    read_json(*this, unread, redactions, texts);
     std::vector<std::vector<rules::BanRedaction>> bans(candidates.size());
-    Rows ban_rows;
-    if (homeserver_.has_ban_redactions) {
-        ban_rows = ask(fmt::format(
-            "SELECT k.n, x.redact_end_ordering, {} FROM unnest({}, {}, {}) WITH ORDINALITY k(own_room_id, "
-            "user_id, "
-            "room_id, n) JOIN {} x ON x.room_id = k.own_room_id AND x.user_id = k.user_id LEFT JOIN {} e "
-            "ON e.event_id = x.redacting_event_id LEFT JOIN {} j ON j.event_id = x.redacting_event_id",
-            columns(*this), sql_array(ban_rooms), sql_array(ban_users), sql_array(room_ids),
-            t("room_ban_redactions"), t("events"), t("event_json")));
-    }
-    for (std::size_t i = 0; i < ban_rows.values.size(); ++i) {
-        bans[position(ban_rows.at(i, "n"))].push_back(
-            {optional_number(ban_rows.at(i, "redact_end_ordering")), redaction_event(ban_rows, i, texts)});
+    const Rows ban_rows = tables().has_ban_redactions
+                              ? ask(ban_redactions_text(tables()), {ban_rooms, ban_users, room_ids})
+                              : Rows{};
+    for (const auto& row : ban_rows.values) {
+        bans[position(row[0])].push_back({optional_number(row[1]), redaction_event(row, texts)});
     }
     for (std::size_t i = 0; i < candidates.size(); ++i) {
-        const std::string sender =
-            candidates[i].sender ? *candidates[i].sender : value_or(candidates[i].json, "sender", "");
-        result[i] = rules::is_redacted({sender, candidates[i].stream_ordering}, redactions[i], bans[i]);
+        result[i] = rules::is_redacted(targets[i], redactions[i], bans[i]);
     }
     return result;
 }

@@ -1,6 +1,6 @@
 #include "cli/offline/state_events.hpp"
 
-#include <fmt/format.h>
+#include "rules/state_groups.hpp"
 
 namespace sliding_sync::cli::offline {
 
@@ -16,14 +16,14 @@ void StateEventReader::read(const std::vector<StateEventIds>& all) {
     if (missing.empty()) {
         return;
     }
-    const Homeserver& homeserver = reader_.homeserver();
-    const Rows rows = reader_.ask(fmt::format(
-        "SELECT e.event_id, e.room_id, e.type, e.sender, e.stream_ordering, {} AS is_rejected, j.json, {} AS "
-        "may_be_redacted FROM unnest({}) k(event_id) JOIN {} e ON e.event_id = k.event_id AND e.type = ANY "
-        "({}) "
-        "JOIN {} j ON j.event_id = k.event_id",
-        reader_.is_rejected(), reader_.may_be_redacted(), sql_array(missing), homeserver.table("events"),
-        relevant_types(), homeserver.table("event_json")));
+    const OptionalTables& tables = reader_.tables();
+    const Rows rows =
+        reader_.ask("SELECT e.event_id, e.room_id, e.type, e.sender, e.stream_ordering, " +
+                        is_rejected(tables, "e") + " AS is_rejected, j.json, " + may_be_redacted(tables) +
+                        " AS may_be_redacted FROM pg_catalog.unnest($1) k(event_id) "
+                        "JOIN %S.events e ON e.event_id %= k.event_id AND e.type %= ANY (" +
+                        relevant_types_array() + ") JOIN %S.event_json j ON j.event_id %= k.event_id",
+                    {missing});
     std::vector<RedactionCandidate> candidates;
     std::vector<Stored*> doubtful;
     for (std::size_t i = 0; i < rows.values.size(); ++i) {
@@ -60,93 +60,81 @@ rules::StateEvents StateEventReader::of(const std::string& room_id, const StateE
 
 namespace {
 
-struct Group {
-    std::optional<std::int64_t> previous;
-    bool is_there = false;
-    StateEventIds state;
-};
-
+using Group = rules::StateGroup<std::string>;
 using Groups = std::map<std::int64_t, Group>;
 
-// What these groups hold themselves, and where they hang.
-void read_groups(Reader& reader, const std::set<std::int64_t>& ids, Groups& groups) {
-    const Homeserver& homeserver = reader.homeserver();
-    const std::string list = fmt::format("'{{{}}}'::bigint[]", fmt::join(ids, ","));
-    const Rows rows = reader.ask(fmt::format(
-        "SELECT k.id, (SELECT max(d.prev_state_group) FROM {1} d WHERE d.state_group = k.id) AS previous, "
-        "EXISTS (SELECT FROM {0} g WHERE g.id = k.id) OR (EXISTS (SELECT FROM {1} d WHERE d.state_group = "
-        "k.id "
-        "AND d.prev_state_group IS NOT NULL) AND EXISTS (SELECT FROM {2} s WHERE s.state_group = k.id)) AS "
-        "is_there "
-        "FROM unnest({3}) k(id)",
-        homeserver.table("state_groups"), homeserver.table("state_group_edges"),
-        homeserver.table("state_groups_state"), list));
-    for (const auto& row : rows.values) {
-        groups[std::stoll(*row[0])] = {optional_number(row[1]), row[2] == "t", {}};
+Texts texts_of(const std::set<std::int64_t>& ids) {
+    Texts texts;
+    for (const std::int64_t id : ids) {
+        texts.push_back(std::to_string(id));
     }
-    const Rows state =
-        reader.ask(fmt::format("SELECT s.state_group, s.type, s.event_id FROM {} s WHERE s.state_group "
-                               "= ANY ({}) AND s.type = ANY ({}) AND s.state_key = ''",
-                               homeserver.table("state_groups_state"), list, relevant_types()));
+    return texts;
+}
+
+// What these groups hold themselves, and where they hang. A purge can leave the edge of a group behind: what then hangs on
+// it must not be believed, so a group is one that has rows, or is looked up.
+void read_groups(Reader& reader, const std::set<std::int64_t>& ids, Groups& groups) {
+    const Parameters parameters{texts_of(ids)};
+    const Rows rows =
+        reader.ask("SELECT k.id, (SELECT pg_catalog.max(d.prev_state_group) FROM %S.state_group_edges d "
+                   "WHERE d.state_group %= k.id), "
+                   "EXISTS (SELECT FROM %S.state_groups g WHERE g.id %= k.id) OR (EXISTS (SELECT FROM "
+                   "%S.state_group_edges d WHERE d.state_group %= k.id AND d.prev_state_group IS NOT NULL) "
+                   "AND EXISTS (SELECT FROM %S.state_groups_state s WHERE s.state_group %= k.id)) "
+                   "FROM pg_catalog.unnest($1::bigint[]) k(id)",
+                   parameters);
+    for (const auto& row : rows.values) {
+        groups[std::stoll(*row[0])] = {
+            optional_number(row[1]), {}, row[2] == "t" ? Group::Progress::open : Group::Progress::broken};
+    }
+    const Rows state = reader.ask("SELECT s.state_group, s.type, s.event_id FROM %S.state_groups_state s "
+                                  "WHERE s.state_group %= ANY ($1::bigint[]) AND s.type %= ANY (" +
+                                      relevant_types_array() + ") AND s.state_key %= ''",
+                                  parameters);
     for (const auto& row : state.values) {
         Group& group = groups.at(std::stoll(*row[0]));
-        group.is_there = true;
-        group.state[static_cast<std::size_t>(*rules::state_kind(*row[1]))] = *row[2];
+        group.progress = Group::Progress::open;
+        group.state[static_cast<std::size_t>(*rules::state_kind(*row[1]))] = row[2].value_or("");
     }
 }
 
-void read_chains(Reader& reader, std::set<std::int64_t> open, Groups& groups) {
+// All chains at once, a step at a time.
+Groups read_chains(Reader& reader, std::set<std::int64_t> open) {
+    Groups groups;
     while (!open.empty()) {
         read_groups(reader, open, groups);
         std::set<std::int64_t> next;
         for (const std::int64_t id : open) {
             const Group& group = groups.at(id);
-            if (group.previous && group.is_there && groups.count(*group.previous) == 0) {
+            if (group.previous && group.progress == Group::Progress::open &&
+                groups.count(*group.previous) == 0) {
                 next.insert(*group.previous);
             }
         }
         open = std::move(next);
     }
-}
-
-// Nothing where the chain is broken, or bites its own tail.
-std::optional<StateEventIds> whole_state(const Groups& groups, std::int64_t id) {
-    StateEventIds state;
-    std::set<std::int64_t> seen;
-    for (std::optional<std::int64_t> at = id; at; at = groups.at(*at).previous) {
-        const Group& group = groups.at(*at);
-        if (!group.is_there || !seen.insert(*at).second) {
-            return std::nullopt;
-        }
-        for (std::size_t kind = 0; kind < rules::state_kind_count; ++kind) {
-            if (state[kind].empty()) {
-                state[kind] = group.state[kind];
-            }
-        }
-    }
-    const bool has_create = !state[static_cast<std::size_t>(rules::StateKind::create)].empty();
-    return has_create ? std::optional(state) : std::nullopt;
+    return groups;
 }
 
 }  // namespace
 
 std::vector<std::optional<StateEventIds>> state_after(Reader& reader, const Texts& event_ids) {
     std::vector<std::optional<StateEventIds>> result(event_ids.size());
-    if (!reader.homeserver().has_state_groups || event_ids.empty()) {
+    if (!reader.tables().has_state_groups || event_ids.empty()) {
         return result;
     }
-    const Rows rows =
-        reader.ask(fmt::format("SELECT k.n, g.state_group FROM unnest({}) WITH ORDINALITY k(event_id, n) "
-                               "JOIN {} g ON g.event_id = k.event_id",
-                               sql_array(event_ids), reader.homeserver().table("event_to_state_groups")));
+    const Rows rows = reader.ask("SELECT k.n, g.state_group FROM pg_catalog.unnest($1) WITH ORDINALITY "
+                                 "k(event_id, n) JOIN %S.event_to_state_groups g ON g.event_id %= k.event_id",
+                                 {event_ids});
     std::set<std::int64_t> wanted;
     for (const auto& row : rows.values) {
         wanted.insert(std::stoll(*row[1]));
     }
-    Groups groups;
-    read_chains(reader, wanted, groups);
+    const Groups read = read_chains(reader, wanted);
+    rules::StateGroups<std::string> groups;
     for (const auto& row : rows.values) {
-        result[position(row[0])] = whole_state(groups, std::stoll(*row[1]));
+        result[position(row[0])] = rules::whole_state(rules::complete_group(
+            groups, std::stoll(*row[1]), [&](std::int64_t id, Group& group) { group = read.at(id); }));
     }
     return result;
 }

@@ -1,11 +1,14 @@
 #include "cli/offline/verify.hpp"
 
 #include <algorithm>
+#include <array>
 #include <fmt/format.h>
 #include <functional>
 #include <random>
+#include <utility>
 
 #include "cli/offline/history.hpp"
+#include "cli/printable.hpp"
 #include "cli/sql.hpp"
 
 namespace sliding_sync::cli::offline {
@@ -16,12 +19,29 @@ constexpr std::size_t keys_per_slice = 500;
 // Keys alone are cheap to read; of a sample few are looked at.
 constexpr std::size_t keys_per_page = 20'000;
 
+/// Which keys, as a template for `sql_text` and its parameters.
+struct Condition {
+    std::string text = "true";
+    Parameters values;
+
+    /// `pattern` has a place for each value.
+    template <typename... Values>
+    void add(std::string_view pattern, const Values&... added) {
+        const auto place = [&](const std::string& value) {
+            values.emplace_back(value);
+            return fmt::format("${}", values.size());
+        };
+        const std::array<std::string, sizeof...(added)> places{place(added)...};
+        text += " AND " +
+                std::apply([&](const auto&... each) { return fmt::format(fmt::runtime(pattern), each...); },
+                           places);
+    }
+};
+
 class Verification {
 public:
     Verification(Database& database, const Homeserver& homeserver, const Options& options)
-        : reader_(database, homeserver, options), options_(options) {
-        verified_.findings = no_findings();
-    }
+        : reader_(database, homeserver, options), options_(options) {}
 
     Verified verify() {
         if (options_.tables != "memberships" && !options_.member) {
@@ -34,10 +54,6 @@ public:
     }
 
 private:
-    [[nodiscard]] std::string t(std::string_view name) const {
-        return reader_.homeserver().table(name);
-    }
-
     // Everything of a slice is read at one moment.
     void at_one_moment(const std::function<void()>& read) {
         reader_.ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
@@ -54,26 +70,28 @@ private:
     }
 
     // Of the homeserver's own table and of the derived one: a row may be one too many.
-    [[nodiscard]] std::string key_page(std::string_view columns, const char* own, const char* derived,
-                                       const std::string& condition) const {
-        const auto part = [&](const char* table) {
-            return fmt::format("(SELECT {0} FROM {1} WHERE {2} ORDER BY {0} LIMIT {3})", columns, t(table),
-                               condition, page_size());
+    [[nodiscard]] Rows key_page(const std::string& columns, const std::string& own,
+                                const std::string& derived, const Condition& condition) {
+        const auto part = [&](const std::string& table) {
+            return fmt::format("(SELECT {0} FROM %S.{1} WHERE {2} ORDER BY {0} LIMIT {3})", columns, table,
+                               condition.text, page_size());
         };
-        const std::string both = part(own) + " UNION " + part(derived);
-        return fmt::format("SELECT {0} FROM ({1}) x ORDER BY {0} LIMIT {2}", columns, both, page_size());
+        return reader_.ask(fmt::format("SELECT {0} FROM ({1} UNION {2}) x ORDER BY {0} LIMIT {3}", columns,
+                                       part(own), part(derived), page_size()),
+                           condition.values);
     }
 
-    [[nodiscard]] std::string range() const {
-        std::string condition;
+    [[nodiscard]] Condition range() const {
+        Condition condition;
         if (options_.room) {
-            return fmt::format(" AND room_id = {}", sql_literal(*options_.room));
+            condition.add("room_id %= {}", *options_.room);
+            return condition;
         }
         if (options_.first_room) {
-            condition += fmt::format(" AND room_id >= {}", sql_literal(*options_.first_room));
+            condition.add("room_id %>= {}", *options_.first_room);
         }
         if (options_.last_room) {
-            condition += fmt::format(" AND room_id <= {}", sql_literal(*options_.last_room));
+            condition.add("room_id %<= {}", *options_.last_room);
         }
         return condition;
     }
@@ -82,11 +100,13 @@ private:
         std::optional<std::string> after;
         std::size_t found = page_size();
         while (found == page_size()) {
-            const std::string condition =
-                (after ? fmt::format("room_id > {}", sql_literal(*after)) : std::string("true")) + range();
+            Condition condition = range();
+            if (after) {
+                condition.add("room_id %> {}", *after);
+            }
             at_one_moment([&] {
                 const Rows page =
-                    reader_.ask(key_page("room_id", "rooms", "sliding_sync_joined_rooms", condition));
+                    key_page("room_id", table_name(BaseTable::rooms), joined_rooms_table, condition);
                 found = page.values.size();
                 Texts keys;
                 for (const auto& row : page.values) {
@@ -107,17 +127,18 @@ private:
     void memberships() {
         std::optional<MembershipKey> after;
         std::size_t found = page_size();
-        const std::string user =
-            options_.member ? fmt::format(" AND user_id = {}", sql_literal(*options_.member)) : "";
         while (found == page_size()) {
-            std::string condition =
-                (after ? fmt::format("(room_id, user_id) > ({}, {})", sql_literal(after->room_id),
-                                     sql_literal(after->user_id))
-                       : std::string("true")) +
-                range() + user;
+            Condition condition = range();
+            if (options_.member) {
+                condition.add("user_id %= {}", *options_.member);
+            }
+            if (after) {
+                condition.add("(room_id, user_id) %> ({}, {})", after->room_id, after->user_id);
+            }
             at_one_moment([&] {
-                const Rows page = reader_.ask(key_page("room_id, user_id", "local_current_membership",
-                                                       "sliding_sync_membership_snapshots", condition));
+                const Rows page =
+                    key_page("room_id, user_id", table_name(BaseTable::local_current_membership),
+                             membership_snapshots_table, condition);
                 found = page.values.size();
                 MembershipKeys keys;
                 for (const auto& row : page.values) {
@@ -135,30 +156,48 @@ private:
         }
     }
 
+    // Of one row, from its first finding on.
+    void count(Looked& looked, std::size_t first) {
+        std::set<std::string> reasons;
+        for (std::size_t i = first; i < verified_.findings.size(); ++i) {
+            reasons.insert(reason_code(verified_.findings[i].reason));
+        }
+        looked.wrong += reasons.empty() ? 0 : 1;
+        for (const std::string& reason : reasons) {
+            ++looked.reasons[reason];
+        }
+    }
+
     void look_at_rooms(const Texts& keys) {
         for (const RoomComparison& room : compare_rooms(reader_, keys)) {
-            verified_.wrong_rooms += add_findings(verified_.findings, room) ? 1 : 0;
+            const std::size_t first = verified_.findings.size();
+            add_findings(verified_.findings, room.room_id, room.stored, room.expected);
+            count(verified_.rooms, first);
         }
-        verified_.rooms += static_cast<std::int64_t>(keys.size());
+        verified_.rooms.keys += static_cast<std::int64_t>(keys.size());
     }
 
     void look_at_memberships(const MembershipKeys& keys) {
         MembershipKeys remembered;  // whose history is what the row says
         for (const MembershipComparison& membership :
              compare_memberships(reader_, keys, rules::RefreshMode::recompute)) {
-            if (add_findings(verified_.findings, membership)) {
-                ++verified_.wrong_memberships;
-            } else if (membership.source == rules::SnapshotSource::keep) {
+            const std::size_t first = verified_.findings.size();
+            add_findings(verified_.findings, membership.key.room_id, membership.key.user_id,
+                         membership.stored, membership.expected);
+            count(verified_.memberships, first);
+            if (membership.stored == membership.expected &&
+                membership.source == rules::SnapshotSource::keep) {
                 remembered.push_back(membership.key);
             }
             if (membership.has_source_conflict) {
-                add_source_conflict(verified_.findings, membership);
+                add_source_conflict(verified_.findings, membership.key.room_id, membership.key.user_id,
+                                    membership.stored);
             }
         }
         if (!options_.skips_history && !remembered.empty()) {
             judge_history(reader_, remembered, verified_.findings);
         }
-        verified_.memberships += static_cast<std::int64_t>(keys.size());
+        verified_.memberships.keys += static_cast<std::int64_t>(keys.size());
     }
 
     Reader reader_;
@@ -167,16 +206,19 @@ private:
     std::mt19937_64 random_{std::random_device{}()};
 };
 
-std::string counted(std::int64_t looked_at, const char* what, std::int64_t wrong) {
-    return fmt::format("of {} {} looked at {} {} wrong", looked_at, what, wrong, wrong == 1 ? "is" : "are");
+std::string counted(const Looked& looked, const char* what) {
+    std::string text = fmt::format("of {} {} looked at {} {} wrong", grouped(looked.keys), what,
+                                   grouped(looked.wrong), looked.wrong == 1 ? "is" : "are");
+    const char* separator = ": ";
+    for (const auto& [reason, rows] : looked.reasons) {
+        text += fmt::format("{}{} {}", std::exchange(separator, ", "), grouped(rows), reason);
+    }
+    return text;
 }
 
 }  // namespace
 
 Verified verify(Database& database, const Options& options) {
-    if (!(options.sample > 0 && options.sample <= 1)) {
-        throw Failure(ExitCode::usage, "--sample must be more than 0 and at most 1");
-    }
     const Homeserver homeserver = find_homeserver(database, options);
     if (!homeserver.has_derived_tables) {
         throw Failure(
@@ -189,9 +231,32 @@ Verified verify(Database& database, const Options& options) {
     return Verification(database, homeserver, options).verify();
 }
 
-std::string summary(const Verified& verified) {
-    return counted(verified.rooms, "rooms", verified.wrong_rooms) + ", " +
-           counted(verified.memberships, "memberships", verified.wrong_memberships);
+std::vector<std::string> summary(const Verified& verified) {
+    std::vector<std::string> lines;
+    if (verified.rooms.keys > 0) {
+        lines.push_back(counted(verified.rooms, "rooms"));
+    }
+    if (verified.memberships.keys > 0) {
+        lines.push_back(counted(verified.memberships, "memberships"));
+    }
+    return lines;
+}
+
+std::vector<std::string> dry_run(const Options& options) {
+    std::vector<std::string> lines{find_text(options) + ";"};
+    for (const std::string& setting : session_settings()) {
+        lines.push_back(setting + ";");
+    }
+    if (options.command == "verify") {
+        lines.emplace_back("-- then SELECTs, for 500 keys at a time in a transaction of their own:");
+        lines.emplace_back("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;");
+        lines.emplace_back("-- what they are depends on what is found; --echo prints each as it is sent");
+        lines.emplace_back("COMMIT;");
+    }
+    lines.emplace_back(
+        "-- ACCESS SHARE on the homeserver's tables and the derived ones: keeps nobody waiting but ALTER "
+        "TABLE and the like.");
+    return lines;
 }
 
 Rows status(Database& database, const Options& options) {
@@ -203,14 +268,14 @@ Rows status(Database& database, const Options& options) {
             "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = '{}')",
             sql_literal(homeserver.schema), table);
     };
-    const std::string sql =
-        fmt::format("SELECT {}::text AS schema_name, (SELECT extversion FROM pg_extension WHERE extname = "
-                    "'sliding_sync') AS extension_version, {}::boolean AS has_derived_tables, {} AS "
-                    "rooms_estimate, {} AS memberships_estimate, {} AS joined_rooms_estimate, {} AS "
-                    "membership_snapshots_estimate",
-                    sql_literal(homeserver.schema), homeserver.has_derived_tables ? "true" : "false",
-                    estimate("rooms"), estimate("local_current_membership"),
-                    estimate("sliding_sync_joined_rooms"), estimate("sliding_sync_membership_snapshots"));
+    const std::string sql = fmt::format(
+        "SELECT {}::text AS schema_name, (SELECT extversion FROM pg_extension WHERE extname = "
+        "'sliding_sync') AS extension_version, {}::boolean AS has_derived_tables, {} AS "
+        "rooms_estimate, {} AS memberships_estimate, {} AS joined_rooms_estimate, {} AS "
+        "membership_snapshots_estimate",
+        sql_literal(homeserver.schema), homeserver.has_derived_tables ? "true" : "false",
+        estimate(table_name(BaseTable::rooms)), estimate(table_name(BaseTable::local_current_membership)),
+        estimate(joined_rooms_table), estimate(membership_snapshots_table));
     return run(database, options.json ? fmt::format("SELECT to_json(r) FROM ({}) r", sql) : sql, options);
 }
 

@@ -12,6 +12,7 @@ CREATE PROCEDURE sliding_sync.backfill(
     max_duration interval DEFAULT NULL,
     restart boolean DEFAULT false,
     verbose boolean DEFAULT false,
+    run_id bigint DEFAULT NULL,
     INOUT joined_rooms bigint DEFAULT NULL,
     INOUT memberships bigint DEFAULT NULL,
     INOUT rows_written bigint DEFAULT NULL,
@@ -19,10 +20,22 @@ CREATE PROCEDURE sliding_sync.backfill(
     INOUT is_finished boolean DEFAULT NULL
 ) LANGUAGE c AS 'MODULE_PATHNAME', 'sliding_sync_backfill';
 COMMENT ON PROCEDURE sliding_sync.backfill(text, text, text, text, bigint, interval, interval, double precision, interval,
-    boolean, boolean, bigint, bigint, bigint, bigint, boolean) IS
+    boolean, boolean, bigint, bigint, bigint, bigint, bigint, boolean) IS
     'fills and corrects the derived tables, batch by batch, while the homeserver runs; goes on with an unfinished run';
 REVOKE ALL ON PROCEDURE sliding_sync.backfill(text, text, text, text, bigint, interval, interval, double precision,
-    interval, boolean, boolean, bigint, bigint, bigint, bigint, boolean) FROM PUBLIC;
+    interval, boolean, boolean, bigint, bigint, bigint, bigint, bigint, boolean) FROM PUBLIC;
+
+CREATE PROCEDURE sliding_sync.begin_backfill(
+    target_schema text DEFAULT NULL,
+    tables text DEFAULT 'both',
+    first_room text DEFAULT NULL,
+    last_room text DEFAULT NULL,
+    restart boolean DEFAULT false,
+    INOUT run_id bigint DEFAULT NULL
+) LANGUAGE c AS 'MODULE_PATHNAME', 'sliding_sync_begin_backfill';
+COMMENT ON PROCEDURE sliding_sync.begin_backfill(text, text, text, text, boolean, bigint) IS
+    'the number of the unfinished run, or of a new one: sessions that name it work on this run, and never begin another';
+REVOKE ALL ON PROCEDURE sliding_sync.begin_backfill(text, text, text, text, boolean, bigint) FROM PUBLIC;
 
 CREATE FUNCTION sliding_sync.catch_up(target_schema text DEFAULT NULL, mode text DEFAULT 'repair', OUT had_gap boolean,
     OUT joined_rooms bigint, OUT memberships bigint, OUT rows_written bigint, OUT quarantined bigint)

@@ -6,8 +6,8 @@
 #include "admin/trigger_coverage.hpp"
 #include "derive/write_as.hpp"
 #include "pg/spi.hpp"
-#include "pg/sql_text.hpp"
 #include "pg/transaction.hpp"
+#include "shared/sql_text.hpp"
 
 extern "C" {
 #include "access/xact.h"

@@ -2,7 +2,7 @@
 
 #include "derive/homeserver.hpp"
 #include "pg/spi.hpp"
-#include "pg/sql_text.hpp"
+#include "shared/sql_text.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"

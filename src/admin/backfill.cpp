@@ -69,7 +69,7 @@ public:
           batch_size_(options.batch_size.value_or(first_batch_size)) {}
 
     Backfilled run() {
-        run_ = begin();
+        run_ = options_.run ? *options_.run : begin_backfill(procedure_, options_);
         while (true) {
             const Step step = try_batch();
             if (step == Step::finished) {
@@ -98,22 +98,6 @@ private:
 
     [[nodiscard]] std::shared_ptr<Homeserver> homeserver() const {
         return homeserver_in(options_.namespace_oid);
-    }
-
-    std::int64_t begin() {
-        lock_runs();
-        // Rows that were changed without the triggers until now are looked at by a new run; one that has looked at some
-        // of them before would not do.
-        const TriggerCoverage watched = read_trigger_coverage(options_.scope.schema);
-        const bool has_gap = options_.scope.is_everything() && watched.has_gap();
-        const bool verifies_history = has_gap && watched.is_known && watched.has_changed_tables;
-        const Run run =
-            open_run(options_.scope, homeserver()->schema, options_.restart || has_gap, verifies_history);
-        if (has_gap) {
-            begin_coverage(options_.scope.schema);
-        }
-        procedure_.commit();
-        return run.id;
     }
 
     Step try_batch() {
@@ -293,6 +277,22 @@ private:
 };
 
 }  // namespace
+
+std::int64_t begin_backfill(Procedure& procedure, const BackfillOptions& options) {
+    lock_runs();
+    // Rows that were changed without the triggers until now are looked at by a new run; one that has looked at some of
+    // them before would not do.
+    const TriggerCoverage watched = read_trigger_coverage(options.scope.schema);
+    const bool has_gap = options.scope.is_everything() && watched.has_gap();
+    const bool verifies_history = has_gap && watched.is_known && watched.has_changed_tables;
+    const Run run = open_run(options.scope, homeserver_in(options.namespace_oid)->schema,
+                             options.restart || has_gap, verifies_history);
+    if (has_gap) {
+        begin_coverage(options.scope.schema);
+    }
+    procedure.commit();
+    return run.id;
+}
 
 Backfilled backfill(Procedure& procedure, const BackfillOptions& options) {
     return BackfillSession(procedure, options).run();

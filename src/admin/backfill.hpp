@@ -16,6 +16,8 @@ struct BackfillOptions {
     std::optional<double> max_seconds;
     bool restart = false;
     bool verbose = false;
+    std::optional<std::int64_t>
+        run;  ///< this one and no other; nothing: the unfinished one of the scope, or a new one
 };
 
 struct Backfilled {
@@ -25,6 +27,9 @@ struct Backfilled {
     std::int64_t quarantined = 0;
     bool is_finished = false;  ///< the whole run, other sessions' work included; not when another began anew
 };
+
+/// The unfinished run of this scope, or a new one, for sessions that name it.
+std::int64_t begin_backfill(Procedure& procedure, const BackfillOptions& options);
 
 /// Goes on with the unfinished run of this scope or begins one; sessions that do so at once share the work. Commits
 /// after each batch, and the run's progress with it: a call that is killed or cancelled loses the batch in hand only. A

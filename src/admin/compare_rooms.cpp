@@ -1,9 +1,9 @@
 #include "admin/compare_rooms.hpp"
 
-#include "admin/value_text.hpp"
 #include "derive/compare.hpp"
 #include "derive/homeserver.hpp"
 #include "derive/write_as.hpp"
+#include "shared/value_text.hpp"
 
 namespace sliding_sync {
 

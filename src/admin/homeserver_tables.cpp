@@ -1,7 +1,7 @@
 #include "admin/homeserver_tables.hpp"
 
 #include "pg/spi.hpp"
-#include "pg/sql_text.hpp"
+#include "shared/sql_text.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"

@@ -4,8 +4,8 @@
 #include "derive/failure.hpp"
 #include "derive/refresh.hpp"
 #include "derive/write_as.hpp"
-#include "pg/sql_text.hpp"
 #include "pg/transaction.hpp"
+#include "shared/sql_text.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"

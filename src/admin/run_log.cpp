@@ -4,7 +4,7 @@
 #include "derive/homeserver_schema.hpp"
 #include "derive/write_as.hpp"
 #include "pg/spi.hpp"
-#include "pg/sql_text.hpp"
+#include "shared/sql_text.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -164,6 +164,24 @@ DerivedTableSet parse_tables(const std::string& text) {
     }
     throw Error(ERRCODE_INVALID_PARAMETER_VALUE, "\"" + text + "\" names nothing to work on", "",
                 "Use joined_rooms, memberships or both.");
+}
+
+RunScope scope_of_run(std::int64_t run) {
+    const WriteAs reader(bookkeeper());
+    const SpiConnection connection;
+    const Rows rows = query_once(sql_text("SELECT r.schema_name, r.tables, r.first_room, r.last_room "
+                                          "FROM sliding_sync.runs r WHERE r.run_id %= $1",
+                                          ""),
+                                 {INT8OID}, Arguments().number(run));
+    if (rows.count == 0) {
+        throw Error(
+            ERRCODE_UNDEFINED_OBJECT, "run " + std::to_string(run) + " does not exist",
+            "It was begun anew, or its homeserver was detached, or it was finished long ago.",
+            "CALL sliding_sync.begin_backfill() tells the number of the unfinished run, or begins one.");
+    }
+    const auto row = rows[0];
+    return {std::string(row[0].text()), parse_tables(std::string(row[1].text())), row[2].optional_text(),
+            row[3].optional_text()};
 }
 
 void lock_runs() {

@@ -24,6 +24,9 @@ struct RunScope {
     }
 };
 
+/// That of a run, which may be finished. Raises 42704 when there is none (any more).
+[[nodiscard]] RunScope scope_of_run(std::int64_t run);
+
 struct Run {
     std::int64_t id = 0;
     bool is_new = false;

@@ -1,8 +1,8 @@
 // What verify() has found among some hundred keys, and what puts it right.
 #pragma once
 
-#include "admin/finding.hpp"
 #include "derive/refresh.hpp"
+#include "shared/finding.hpp"
 
 namespace sliding_sync {
 

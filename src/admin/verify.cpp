@@ -14,11 +14,6 @@ namespace {
 
 constexpr std::int64_t keys_per_slice = 500;
 
-// What an invite says of a room is the inviter's word, not the room's.
-bool tells_of_an_invite(rules::SnapshotSource source) noexcept {
-    return source == rules::SnapshotSource::stripped_state || source == rules::SnapshotSource::earlier_invite;
-}
-
 class Verification {
 public:
     Verification(const VerifyOptions& options, const std::function<void(const VerifiedSlice&)>& report)
@@ -136,7 +131,7 @@ private:
         for (const RoomComparison& room : compare_joined_rooms(
                  homeserver_.statements, rooms, homeserver_.statements.joined_rooms.stored(room_ids))) {
             if (room.stored != room.expected) {
-                add_findings(found.findings, room);
+                add_findings(found.findings, room.key, room.stored, room.expected);
                 found.rooms.emplace_back(room.key);
             }
         }
@@ -150,17 +145,15 @@ private:
                                                                 rules::RefreshMode::recompute);
         for (const MembershipComparison& membership : recalled) {
             if (membership.stored != membership.expected) {
-                add_findings(found.findings, membership);
+                add_findings(found.findings, membership.key.room_id, membership.key.user_id,
+                             membership.stored, membership.expected);
                 found.memberships.emplace_back(membership.key.room_id, membership.key.user_id);
             } else if (membership.source == rules::SnapshotSource::keep) {
                 remembered.push_back(membership.key);
             }
             if (membership.has_source_conflict) {
-                found.findings.push_back(
-                    {membership_snapshots_table, std::string(membership.key.room_id),
-                     std::string(membership.key.user_id), "membership", std::nullopt,
-                     membership.stored ? std::optional(membership.stored->membership) : std::nullopt,
-                     FindingReason::source_conflict, Severity::unverifiable});
+                add_source_conflict(found.findings, membership.key.room_id, membership.key.user_id,
+                                    membership.stored);
             }
         }
         if (options_.history && !remembered.empty()) {
@@ -193,8 +186,7 @@ private:
         const auto is_possible = [&](const MembershipComparison& membership) {
             const auto at = std::lower_bound(distinct.begin(), distinct.end(), membership.key.room_id);
             const RoomHistory& history = histories[static_cast<std::size_t>(at - distinct.begin())];
-            return !history.is_complete || tells_of_an_invite(membership.source) ||
-                   history.contains(membership.stored->state);
+            return rules::may_be_of_the_past(history, membership.source, membership.stored->state);
         };
         std::set<std::string_view> unclear;
         for (const MembershipComparison* membership : doubtful) {
@@ -206,7 +198,8 @@ private:
         std::vector<const MembershipComparison*> unexplained;
         for (const MembershipComparison* membership : doubtful) {
             if (is_possible(*membership)) {
-                add_history_findings(found.findings, *membership, FindingReason::history_unverifiable);
+                add_history_findings(found.findings, *membership->stored, *membership->expected,
+                                     FindingReason::history_unverifiable);
             } else {
                 unexplained.push_back(membership);
             }
@@ -231,7 +224,6 @@ private:
         }
     }
 
-    // A leave may have inherited what an invite before it told.
     void judge_unexplained(VerifiedSlice& found,
                            const std::vector<const MembershipComparison*>& memberships) {
         std::vector<MembershipKey> keys;
@@ -242,9 +234,9 @@ private:
         }
         const auto invites = homeserver_.statements.memberships.earlier_invites(keys, event_ids);
         for (std::size_t i = 0; i < keys.size(); ++i) {
-            const bool is_leave = memberships[i]->source == rules::SnapshotSource::state_group;
-            const bool is_possible = is_leave && !invites[i].membership.empty();
-            add_history_findings(found.findings, *memberships[i],
+            const bool is_possible =
+                rules::may_come_from_invite(memberships[i]->source, !invites[i].membership.empty());
+            add_history_findings(found.findings, *memberships[i]->stored, *memberships[i]->expected,
                                  is_possible ? FindingReason::history_unverifiable
                                              : FindingReason::history_impossible);
             if (!is_possible) {

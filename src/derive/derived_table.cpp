@@ -3,8 +3,8 @@
 #include "derive/own_deletes.hpp"
 
 #include "derive/derived_table_sql.hpp"
-#include "pg/sql_text.hpp"
 #include "pg/transaction.hpp"
+#include "shared/sql_text.hpp"
 
 namespace sliding_sync {
 

@@ -20,10 +20,6 @@ Oid find_trusted_table(const char* name, Oid namespace_oid, Oid owner) {
     return OidIsValid(its_owner) && (its_owner == owner || superuser_arg(its_owner)) ? relation : InvalidOid;
 }
 
-// What a room's state was after an event; all four or nothing.
-constexpr std::array<const char*, 4> state_group_tables{"event_to_state_groups", "state_groups",
-                                                        "state_group_edges", "state_groups_state"};
-
 // Asked of the relation, whose description is loaded at once, and not column by column of the catalog: this is paid by the
 // first transaction of each connection.
 TableShape shape_of(Oid oid, std::span<const ColumnSpec> columns) {
@@ -156,8 +152,8 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         shape.has_state_groups =
             std::all_of(std::begin(state_group_tables), std::end(state_group_tables), has);
         shape.has_state_changes =
-            has("current_state_delta_stream") &&
-            OidIsValid(get_relname_relid("current_state_delta_stream_room_idx", namespace_oid));
+            has(state_changes_table) &&
+            OidIsValid(get_relname_relid(state_changes_index, namespace_oid));
         const Oid redactions = find_table(table_name(BaseTable::redactions), namespace_oid);
         shape.has_redaction_recheck =
             OidIsValid(redactions) && get_attnum(redactions, "recheck") != InvalidAttrNumber;

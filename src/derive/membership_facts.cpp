@@ -20,14 +20,6 @@ bool stands_in_current_state(const Rows& state, std::string_view event_id) noexc
 
 const std::vector<KeyColumn> membership_key{{"room_id", TEXTOID}, {"user_id", TEXTOID}};
 
-// Whether the event `e` ever was in current state, or, where nobody keeps that, whether the homeserver ever was in the
-// room.
-std::string may_have_been_in_state(const HomeserverSchema& s) {
-    return s.has_state_changes ? "%S.current_state_delta_stream d WHERE d.room_id %= e.room_id "
-                                 "AND d.stream_id %>= e.stream_ordering AND d.event_id %= e.event_id"
-                               : "%S.events o WHERE o.room_id %= e.room_id AND NOT o.outlier";
-}
-
 }  // namespace
 
 MembershipFacts::MembershipFacts(const HomeserverSchema& s, Redactions& redacted,
@@ -49,27 +41,9 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, Redactions& redacted
                                  "(SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id)",
                                  s.name),
                         {TEXTARRAYOID}),
-      been_in_state_("been_in_state",
-                     sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1) "
-                              // a scalar, so that nothing but a look into an index can answer
-                              "AND (SELECT 1 FROM " +
-                                  may_have_been_in_state(s) + " LIMIT 1) IS NOT NULL",
-                              s.name),
-                     {TEXTARRAYOID}),
-      earlier_invites_(
-          "earlier_invites",
-          sql_text("SELECT k.n, x.event_id, x.room_id, x.sender, x.stream_ordering, x.membership, x.json "
-                   "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
-                   "WITH ORDINALITY k(room_id, user_id, event_id, n) "
-                   "CROSS JOIN LATERAL (SELECT e.event_id, e.room_id, e.sender, e.stream_ordering, "
-                   "rm.membership, j.json "
-                   "FROM %S.room_memberships rm JOIN %S.events e ON e.event_id %= rm.event_id "
-                   "LEFT JOIN %S.event_json j ON j.event_id %= rm.event_id "
-                   "WHERE rm.room_id %= k.room_id AND rm.user_id %= k.user_id AND rm.event_id %<> k.event_id "
-                   "AND rm.membership %= ANY (ARRAY['invite','knock']) "
-                   "ORDER BY e.topological_ordering DESC, e.stream_ordering DESC LIMIT 1) x",
-                   s.name),
-          {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}) {}
+      been_in_state_("been_in_state", sql_text(been_in_state_text(s), s.name), {TEXTARRAYOID}),
+      earlier_invites_("earlier_invites", sql_text(earlier_invites_text(), s.name),
+                       {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}) {}
 
 // Asked only where a membership does not stand in current state itself.
 void MembershipFacts::read_rooms_with_state(RefreshScope& scope,
@@ -144,10 +118,9 @@ void MembershipFacts::read_event(LookupScope& scope, rules::MembershipFacts& fac
     }
     if (const Rows rows = events_.find(scope, {facts.event_id}); rows.count > 0) {
         const auto row = rows[0];
-        const std::string_view state_key = row[2].is_null ? user_id.value_or(facts.user_id) : row[2].text();
-        // an event of another room, type or user is none of this membership (H52)
         facts.event_stored =
-            row[0].text() == facts.room_id && row[1].text() == "m.room.member" && state_key == facts.user_id;
+            rules::is_its_event(facts, row[0].text(), row[1].text(),
+                                row[2].is_null ? std::nullopt : std::optional(row[2].text()), user_id);
         facts.stream_ordering = row[3].optional_number();
         facts.sender = row[4].optional_text();
         facts.instance_name = row[5].optional_text();
@@ -157,17 +130,14 @@ void MembershipFacts::read_event(LookupScope& scope, rules::MembershipFacts& fac
         current_state_.find(scope, {facts.room_id, "m.room.member", facts.user_id}), facts.event_id);
 }
 
-// The event itself is read where it tells more than that somebody is in a room or has left it: stripped state, where the
-// membership came from, and a sender that stands nowhere else.
+// The event itself is read only where it tells more.
 void MembershipFacts::read_details(LookupScope& scope, std::span<rules::MembershipFacts> memberships) {
     RedactionFilter doubts(redacted_, scope);
     std::vector<RedactionCandidate> candidates;
     std::vector<std::size_t> doubtful;
     for (std::size_t i = 0; i < memberships.size(); ++i) {
         rules::MembershipFacts& facts = memberships[i];
-        const bool is_plain = facts.in_current_state && !facts.outlier && facts.sender &&
-                              facts.membership != "invite" && facts.membership != "knock";
-        if (!facts.event_stored || is_plain) {
+        if (!rules::tells_more(facts)) {
             continue;
         }
         std::string_view json;
@@ -190,12 +160,11 @@ void MembershipFacts::read_details(LookupScope& scope, std::span<rules::Membersh
     }
 }
 
-// Asked of invites and knocks from outside only, and not while a homeserver waits.
+// Not asked while a homeserver waits.
 void MembershipFacts::read_been_in_state(std::vector<rules::MembershipFacts>& memberships) {
     std::vector<std::string_view> asked;
     for (const rules::MembershipFacts& facts : memberships) {
-        if (facts.outlier && !facts.in_current_state &&
-            (facts.membership == "invite" || facts.membership == "knock")) {
+        if (rules::may_be_from_outside(facts)) {
             asked.push_back(facts.event_id);
         }
     }

@@ -1,7 +1,7 @@
 #include "derive/message_fast_path.hpp"
 
-#include "pg/sql_text.hpp"
 #include "pg/transaction.hpp"
+#include "shared/sql_text.hpp"
 
 namespace sliding_sync {
 

@@ -38,32 +38,9 @@ Redactions::Redactions(const HomeserverSchema& s)
       bans_of_room_("bans_of_room", s, table_name(BaseTable::room_ban_redactions), {{"room_id", TEXTOID}},
                     {}),
       json_("redaction_json", s, table_name(BaseTable::event_json), {{"event_id", TEXTOID}}, {"json"}),
-      redactions_("redactions",
-                  sql_text("SELECT k.n, " + std::string(s.has_redaction_recheck ? "x.recheck" : "true") +
-                               ", (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " +
-                               is_rejected(s, "e") +
-                               ", (e.room_id %= k.room_id), e.sender, "
-                               "CASE WHEN e.sender IS NULL THEN j.json END, j.internal_metadata, x.event_id "
-                               "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH "
-                               "ORDINALITY k(event_id, room_id, n) "
-                               "JOIN %S.redactions x ON x.redacts %= k.event_id "
-                               "LEFT JOIN %S.events e ON e.event_id %= x.event_id "
-                               "LEFT JOIN %S.event_json j ON j.event_id %= x.event_id",
-                           s.name),
-                  {TEXTARRAYOID, TEXTARRAYOID}),
-      ban_redactions_(
-          "ban_redactions",
-          sql_text(
-              "SELECT k.n, x.redact_end_ordering, (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " +
-                  is_rejected(s, "e") +
-                  ", (e.room_id %= k.room_id), e.sender, j.json, j.internal_metadata "
-                  "FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) "
-                  "WITH ORDINALITY k(own_room_id, user_id, room_id, n) "
-                  "JOIN %S.room_ban_redactions x ON x.room_id %= k.own_room_id AND x.user_id %= k.user_id "
-                  "LEFT JOIN %S.events e ON e.event_id %= x.redacting_event_id "
-                  "LEFT JOIN %S.event_json j ON j.event_id %= x.redacting_event_id",
-              s.name),
-          {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}),
+      redactions_("redactions", sql_text(redactions_text(s), s.name), {TEXTARRAYOID, TEXTARRAYOID}),
+      ban_redactions_("ban_redactions", sql_text(ban_redactions_text(s), s.name),
+                      {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}),
       redacted_state_("redacted_state",
                       sql_text("SELECT k.n, " + std::string(s.has_redaction_recheck ? "x.recheck" : "true") +
                                    ", (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " +

@@ -21,10 +21,7 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted, DerivedTab
       state_events_(s, redacted),
       rooms_("rooms", s, table_name(BaseTable::rooms), {{"room_id", TEXTOID}}, {}),
       rejections_("rejections_of_hints", s, table_name(BaseTable::rejections), {{"event_id", TEXTOID}}, {}),
-      orderings_("orderings",
-                 "SELECT k.n, " + latest_ordering(s, "k.room_id") + ", " +
-                     latest_bump_ordering(s, "k.room_id") + " FROM {rows}",
-                 s.name, room_keys),
+      orderings_("orderings", orderings_text(s), s.name, room_keys),
       current_state_("current_state", s, table_name(BaseTable::current_state_events),
                      {{"room_id", TEXTOID}, {"type", TEXTOID}, {"state_key", TEXTOID}}, {"event_id"}),
       new_state_ids_(

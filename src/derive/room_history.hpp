@@ -1,20 +1,12 @@
-// What rooms have ever said of themselves: for judging snapshots whose moment nobody can read any more.
+// Reads what rooms have ever said of themselves.
 #pragma once
 
 #include "derive/room_facts.hpp"
+#include "rules/room_history.hpp"
 
 namespace sliding_sync {
 
-/// A room's relevant state events since its creation, each read without its redactions.
-struct RoomHistory {
-    bool is_complete = false;  ///< it begins with the room's creation
-    std::vector<rules::RoomState> states;
-    /// By StateKind: one of the events is gone, or its content may have been, so that it may have told anything.
-    std::array<bool, rules::state_kind_count> is_lost{};
-
-    /// True when some event has given each of these columns, or may have, or it is empty.
-    [[nodiscard]] bool contains(const rules::RoomState& state) const;
-};
+using rules::RoomHistory;
 
 class RoomHistories {
 public:

@@ -23,12 +23,6 @@ bool has_relevant_state(const Rows& rows) noexcept {
 
 }  // namespace
 
-struct StateGroups::Group {
-    std::optional<std::int64_t> previous;
-    StateEventIds state{};
-    enum class Progress : std::uint8_t { open, known, broken } progress = Progress::open;
-};
-
 StateGroups::StateGroups(const HomeserverSchema& s)
     : is_here_(s.has_state_groups), groups_of_events_("groups_of_events", s, "event_to_state_groups",
                                                       {{"event_id", TEXTOID}}, {"state_group"}),
@@ -53,7 +47,6 @@ StateGroups::StateGroups(const HomeserverSchema& s)
 void StateGroups::read(LookupScope& scope, std::int64_t id, Group& group) {
     const Rows edges = edges_.find(scope, {id});
     for (std::size_t i = 0; i < edges.count; ++i) {
-        // of several predecessors the highest wins, as readers of the homeserver have it
         group.previous = std::max(group.previous, edges[i][0].optional_number());
     }
     bool is_there = false;
@@ -81,59 +74,20 @@ void StateGroups::read(LookupScope& scope, std::int64_t id, Group& group) {
     }
 }
 
-// Goes back along the chain to what is known or has nothing before it, and completes each group on the way back from
-// the one before. Deep chains are no reason to recurse, and one that bites its own tail ends where it does.
-const StateGroups::Group& StateGroups::complete(LookupScope& scope, Groups& groups, std::int64_t id) {
-    using Progress = Group::Progress;
-    std::vector<Group*> path;
-    const Group* base = nullptr;
-    bool is_broken = false;
-    for (std::optional<std::int64_t> at = id; at;) {
-        const auto [place, is_new] = groups.try_emplace(*at);
-        Group& group = place->second;
-        if (is_new) {
-            read(scope, *at, group);
-        }
-        if (group.progress == Progress::known) {
-            base = &group;
-            break;
-        }
-        if (!is_new || group.progress == Progress::broken) {
-            is_broken = true;
-            break;
-        }
-        path.push_back(&group);
-        at = group.previous;
-    }
-    for (auto group = path.rbegin(); group != path.rend(); ++group) {
-        (*group)->progress = is_broken ? Progress::broken : Progress::known;
-        for (std::size_t kind = 0; base != nullptr && kind < rules::state_kind_count; ++kind) {
-            if ((*group)->state[kind].empty()) {
-                (*group)->state[kind] = base->state[kind];
-            }
-        }
-        base = *group;
-    }
-    return groups.at(id);
-}
-
 std::vector<std::optional<StateEventIds>> StateGroups::after(std::span<const std::string_view> event_ids) {
     std::vector<std::optional<StateEventIds>> result(event_ids.size());
     if (!is_here_) {
         return result;
     }
     LookupScope scope;
-    Groups groups;
+    rules::StateGroups<std::string_view> groups;
+    const auto read_group = [&](std::int64_t id, Group& group) { read(scope, id, group); };
     for (std::size_t i = 0; i < event_ids.size(); ++i) {
         const Rows rows = groups_of_events_.find(scope, {event_ids[i]});
         if (rows.count == 0) {
             continue;
         }
-        const Group& group = complete(scope, groups, rows[0][0].number);
-        constexpr auto create = static_cast<std::size_t>(rules::StateKind::create);
-        if (group.progress == Group::Progress::known && !group.state[create].empty()) {
-            result[i] = group.state;
-        }
+        result[i] = rules::whole_state(rules::complete_group(groups, rows[0][0].number, read_group));
     }
     return result;
 }

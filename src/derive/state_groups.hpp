@@ -4,6 +4,7 @@
 
 #include "derive/fact_sql.hpp"
 #include "pg/table_reader.hpp"
+#include "rules/state_groups.hpp"
 
 namespace sliding_sync {
 
@@ -22,11 +23,9 @@ public:
     std::vector<std::optional<StateEventIds>> after(std::span<const std::string_view> event_ids);
 
 private:
-    struct Group;
-    using Groups = std::unordered_map<std::int64_t, Group>;
+    using Group = rules::StateGroup<std::string_view>;
 
     void read(LookupScope& scope, std::int64_t id, Group& group);
-    const Group& complete(LookupScope& scope, Groups& groups, std::int64_t id);
 
     bool is_here_;
     TableReader groups_of_events_;

@@ -21,15 +21,30 @@ void require(bool condition, const char* message) {
     }
 }
 
-BackfillOptions backfill_options(FunctionCallInfo fcinfo) {
-    BackfillOptions options;
+// The first four arguments.
+void read_scope(FunctionCallInfo fcinfo, BackfillOptions& options) {
     const AttachedHomeserver homeserver = attached_homeserver(text_argument(fcinfo, 0));
     refuse_subscribed(homeserver);
     options.namespace_oid = homeserver.namespace_oid;
-    options.scope.schema = homeserver.schema;
-    options.scope.tables = parse_tables(text_argument(fcinfo, 1).value_or("both"));
-    options.scope.first_room = text_argument(fcinfo, 2);
-    options.scope.last_room = text_argument(fcinfo, 3);
+    options.scope = {homeserver.schema, parse_tables(text_argument(fcinfo, 1).value_or("both")),
+                     text_argument(fcinfo, 2), text_argument(fcinfo, 3)};
+}
+
+void read_scope_of_run(BackfillOptions& options) {
+    options.scope = scope_of_run(*options.run);
+    const AttachedHomeserver homeserver = attached_homeserver(options.scope.schema);
+    refuse_subscribed(homeserver);
+    options.namespace_oid = homeserver.namespace_oid;
+}
+
+BackfillOptions backfill_options(FunctionCallInfo fcinfo) {
+    BackfillOptions options;
+    options.run = number_argument(fcinfo, 11);
+    if (options.run) {
+        read_scope_of_run(options);
+    } else {
+        read_scope(fcinfo, options);
+    }
     options.batch_size = number_argument(fcinfo, 4);
     require(!options.batch_size || *options.batch_size > 0, "batch_size must be at least 1");
     options.batch_seconds = seconds_argument(fcinfo, 5).value_or(options.batch_seconds);
@@ -42,6 +57,18 @@ BackfillOptions backfill_options(FunctionCallInfo fcinfo) {
     require(!options.max_seconds || *options.max_seconds > 0, "max_duration must be more than nothing");
     options.restart = boolean_argument(fcinfo, 9).value_or(false);
     options.verbose = boolean_argument(fcinfo, 10).value_or(false);
+    if (options.run && (text_argument(fcinfo, 0) || text_argument(fcinfo, 1).value_or("both") != "both" ||
+                        text_argument(fcinfo, 2) || text_argument(fcinfo, 3) || options.restart)) {
+        throw Error(ERRCODE_INVALID_PARAMETER_VALUE, "a run has its own schema, tables and rooms", "",
+                    "Beside run_id leave out target_schema, tables, first_room, last_room and restart.");
+    }
+    return options;
+}
+
+BackfillOptions begin_backfill_options(FunctionCallInfo fcinfo) {
+    BackfillOptions options;
+    read_scope(fcinfo, options);
+    options.restart = boolean_argument(fcinfo, 4).value_or(false);
     return options;
 }
 
@@ -83,6 +110,20 @@ SLIDING_SYNC_FUNCTION(sliding_sync_repair_quarantine) {
     return enter_cpp([&] {
         const Repaired done = repair_quarantine();
         return row_result(fcinfo, std::array{number_column(done.repaired), number_column(done.remaining)});
+    });
+}
+
+SLIDING_SYNC_FUNCTION(sliding_sync_begin_backfill) {
+    using namespace sliding_sync;
+    return enter_cpp([&] {
+        call_pg([] { PreventCommandIfReadOnly("sliding_sync.begin_backfill()"); });
+        const BackfillOptions options = begin_backfill_options(fcinfo);
+        std::int64_t run = 0;
+        {
+            Procedure procedure(fcinfo, "sliding_sync.begin_backfill()");
+            run = begin_backfill(procedure, options);
+        }
+        return row_result(fcinfo, std::array{number_column(run)});
     });
 }
 

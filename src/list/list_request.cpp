@@ -1,10 +1,10 @@
 #include "list/list_request.hpp"
 
 #include "list/space_children.hpp"
-#include "pg/sql_text.hpp"
 #include "rules/list_filters.hpp"
 #include "rules/lower_case.hpp"
 #include "rules/room_versions.hpp"
+#include "shared/sql_text.hpp"
 
 extern "C" {
 #include "catalog/pg_class.h"

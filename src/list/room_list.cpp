@@ -1,6 +1,6 @@
 #include "list/room_list.hpp"
 
-#include "pg/sql_text.hpp"
+#include "shared/sql_text.hpp"
 
 #include <limits>
 

@@ -6,7 +6,7 @@
 // `forgotten` is known by membership event, but not since when; see `past`.
 #include "list/room_list_changes.hpp"
 
-#include "pg/sql_text.hpp"
+#include "shared/sql_text.hpp"
 
 namespace sliding_sync {
 

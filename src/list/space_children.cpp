@@ -1,10 +1,10 @@
 #include "list/space_children.hpp"
 
 #include "pg/caller_query.hpp"
-#include "pg/sql_text.hpp"
 #include "rules/json.hpp"
 #include "rules/list_filters.hpp"
 #include "rules/redaction.hpp"
+#include "shared/sql_text.hpp"
 
 extern "C" {
 #include "catalog/pg_type_d.h"

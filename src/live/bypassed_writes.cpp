@@ -5,9 +5,9 @@
 #include "derive/write_as.hpp"
 #include "pg/catalog.hpp"
 #include "pg/spi.hpp"
-#include "pg/sql_text.hpp"
 #include "pg/transaction.hpp"
 #include "pg/warning.hpp"
+#include "shared/sql_text.hpp"
 
 #include <set>
 

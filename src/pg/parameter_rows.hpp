@@ -2,7 +2,7 @@
 #pragma once
 
 #include "pg/spi.hpp"
-#include "pg/sql_text.hpp"
+#include "shared/sql_text.hpp"
 
 namespace sliding_sync {
 

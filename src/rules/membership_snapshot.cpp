@@ -146,6 +146,24 @@ SnapshotSource snapshot_source(const MembershipFacts& facts) {
     return SnapshotSource::current_state;
 }
 
+bool is_its_event(const MembershipFacts& facts, std::string_view room_id, std::string_view type,
+                  const std::optional<std::string_view>& state_key,
+                  const std::optional<std::string_view>& member) noexcept {
+    return room_id == facts.room_id && type == "m.room.member" &&
+           state_key.value_or(member.value_or(facts.user_id)) == facts.user_id;
+}
+
+bool tells_more(const MembershipFacts& facts) noexcept {
+    const bool is_plain = facts.in_current_state && !facts.outlier && facts.sender &&
+                          facts.membership != "invite" && facts.membership != "knock";
+    return facts.event_stored && !is_plain;
+}
+
+bool may_be_from_outside(const MembershipFacts& facts) noexcept {
+    return facts.outlier && !facts.in_current_state &&
+           (facts.membership == "invite" || facts.membership == "knock");
+}
+
 std::optional<MembershipSnapshot> derive_membership_snapshot(const MembershipFacts& facts,
                                                              const SnapshotInput& input) {
     const auto source = snapshot_source(facts);

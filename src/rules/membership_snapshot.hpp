@@ -92,6 +92,19 @@ struct MembershipFacts {
 /// band. Throws nothing but std::bad_alloc.
 [[nodiscard]] SnapshotSource snapshot_source(const MembershipFacts& facts);
 
+/// Whether an event is that of this membership: one of another room, type or user is none of it (H52). An event from before
+/// `events` named users: the user of room_memberships, or nobody else.
+[[nodiscard]] bool is_its_event(const MembershipFacts& facts, std::string_view room_id, std::string_view type,
+                                const std::optional<std::string_view>& state_key,
+                                const std::optional<std::string_view>& member) noexcept;
+
+/// Whether the event itself tells more than that somebody is in a room or has left it: stripped state, where the membership
+/// came from, and a sender that stands nowhere else. Otherwise json, internal_metadata and redacted stay empty.
+[[nodiscard]] bool tells_more(const MembershipFacts& facts) noexcept;
+
+/// Whether `may_have_been_in_state` matters: for invites and knocks from outside only.
+[[nodiscard]] bool may_be_from_outside(const MembershipFacts& facts) noexcept;
+
 /// The state that belongs to `snapshot_source(facts)`; unused members stay empty.
 struct SnapshotInput {
     /// current_state: today's; wiped_state: before the wipe; state_group: after the event, empty where nobody knows

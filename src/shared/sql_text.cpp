@@ -1,4 +1,4 @@
-#include "pg/sql_text.hpp"
+#include "shared/sql_text.hpp"
 
 namespace sliding_sync {
 

@@ -1,7 +1,9 @@
 // A difference between a stored row and what it should be, as verify reports it.
 #pragma once
 
-#include "derive/compare.hpp"
+#include <vector>
+
+#include "shared/derived_columns.hpp"
 
 namespace sliding_sync {
 
@@ -45,10 +47,19 @@ struct Finding {
 using Findings = std::vector<Finding>;
 
 /// Adds what differs, column by column, in the order of the columns.
-void add_findings(Findings& findings, const RoomComparison& room);
-void add_findings(Findings& findings, const MembershipComparison& membership);
+void add_findings(Findings& findings, std::string_view room_id,
+                  const std::optional<rules::JoinedRoom>& stored,
+                  const std::optional<rules::JoinedRoom>& expected);
+void add_findings(Findings& findings, std::string_view room_id, std::string_view user_id,
+                  const std::optional<rules::MembershipSnapshot>& stored,
+                  const std::optional<rules::MembershipSnapshot>& expected);
 
 /// Adds the state columns of a snapshot that a comparison from scratch would not give, for this reason.
-void add_history_findings(Findings& findings, const MembershipComparison& from_scratch, FindingReason reason);
+void add_history_findings(Findings& findings, const rules::MembershipSnapshot& stored,
+                          const rules::MembershipSnapshot& from_scratch, FindingReason reason);
+
+/// The homeserver's own tables disagree about the membership.
+void add_source_conflict(Findings& findings, std::string_view room_id, std::string_view user_id,
+                         const std::optional<rules::MembershipSnapshot>& stored);
 
 }  // namespace sliding_sync

@@ -1,6 +1,6 @@
-#include "admin/finding.hpp"
+#include "shared/finding.hpp"
 
-#include "admin/value_text.hpp"
+#include "shared/value_text.hpp"
 
 namespace sliding_sync {
 
@@ -33,7 +33,7 @@ public:
     // What differs, column by column; `judge` tells by the column's role, and whether the value is behind, what that is.
     template <typename Table, typename Judge>
     void columns(const typename Table::Row& expected, const typename Table::Row& actual, Judge judge) {
-        for_each_column<Table>([&](const auto& column, const SqlType&) {
+        visit_columns<Table>([&](const auto& column) {
             const auto& is = column.field(actual);
             const auto& must_be = column.field(expected);
             if (column.role == ColumnRole::key || is == must_be) {
@@ -53,8 +53,8 @@ private:
     Text user_id_;
 };
 
-RowFindings findings_of(Findings& findings, const MembershipKey& key) {
-    return {findings, membership_snapshots_table, key.room_id, std::string(key.user_id)};
+RowFindings findings_of(Findings& findings, std::string_view room_id, std::string_view user_id) {
+    return {findings, membership_snapshots_table, room_id, std::string(user_id)};
 }
 
 // Of a joined room the reader takes the room's own row.
@@ -106,17 +106,19 @@ const char* severity_code(Severity severity) noexcept {
     return "";
 }
 
-void add_findings(Findings& findings, const RoomComparison& room) {
-    if (room.stored == room.expected) {
+void add_findings(Findings& findings, std::string_view room_id,
+                  const std::optional<rules::JoinedRoom>& stored,
+                  const std::optional<rules::JoinedRoom>& expected) {
+    if (stored == expected) {
         return;
     }
-    RowFindings row(findings, JoinedRooms::name, room.key, std::nullopt);
-    if (!room.stored || !room.expected) {
-        row.row(!room.stored);
+    RowFindings row(findings, joined_rooms_table, room_id, std::nullopt);
+    if (!stored || !expected) {
+        row.row(!stored);
         return;
     }
-    row.columns<JoinedRooms>(
-        *room.expected, *room.stored, [](ColumnRole role, bool is_behind) -> std::optional<Judgement> {
+    row.columns<JoinedRoomColumns>(
+        *expected, *stored, [](ColumnRole role, bool is_behind) -> std::optional<Judgement> {
             if (role == ColumnRole::ordering) {
                 return Judgement{is_behind ? FindingReason::stale_ordering : FindingReason::ordering_ahead,
                                  Severity::visible};
@@ -125,24 +127,24 @@ void add_findings(Findings& findings, const RoomComparison& room) {
         });
 }
 
-void add_findings(Findings& findings, const MembershipComparison& membership) {
-    if (membership.stored == membership.expected) {
+void add_findings(Findings& findings, std::string_view room_id, std::string_view user_id,
+                  const std::optional<rules::MembershipSnapshot>& stored,
+                  const std::optional<rules::MembershipSnapshot>& expected) {
+    if (stored == expected) {
         return;
     }
-    RowFindings row = findings_of(findings, membership.key);
-    if (!membership.stored || !membership.expected) {
-        row.row(!membership.stored);
+    RowFindings row = findings_of(findings, room_id, user_id);
+    if (!stored || !expected) {
+        row.row(!stored);
         return;
     }
-    const rules::MembershipSnapshot& expected = *membership.expected;
-    const rules::MembershipSnapshot& stored = *membership.stored;
-    const FindingReason state_reason = expected.has_known_state && !stored.has_known_state &&
-                                               expected.membership_event_id == stored.membership_event_id
+    const FindingReason state_reason = expected->has_known_state && !stored->has_known_state &&
+                                               expected->membership_event_id == stored->membership_event_id
                                            ? FindingReason::history_unknown
                                            : FindingReason::state_differs;
-    const Severity severity = state_severity(expected);
-    row.columns<MembershipSnapshots>(
-        expected, stored, [&](ColumnRole role, bool) -> std::optional<Judgement> {
+    const Severity severity = state_severity(*expected);
+    row.columns<MembershipSnapshotColumns>(
+        *expected, *stored, [&](ColumnRole role, bool) -> std::optional<Judgement> {
             switch (role) {
             case ColumnRole::membership_event_id:
                 return Judgement{FindingReason::wrong_membership, Severity::visible};
@@ -158,18 +160,24 @@ void add_findings(Findings& findings, const MembershipComparison& membership) {
         });
 }
 
-void add_history_findings(Findings& findings, const MembershipComparison& from_scratch,
-                          FindingReason reason) {
-    RowFindings row = findings_of(findings, from_scratch.key);
-    const Severity severity = reason == FindingReason::history_impossible
-                                  ? state_severity(*from_scratch.stored)
-                                  : Severity::unverifiable;
-    row.columns<MembershipSnapshots>(
-        *from_scratch.expected, *from_scratch.stored, [&](ColumnRole role, bool) -> std::optional<Judgement> {
+void add_history_findings(Findings& findings, const rules::MembershipSnapshot& stored,
+                          const rules::MembershipSnapshot& from_scratch, FindingReason reason) {
+    RowFindings row = findings_of(findings, stored.room_id, stored.user_id);
+    const Severity severity =
+        reason == FindingReason::history_impossible ? state_severity(stored) : Severity::unverifiable;
+    row.columns<MembershipSnapshotColumns>(
+        from_scratch, stored, [&](ColumnRole role, bool) -> std::optional<Judgement> {
             const bool is_of_the_past = role == ColumnRole::has_known_state || role == ColumnRole::state ||
                                         role == ColumnRole::room_name;
             return is_of_the_past ? std::optional(state_judgement(role, reason, severity)) : std::nullopt;
         });
+}
+
+void add_source_conflict(Findings& findings, std::string_view room_id, std::string_view user_id,
+                         const std::optional<rules::MembershipSnapshot>& stored) {
+    findings.push_back({membership_snapshots_table, std::string(room_id), std::string(user_id), "membership",
+                        std::nullopt, stored ? Text(stored->membership) : std::nullopt,
+                        FindingReason::source_conflict, Severity::unverifiable});
 }
 
 }  // namespace sliding_sync
