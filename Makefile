@@ -9,7 +9,9 @@
 EXTENSION = control/sliding_sync
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" control/sliding_sync.control)
 SQL_SCRIPT = extension/sliding_sync--$(EXTVERSION).sql
-DATA_built = $(SQL_SCRIPT)
+RELEASED = $(patsubst extension/released/sliding_sync--%.sql,%,$(wildcard extension/released/*.sql))
+UPDATES = $(RELEASED:%=extension/sliding_sync--%--$(EXTVERSION).sql)
+DATA_built = $(SQL_SCRIPT) $(UPDATES)
 # in the order of the script; attaching comes last
 SQL_PARTS = $(patsubst %,extension/install/%.sql,schema triggers quarantine runs attach backfill verify flush version \
 	readiness views preflight replication room_list explain columns attach_at_creation)
@@ -69,7 +71,13 @@ endif
 
 .DELETE_ON_ERROR:
 $(SQL_SCRIPT): $(SQL_PARTS)
-	cat $^ > $@
+	cat $(SQL_PARTS) > $@
+
+# what a released script lacks
+$(UPDATES): extension/sliding_sync--%--$(EXTVERSION).sql: extension/released/sliding_sync--%.sql extension/update/%.sql $(SQL_SCRIPT)
+	awk -f extension/update/step.awk $(wordlist 1,3,$^) > $@
+$(UPDATES): extension/update/step.awk
+$(SQL_SCRIPT) $(UPDATES): control/sliding_sync.control
 
 # The homeserver that the tests play on; `install` leaves it out.
 install-tests:
