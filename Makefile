@@ -27,6 +27,7 @@ ISOLATION_OPTS = $(REGRESS_OPTS)
 
 PG_CPPFLAGS = -I$(srcdir)/src
 # another version is one file to compile
+src/entry/functions.o: control/sliding_sync.control
 src/entry/functions.o: override CPPFLAGS += -DSLIDING_SYNC_VERSION=\"$(EXTVERSION)\"
 # packages are built by compilers that we have not seen: they say WERROR=
 WERROR = -Werror
