@@ -139,9 +139,10 @@ def test_new_sql_with_the_old_library(own_cluster: Cluster, old: str, tmp_path: 
     try:
         shutil.copy(built, installed_library)
         with own_cluster.connect(old) as connection:
-            told = connection.execute("SELECT severity, detail FROM sliding_sync.health WHERE code = 'version_differs'")
-            ((severity, detail),) = told.fetchall()
-            assert severity == "warning" and f"The library is {version} and the SQL is {CURRENT}" in detail
+            told = connection.execute("SELECT detail, remedy FROM sliding_sync.health WHERE code = 'version_differs'")
+            ((detail, remedy),) = told.fetchall()
+            assert f"The library is {version} and the SQL is {CURRENT}" in detail
+            assert "Install the extension's package" in remedy and CURRENT in remedy
     finally:
         aside.rename(installed_library)
 
