@@ -43,7 +43,7 @@ override with_llvm = no
 srcdir ?= .
 which_server = Install postgresql-server-dev-$(1), and name the server's own: PG_CONFIG=/usr/lib/postgresql/$(1)/bin/pg_config
 # PGXS has a `check` target of its own, which only says that it is not supported
-ifeq ($(filter tool install-tool deb dist matrix check check-long demo help bench bench-instructions bench-backfill bench-list bench-rules,$(MAKECMDGOALS)),)
+ifeq ($(filter tool install-tool deb rpm dist matrix check check-long demo help bench bench-instructions bench-backfill bench-list bench-rules,$(MAKECMDGOALS)),)
 PG_MAJOR := $(shell $(PG_CONFIG) --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 PG_HEADER := $(wildcard $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h)
@@ -86,7 +86,7 @@ install-tests:
 	$(INSTALL_DATA) tests/extension/sliding_sync_test.control '$(DESTDIR)$(datadir)/extension/'
 	cat tests/extension/*.sql > '$(DESTDIR)$(datadir)/extension/sliding_sync_test--1.sql'
 
-.PHONY: install-tests help tool install-tool deb dist matrix demo check check-long bench bench-instructions bench-backfill bench-list bench-rules
+.PHONY: install-tests help tool install-tool deb rpm dist matrix demo check check-long bench bench-instructions bench-backfill bench-list bench-rules
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 20
@@ -100,6 +100,9 @@ tool: ## builds the program sliding-sync: build/tool/cli/sliding-sync
 
 install-tool: tool ## installs it with its man page and completion (DESTDIR, PREFIX)
 	@cmake --install build/tool
+
+rpm: ## RPM packages of the last commit, from packaging/rpm: build/rpm
+	@scripts/make-rpm
 
 deb: ## Debian packages of both, for the servers whose headers are installed: build/deb
 	@scripts/make-deb
