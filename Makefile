@@ -64,7 +64,7 @@ else
 check: ## every test; the last line is "N passed, N failed"
 	@scripts/install-packages && scripts/check
 
-check-long: ## check, then what takes an hour: fuzzing, long variants, 10^5 random transactions, memcheck, asserts, other majors
+check-long: ## check, then what takes an hour: fuzzing, long variants, 10^5 random transactions, memcheck, asserts, other majors, packages
 	@scripts/install-packages && scripts/check --long
 endif
 
