@@ -26,9 +26,6 @@ REGRESS_OPTS = --inputdir=. --load-extension=sliding_sync --load-extension=slidi
 ISOLATION_OPTS = $(REGRESS_OPTS)
 
 PG_CPPFLAGS = -I$(srcdir)/src
-# another version is one file to compile
-src/entry/functions.o: control/sliding_sync.control
-src/entry/functions.o: override CPPFLAGS += -DSLIDING_SYNC_VERSION=\"$(EXTVERSION)\"
 # packages are built by compilers that we have not seen: they say WERROR=
 WERROR = -Werror
 PG_CXXFLAGS = -std=c++20 -O2 -fvisibility=hidden -Wall -Wextra $(WERROR) -Wno-register -Wno-unused-parameter \
@@ -60,6 +57,9 @@ include $(PGXS)
 # What was built for another server is built anew.
 $(shell mkdir -p build && { $(PG_CONFIG) | cmp -s - build/server || $(PG_CONFIG) >build/server; })
 $(OBJS): build/server
+# another version is one file to compile
+src/entry/functions.o: control/sliding_sync.control
+src/entry/functions.o: override CPPFLAGS += -DSLIDING_SYNC_VERSION=\"$(EXTVERSION)\"
 else
 check: ## every test; the last line is "N passed, N failed"
 	@scripts/install-packages && scripts/check
