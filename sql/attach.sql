@@ -29,6 +29,10 @@ SELECT pg_describe_object(classid, objid, objsubid) AS without_comment FROM pg_d
 WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e' AND classid <> 'pg_type'::regclass
     AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'sliding_sync')
     AND coalesce(obj_description(objid, classid::regclass::name), '') = '';
+-- and so has every column
+SELECT c.relname, a.attname AS without_comment FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relnamespace = 'sliding_sync'::regnamespace AND c.relkind IN ('r', 'v') AND a.attnum > 0 AND NOT a.attisdropped
+    AND col_description(c.oid, a.attnum) IS NULL ORDER BY c.relname, a.attnum;
 
 -- what everybody may call: trigger functions, which need a trigger, and reports
 SELECT p.proname, p.prorettype::regtype FROM pg_proc p WHERE p.pronamespace = 'sliding_sync'::regnamespace

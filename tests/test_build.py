@@ -90,6 +90,11 @@ def test_what_needs_no_server_asks_for_none(target: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_without_a_target_everything_is_built() -> None:
+    done = make("-pnq", f"PG_CONFIG={PG_CONFIG}")
+    assert re.search(r"^\.DEFAULT_GOAL := all$", done.stdout, re.MULTILINE)
+
+
 def test_what_was_built_for_another_server_is_built_anew(tmp_path: Path) -> None:
     project = tmp_path / "project"
     for name in ("control", "extension", "src"):

@@ -301,7 +301,9 @@ CREATE VIEW sliding_sync.health AS
         SELECT 'warning', NULL, 'version_differs',
                format('The library is %s and the SQL is %s. A session keeps the library that it has loaded.',
                       v.library_version, v.extension_version),
-               'ALTER EXTENSION sliding_sync UPDATE'
+               CASE WHEN string_to_array(v.library_version, '.')::integer[] > string_to_array(v.extension_version, '.')::integer[]
+                    THEN 'ALTER EXTENSION sliding_sync UPDATE'
+                    ELSE format('Install the extension''s package, version %s, on this host; then connect anew', v.extension_version) END
         FROM sliding_sync.version() v WHERE v.library_version <> v.extension_version
         UNION ALL
         SELECT 'warning', p.schema_name, 'run_interrupted',

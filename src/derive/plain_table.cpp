@@ -1,5 +1,7 @@
 #include "derive/plain_table.hpp"
 
+#include "pg/versions.hpp"
+
 extern "C" {
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -7,7 +9,6 @@ extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_publication.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "utils/lsyscache.h"
@@ -117,36 +118,18 @@ bool has_foreign_indexes(Relation table) {
 bool may_be_published(Relation table) {
     PublicationDesc publication;
     RelationBuildPublicationDesc(table, &publication);
-    bool is_valid = publication.rf_valid_for_update && publication.cols_valid_for_update;
-#if PG_VERSION_NUM >= 180000
-    is_valid = is_valid && publication.gencols_valid_for_update;
-#endif
-    return is_valid &&
+    return publication.rf_valid_for_update && publication.cols_valid_for_update &&
+           versions::generated_columns_may_be_published(publication) &&
            (!publication.pubactions.pubupdate || table->rd_rel->relreplident == REPLICA_IDENTITY_FULL ||
             OidIsValid(RelationGetReplicaIndex(table)));
 }
 
-// A constraint NOT VALID (from 18) refuses an UPDATE of a row that it does not hold for.
-bool has_doubtful_not_null([[maybe_unused]] Relation table) {
-#if PG_VERSION_NUM >= 180000
-    const TupleDesc columns = RelationGetDescr(table);
-    for (int i = 0; i < columns->natts; ++i) {
-        if (TupleDescCompactAttr(columns, i)->attnullability == ATTNULLABLE_INVALID) {
-            return true;
-        }
-    }
-#endif
-    return false;
-}
-
 bool has_foreign_constraints(Relation table) {
     const TupleConstr* const constraints = table->rd_att->constr;
-    bool has_one =
-        constraints != nullptr && (constraints->num_check > 0 || constraints->has_generated_stored);
-#if PG_VERSION_NUM >= 180000
-    has_one = has_one || (constraints != nullptr && constraints->has_generated_virtual);
-#endif
-    return has_one || has_doubtful_not_null(table) || has_foreign_references(table);
+    const bool has_one =
+        constraints != nullptr && (constraints->num_check > 0 || constraints->has_generated_stored ||
+                                   versions::has_virtual_columns(*constraints));
+    return has_one || versions::has_doubtful_not_null(table) || has_foreign_references(table);
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ SLIDING_SYNC_FUNCTION(sliding_sync_drop_replicated_row) {
                                      "It belongs on the extension's own tables.");
     }
     if (!InLocalUserIdChange()) {
-        return PointerGetDatum(nullptr);
+        return Datum{0};
     }
     return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple
                                                                       : trigger->tg_trigtuple);

@@ -67,5 +67,5 @@ SLIDING_SYNC_FUNCTION(sliding_sync_collect) {
     } else {
         act(trigger, table);
     }
-    return PointerGetDatum(nullptr);
+    return Datum{0};
 }

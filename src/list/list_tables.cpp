@@ -101,8 +101,8 @@ ListTables read_tables(const Found& found) {
     const std::string name =
         call_pg([&]() -> const char* { return get_namespace_name(found.namespace_oid); });
     tables.schema = quoted_identifier(name);
-    const auto has = [&](const char* name) {
-        return call_pg([&] { return find_table(found.namespace_oid, found.owner, name) != InvalidOid; });
+    const auto has = [&](const char* table) {
+        return call_pg([&] { return find_table(found.namespace_oid, found.owner, table) != InvalidOid; });
     };
     for (const char* const table :
          {joined_rooms_table, membership_snapshots_table, table_name(BaseTable::rooms)}) {

@@ -8,11 +8,13 @@ extern "C" {
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_publication.h"
 #include "funcapi.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/plancat.h"
 #include "utils/acl.h"
 #include "utils/inval.h"
+#include "utils/rel.h"
 }
 
 namespace sliding_sync::versions {
@@ -59,5 +61,36 @@ inline RelationHook& relation_hook = build_simple_rel_hook;
 using RelationHook = get_relation_info_hook_type;
 inline RelationHook& relation_hook = get_relation_info_hook;
 #endif
+
+/// From 18 on a publication can be one that refuses an UPDATE for a generated column in the replica identity.
+inline bool generated_columns_may_be_published([[maybe_unused]] const PublicationDesc& publication) {
+#if PG_VERSION_NUM >= 180000
+    return publication.gencols_valid_for_update;
+#else
+    return true;
+#endif
+}
+
+/// From 18 on a column can be computed at each reading.
+inline bool has_virtual_columns([[maybe_unused]] const TupleConstr& constraints) {
+#if PG_VERSION_NUM >= 180000
+    return constraints.has_generated_virtual;
+#else
+    return false;
+#endif
+}
+
+/// From 18 on NOT NULL can be NOT VALID: it refuses an UPDATE of a row that it does not hold for.
+inline bool has_doubtful_not_null([[maybe_unused]] Relation table) {
+#if PG_VERSION_NUM >= 180000
+    const TupleDesc columns = RelationGetDescr(table);
+    for (int i = 0; i < columns->natts; ++i) {
+        if (TupleDescCompactAttr(columns, i)->attnullability == ATTNULLABLE_INVALID) {
+            return true;
+        }
+    }
+#endif
+    return false;
+}
 
 }  // namespace sliding_sync::versions

@@ -21,7 +21,8 @@ from harness import processes
 from harness.environment import PROJECT
 from harness.folders import make_folder
 
-PG_VERSION = "15"
+# Debian's own: 15 but where scripts/matrix runs the tests in another suite
+PG_VERSION = os.environ.get("SLIDING_SYNC_PG_MAJOR", "15")
 SUPERUSER = "postgres"
 
 # Crashes that a client may not have noticed: the postmaster restarts and the tests go on.
@@ -121,7 +122,7 @@ class Cluster:
     def copy_installation(self) -> None:
         # A relocated server finds its libraries and share files relative to its own binary.
         if self.installation:
-            shutil.copytree(self.installation, self.root / "server", symlinks=True)
+            shutil.copytree(self.installation, self.root / "pg", symlinks=True)
             return
         for tree in (f"usr/lib/postgresql/{PG_VERSION}", f"usr/share/postgresql/{PG_VERSION}"):
             shutil.copytree("/" / Path(tree), self.root / tree, symlinks=True)

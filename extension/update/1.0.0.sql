@@ -1,0 +1,1 @@
+-- From 1.0.0: what cannot be done by replacing functions and views.
