@@ -13,7 +13,7 @@ struct RoomChange {
     bool state = false;      ///< relevant current state may have changed
     bool may_be_rewritten =
         false;  ///< nothing of the row changed, but another writer may have written the row just now
-    bool is_rest = false;                ///< an earlier refresh of this transaction was told of other changes
+    bool is_later_flush = false;         ///< an earlier flush of this transaction has taken other changes
     std::optional<std::int64_t> latest;  ///< newest eligible event that was inserted
     std::optional<std::int64_t> latest_bump;  ///< the same among the bump types
     std::string_view latest_event_id;  ///< its event; the rejection of an event may have come before it
@@ -28,7 +28,7 @@ struct Changes {
     std::vector<RoomChange> rooms;           ///< each room once
     std::vector<MembershipKey> memberships;  ///< each once
     MembershipsBefore before;
-    bool are_restless = false;  ///< they change again whenever their rows are written: the rows have to go
+    bool keep_changing = false;  ///< they change again whenever their rows are written: the rows have to go
 };
 
 /// A row as it is stored, and as it must be; nothing: there must be no row.

@@ -219,7 +219,7 @@ private:
     const GuardedWork& work_;
     CircuitBreakers& breakers_;
     std::size_t failed_ = 0;
-    static inline int failures_in_a_row_ = 0;  // of recalls: one call carries out many works
+    static inline int failures_in_a_row_ = 0;  // of recomputes: one call works on many passes
 };
 
 }  // namespace

@@ -30,7 +30,7 @@ public:
 
     /// Those whose row is missing, knows no state, or is of an event from before `events` named senders and users: what came or
     /// went of the room's events can have changed no other.
-    std::vector<MembershipKey> unsettled_memberships_of_rooms(std::span<const std::string_view> room_ids);
+    std::vector<MembershipKey> incomplete_memberships_of_rooms(std::span<const std::string_view> room_ids);
     /// Those of the keys that are local memberships.
     std::vector<MembershipKey> local_memberships(std::span<const MembershipKey> keys);
 
@@ -65,7 +65,7 @@ private:
     Statement rooms_of_events_;
     Statement memberships_of_events_;
     Statement memberships_of_rooms_;
-    Statement unsettled_memberships_;
+    Statement incomplete_memberships_;
     TableReader local_memberships_;
     Statement rooms_between_;
     Statement memberships_between_;

@@ -1,3 +1,24 @@
+// A refresh, from changed keys to written rows.
+//
+//   refresh()          sorts the keys, as every writer does, and takes the fast path for a plain message; rooms before
+//                      memberships
+//   refresh_passes()   500 keys each, so that the JSON of one pass fits into memory
+//   refresh_pass()     one pass under the failure policy (derive/failure.hpp): a subtransaction; where it fails, halves,
+//                      down to the key that loses its row. A row of another key that holds an ordering which ours must
+//                      have is taken away, ours written, and the other one made again: the next round
+//   TableRefresh       the three steps of a pass, each with a snapshot taken after the step before:
+//     1. lock          rows that exist, by their key, waiting for whoever inserts or changes them; of keys without a row,
+//                      or with one that this transaction may have inserted, the key itself (pg/key_locks.hpp)
+//     2. compare       reads the facts and derives the rows (derive/compare.cpp)
+//     3. write         what differs: removes, updates, inserts, each one statement (derive/derived_table.cpp). Where the
+//                      table has triggers of others, the rows are read again and compared
+//
+// Locks: row locks are held until the transaction ends. The lock of a key is released at the end of its pass if a row
+// stands there by then, which others meet, and always in recompute mode; else it is held like a row lock. With more than
+// one pass of keys in live mode the schema's keys are locked as a whole.
+//
+// Ownership: Changes and what they point into belong to the caller; a RefreshScope lives for one refresh and keeps what
+// its passes ask more than once; everything else lives for one pass, inside its SpiConnection.
 #include "derive/refresh.hpp"
 
 #include "derive/deferred_triggers.hpp"
@@ -65,8 +86,8 @@ public:
     }
 
     std::uint64_t refresh(std::span<const Change> changes) {
-        if (scope_.are_restless) {
-            refuse_restless();
+        if (scope_.keep_changing) {
+            refuse_endless_changes();
         }
         const SpiConnection connection;
         const auto keys = keys_of(changes);
@@ -95,7 +116,7 @@ public:
         const bool is_known = shape() == TableShape::known;
         locks_.begin_pass();
         const std::size_t there = is_known ? count_rows(rows_.lock(keys, &locks_)) : 0;
-        if (scope_.are_restless && is_known && there == 0) {
+        if (scope_.keep_changing && is_known && there == 0) {
             return;  // not even a trigger for each statement shall change them again
         }
         const std::size_t removed = rows_.remove(keys);
@@ -152,7 +173,7 @@ private:
         }
     }
 
-    [[noreturn]] static void refuse_restless() {
+    [[noreturn]] static void refuse_endless_changes() {
         call_pg([] {
             raise_pg_error(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                            "triggers of the derived tables never stop changing rooms",
@@ -284,7 +305,7 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
 
     RefreshScope scope;
     scope.before = std::move(changes.before);
-    scope.are_restless = changes.are_restless;
+    scope.keep_changing = changes.keep_changing;
     for (const RoomChange& room : changes.rooms) {
         if (room.oldest_new) {
             scope.oldest_new[room.room_id] = *room.oldest_new;
@@ -299,7 +320,7 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     }
     refreshed.joined_rooms = changes.rooms.size();
     refreshed.memberships = changes.memberships.size();
-    if (!scope.are_restless && changes.rooms.size() == 1 &&
+    if (!scope.keep_changing && changes.rooms.size() == 1 &&
         advance(homeserver, changes.rooms.front(), refreshed)) {
         changes.rooms.clear();
     }

@@ -22,12 +22,12 @@ struct Refreshed {
 /// then what it is made of is read as it is by now, then it is written. So of two transactions that change what one row is
 /// made of, the second one sees what the first has done. Keys are taken in their order, rooms before memberships.
 ///
-/// A recall reads what other transactions may be changing just now, also where no row is there to be locked. It locks what
+/// A recompute reads what other transactions may be changing just now, also where no row is there to be locked. It locks what
 /// it reads, so that each of them either comes first, and is seen, or waits for this transaction and then sees its rows.
 Refreshed refresh(const Homeserver& homeserver, Changes changes,
                   rules::RefreshMode mode = rules::RefreshMode::live);
 
-/// Removes every derived row: when nobody can tell any more which of them are right.
+/// Removes every derived row: when any of them may be wrong.
 Refreshed remove_everything(const Homeserver& homeserver);
 
 }  // namespace sliding_sync

@@ -34,7 +34,7 @@ struct RefreshScope {
     /// Hint: what happened before the transaction's inserted events is older than these, by room.
     std::map<std::string_view, std::int64_t> oldest_new;
     MembershipsBefore before;
-    bool are_restless =
+    bool keep_changing =
         false;  ///< the keys change again whenever their rows are written: the rows have to go
 
     /// Where this transaction has written or deleted the state of a big room, each answer walks over all of it.

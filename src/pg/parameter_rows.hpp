@@ -16,7 +16,7 @@ struct ParameterRows {
 /// values, which spares the executor half of its work.
 class RowsStatement {
 public:
-    /// `{rows}` in the template stands for the rows.
+    /// `%R` in the template stands for the rows.
     RowsStatement(const char* name, std::string_view text, std::string_view schema,
                   const ParameterRows& rows);
 

@@ -30,7 +30,7 @@ bool is_out_of_band(const MembershipFacts& facts) {
 }
 
 /// The membership did not change but has to be derived: history is kept, and guessed only where nothing is
-/// known and it is still told, as a recall does.
+/// known and it is still told, as a recompute does.
 SnapshotSource source_of_unchanged(const MembershipFacts& facts) {
     if (facts.previous && facts.previous->has_known_state) {
         return SnapshotSource::keep;

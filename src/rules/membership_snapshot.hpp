@@ -77,7 +77,7 @@ struct MembershipFacts {
     /// that told nothing was not wiped by it: an invitee's leave may stand there after the homeserver has left.
     bool room_had_current_state = false;
 
-    // before this transaction; for a recall, as stored now
+    // before this transaction; for a recompute, as stored now
     /// The same event id stood in local_current_membership, and it did not enter current state just now:
     /// an out-of-band invite that becomes part of a joined room's state is a change (O5, O13, H80).
     bool membership_unchanged = false;
@@ -86,7 +86,7 @@ struct MembershipFacts {
 
 /// For a change, which source applies (docs/rules.md#live-mode): the first that fits of `none`, an unchanged
 /// membership, current state, an out-of-band membership, an empty current state; current state again for the
-/// rest. `keep` and `inherit` are given only when there is a previous snapshot. For a recall, what a backfill
+/// rest. `keep` and `inherit` are given only when there is a previous snapshot. For a recompute, what a backfill
 /// can still know (docs/rules.md#recompute-mode): today's state for a join, its own stripped state for an
 /// invite or knock, the state after the event for a leave or ban, the earlier invite when that came out of
 /// band. Throws nothing but std::bad_alloc.

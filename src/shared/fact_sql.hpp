@@ -20,7 +20,7 @@ namespace sliding_sync {
 [[nodiscard]] std::string latest_ordering(const OptionalTables& tables, const std::string& room);
 [[nodiscard]] std::string latest_bump_ordering(const OptionalTables& tables, const std::string& room);
 
-/// n, latest, latest of a bump type; of `{rows}` k(room_id, n).
+/// n, latest, latest of a bump type; of `%R` k(room_id, n).
 [[nodiscard]] std::string orderings_text(const OptionalTables& tables);
 
 /// Redactions of (events, their rooms): n, recheck, is stored, is rejected, same room, sender, JSON where that must tell the
