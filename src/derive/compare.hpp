@@ -1,5 +1,5 @@
-// What rows are and what they must be: changed keys -> facts -> rules, up to the point where something is written or
-// reported.
+// What rows are and what they must be: changed keys -> facts -> rules, up to the point where something is
+// written or reported.
 #pragma once
 
 #include "derive/homeserver.hpp"
@@ -19,8 +19,8 @@ struct RoomChange {
     std::string_view latest_event_id;  ///< its event; the rejection of an event may have come before it
     std::string_view latest_bump_event_id;
     std::optional<std::int64_t> oldest_new;  ///< no event that was inserted has a smaller ordering
-    /// Events that have begun to redact. Anybody in a room may send redactions that nobody accepts: only these are judged,
-    /// not all that name the same event.
+    /// Events that have begun to redact. Anybody in a room may send redactions that nobody accepts: only
+    /// these are judged, not all that name the same event.
     std::vector<std::string_view> new_redactions;
 };
 
@@ -49,8 +49,9 @@ struct MembershipComparison : Comparison<MembershipSnapshots> {
 
 [[nodiscard]] std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms);
 
-/// Both return in the order of their keys, inside an open SpiConnection, and write nothing. `stored` are the rows of the
-/// keys; where something is to be written they are locked, and what the rows must be is read after that.
+/// Both return in the order of their keys, inside an open SpiConnection, and write nothing. `stored` are the
+/// rows of the keys; where something is to be written they are locked, and what the rows must be is read
+/// after that.
 std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::span<const RoomChange> rooms,
                                                  std::span<const Stored<JoinedRooms>> stored);
 std::vector<MembershipComparison> compare_memberships(Statements& statements,

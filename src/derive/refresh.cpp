@@ -1,24 +1,3 @@
-// A refresh, from changed keys to written rows.
-//
-//   refresh()          sorts the keys, as every writer does, and takes the fast path for a plain message; rooms before
-//                      memberships
-//   refresh_passes()   500 keys each, so that the JSON of one pass fits into memory
-//   refresh_pass()     one pass under the failure policy (derive/failure.hpp): a subtransaction; where it fails, halves,
-//                      down to the key that loses its row. A row of another key that holds an ordering which ours must
-//                      have is taken away, ours written, and the other one made again: the next round
-//   TableRefresh       the three steps of a pass, each with a snapshot taken after the step before:
-//     1. lock          rows that exist, by their key, waiting for whoever inserts or changes them; of keys without a row,
-//                      or with one that this transaction may have inserted, the key itself (pg/key_locks.hpp)
-//     2. compare       reads the facts and derives the rows (derive/compare.cpp)
-//     3. write         what differs: removes, updates, inserts, each one statement (derive/derived_table.cpp). Where the
-//                      table has triggers of others, the rows are read again and compared
-//
-// Locks: row locks are held until the transaction ends. The lock of a key is released at the end of its pass if a row
-// stands there by then, which others meet, and always in recompute mode; else it is held like a row lock. With more than
-// one pass of keys in live mode the schema's keys are locked as a whole.
-//
-// Ownership: Changes and what they point into belong to the caller; a RefreshScope lives for one refresh and keeps what
-// its passes ask more than once; everything else lives for one pass, inside its SpiConnection.
 #include "derive/refresh.hpp"
 
 #include "derive/deferred_triggers.hpp"
@@ -101,7 +80,8 @@ public:
         if (written > 0 && !Table::is_plain(schema_)) {
             require_kept(compared, rows_.stored(keys));
         }
-        // A row that stands there is met by others itself; a recompute has changed nothing that a row is made of.
+        // A row that stands there is met by others itself; a recompute has changed nothing that a row is made
+        // of.
         std::vector<bool> is_kept;
         for (const auto& row : compared) {
             is_kept.push_back(!is_recompute() && !row.expected);
@@ -157,7 +137,8 @@ private:
         return compare(one, rows_.lock(keys_of(one), &locks_))[0];
     }
 
-    // Where the tables' owner has put triggers or rules on the table, what stands there may not be what was written.
+    // Where the tables' owner has put triggers or rules on the table, what stands there may not be what was
+    // written.
     template <typename Compared>
     static void require_kept(const std::vector<Compared>& compared,
                              const std::vector<Stored<Table>>& stored) {
@@ -196,7 +177,8 @@ private:
     KeyLocks& locks_;
 };
 
-// A trigger of the tables' owner may call us in the middle of our own work. Deeper than this it would never end.
+// A trigger of the tables' owner may call us in the middle of our own work. Deeper than this it would never
+// end.
 class Depth {
 public:
     Depth() {
@@ -217,8 +199,9 @@ private:
     static inline int depth = 0;
 };
 
-// Rows that stand in the way of others are wrong by definition. They are taken away, so that two that hold what the other one
-// must have do not block each other, and made again after the others; what was in their way is taken away in turn.
+// Rows that stand in the way of others are wrong by definition. They are taken away, so that two that hold
+// what the other one must have do not block each other, and made again after the others; what was in their
+// way is taken away in turn.
 template <typename Table>
 void refresh_pass(TableRefresh<Table>& table, const HomeserverSchema& schema,
                   std::span<const typename TableRefresh<Table>::Change> changes, Refreshed& refreshed,
@@ -267,9 +250,9 @@ void refresh_passes(TableRefresh<Table> table, const HomeserverSchema& schema,
     }
 }
 
-// It needs no subtransaction, which would cost every message a transaction id: constants on a row of a table without
-// anything of its own, and an event that this transaction has stored, leave nothing to fail at but what the homeserver must
-// see. For a single room: of several, each has its turn in the order of the keys.
+// It needs no subtransaction, which would cost every message a transaction id: constants on a row of a table
+// without anything of its own, and an event that this transaction has stored, leave nothing to fail at but
+// what the homeserver must see. For a single room: of several, each has its turn in the order of the keys.
 bool advance(const Homeserver& homeserver, const RoomChange& room, Refreshed& refreshed) {
     const bool is_plain_message =
         !room.orderings && !room.state && room.new_redactions.empty() && room.latest;

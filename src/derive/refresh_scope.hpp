@@ -1,5 +1,5 @@
-// What the passes of one refresh share: what is known of its transaction, and what is asked of a room only once, however
-// many of its memberships change.
+// What the passes of one refresh share: what is known of its transaction, and what is asked of a room only
+// once, however many of its memberships change.
 #pragma once
 
 #include "derive/fact_sql.hpp"
@@ -37,7 +37,7 @@ struct RefreshScope {
     bool keep_changing =
         false;  ///< the keys change again whenever their rows are written: the rows have to go
 
-    /// Where this transaction has written or deleted the state of a big room, each answer walks over all of it.
+    /// Where this transaction has written or deleted the state of a big room, each look walks over all of it.
     std::map<std::string, bool, std::less<>> has_current_state;
     /// RoomFacts::wiped_state
     std::map<std::string, KeptState, std::less<>> wiped_state;

@@ -138,7 +138,8 @@ Rows TableReader::by_statement(Statement& statement, const LookupScope& scope,
     return statement.run(arguments, scope.view_);
 }
 
-// What is open belongs to one scope: code of the tables' owner that runs in its middle reads by the statement.
+// What is open belongs to one scope: code of the tables' owner that runs in its middle reads by the
+// statement.
 void TableReader::open(LookupScope& scope) {
     Assert(LookupScope::is_open(scope.number_));
     if (scope_ == scope.number_ || LookupScope::is_open(scope_)) {
