@@ -64,8 +64,8 @@ KeyLookup::KeyLookup(const HomeserverSchema& s)
                          {{"room_id", TEXTOID}, {"user_id", TEXTOID}}, {}),
       rooms_between_(
           "rooms_between",
-          // A row without a room can only be left over from a table without its foreign key. The end is a value in
-          // any case, so that the scans stop there.
+          // A row without a room can only be left over from a table without its foreign key. The end is a
+          // value in any case, so that the scans stop there.
           sql_text(
               "SELECT DISTINCT x.room_id FROM (SELECT COALESCE($2, GREATEST("
               "(SELECT r.room_id FROM %S.rooms r ORDER BY r.room_id DESC LIMIT 1), "

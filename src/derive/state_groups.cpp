@@ -8,7 +8,7 @@ namespace sliding_sync {
 
 namespace {
 
-// Most groups differ from the one before by somebody's membership: what an index entry tells is all that is
+// Most groups differ from the one before by one membership: what an index entry holds is all that is
 // read of them.
 constexpr std::size_t few_differences = 8;
 

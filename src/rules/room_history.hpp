@@ -1,4 +1,4 @@
-// What a room has ever said of itself: for judging snapshots whose moment nobody can read any more
+// What a room has ever said of itself: for judging snapshots whose moment cannot be read any more
 // (docs/rules.md#history).
 #pragma once
 
