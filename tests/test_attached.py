@@ -303,10 +303,10 @@ def test_detach_of_a_schema_without_a_homeserver(cluster: Cluster, database: str
 
 def test_a_schema_whose_name_is_part_of_a_statement(cluster: Cluster, database: str) -> None:
     """Names are put into statements last."""
-    cluster.execute('ALTER SCHEMA homeserver RENAME TO "{rows} %S $1"', database)
+    cluster.execute('ALTER SCHEMA homeserver RENAME TO "%R %S $1"', database)
     cluster.execute("SELECT sliding_sync.attach()", database)
     with cluster.connect(database) as connection:
-        connection.execute('SET search_path = operations, "{rows} %S $1"')
+        connection.execute('SET search_path = operations, "%R %S $1"')
         connection.execute("SELECT create_room('!new:hs.test', '@anna:hs.test', name => 'Tea')")
         assert connection.execute("SELECT room_name FROM sliding_sync_joined_rooms WHERE room_id = '!new:hs.test'").fetchone() == ("Tea",)
         connection.execute("CALL sliding_sync.backfill()")

@@ -96,7 +96,7 @@ def template(cluster: Cluster) -> str:
             " WHERE contype = 'f' AND conrelid::regclass::text NOT LIKE '%sliding_sync%' LOOP"
             " EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', k.t, k.conname); END LOOP; END $$"
         )
-        # state groups of leaves are read by a recall only; the oracle reads state keys from state_events first
+        # state groups of leaves are read by a recompute only; the oracle reads state keys from state_events first
         connection.execute("TRUNCATE event_to_state_groups, state_events")
         connection.execute("CALL sliding_sync.backfill()")
     return name

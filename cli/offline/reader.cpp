@@ -33,7 +33,7 @@ std::string filled(std::string_view text, std::string_view schema, const Paramet
 
 // RowsStatement of the extension
 std::string with_rows(std::string text, std::string_view rows) {
-    constexpr std::string_view place = "{rows}";
+    constexpr std::string_view place = "%R";
     return text.replace(text.find(place), place.size(), rows);
 }
 

@@ -52,8 +52,8 @@ void check_or_make(const std::string& schema, const std::string& owner, Mode mod
     check_key(schema, relation->oid, Table::name, key);
 }
 
-// Objects made while an extension is created become its members, and would be dropped with it. These belong to the
-// homeserver.
+// Objects made while an extension is created become its members, and would be dropped with it. These belong
+// to the homeserver.
 class OutsideExtension {
 public:
     OutsideExtension() noexcept : creating_(creating_extension) {
@@ -79,7 +79,7 @@ void make_derived_tables(const std::string& schema, Mode mode) {
 
 enum class TriggerState { missing, not_always, always };
 
-// Of a base table every change, and TRUNCATE; of a derived table what somebody deletes.
+// Of a base table every change, and TRUNCATE; of a derived table every DELETE.
 struct OurTrigger {
     const char* table;
     const char* name;
@@ -125,8 +125,8 @@ bool has_triggers(const std::string& schema, const std::vector<OurTrigger>& trig
     });
 }
 
-// As ALTER TRIGGER ... DEPENDS ON EXTENSION does, which would need the strongest lock: DROP EXTENSION then takes the
-// trigger along, without CASCADE, and pg_dump writes that clause.
+// As ALTER TRIGGER ... DEPENDS ON EXTENSION does, which would need the strongest lock: DROP EXTENSION then
+// takes the trigger along, without CASCADE, and pg_dump writes that clause.
 void depend_on_extension(Oid relation, const char* trigger) {
     call_pg([&] {
         ObjectAddress dependent;
@@ -143,8 +143,8 @@ void make_trigger(const std::string& schema, const OurTrigger& trigger) {
     const Oid oid = find_relation(schema, trigger.table)->oid;
     const TriggerState state = trigger_state(oid, trigger);
     if (state == TriggerState::missing) {
-        // No WHEN and no column list: both would make columns a dependency, and a homeserver's migration that alters
-        // one of them would fail.
+        // No WHEN and no column list: both would make columns a dependency, and a homeserver's migration that
+        // alters one of them would fail.
         run_once("CREATE OR REPLACE TRIGGER " + quoted_identifier(trigger.name) + " AFTER " + trigger.events +
                  " ON " + relation + " FOR EACH " + trigger.level +
                  " EXECUTE FUNCTION sliding_sync.collect()");
@@ -164,7 +164,8 @@ std::vector<std::string> qualified(const std::string& schema, const std::vector<
     return names;
 }
 
-// What is known of another homeserver that had the name, or of this one under another name, is not known of this one.
+// What is known of another homeserver that had the name, or of this one under another name, is not known of
+// this one.
 void record(const std::string& schema) {
     const Oid events = find_relation(schema, table_name(BaseTable::events))->oid;
     const WriteAs writer(bookkeeper());

@@ -14,8 +14,8 @@ struct AttachedHomeserver {
 /// derived table of its own, 42P09 when several are meant.
 [[nodiscard]] AttachedHomeserver attached_homeserver(const std::optional<std::string>& schema);
 
-/// Raises 55000 where a subscription brings the rows of a derived table: it would stop for good at the first row that is there
-/// already, so nobody else may make some.
+/// Raises 55000 where a subscription brings the rows of a derived table: it would stop for good at the first
+/// row that is there already, so no other role may make some.
 void refuse_subscribed(const AttachedHomeserver& homeserver);
 
 }  // namespace sliding_sync

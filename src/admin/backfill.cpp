@@ -108,7 +108,7 @@ private:
         const auto failure = run_in_subtransaction([&] { step = batch(); }, Swallow::contention);
         if (failure) {
             window_ = {};
-            // whoever holds the lock may do so for long: the others first
+            // the lock may be held for long: the other ranges first
             std::erase(avoided_, range_);
             avoided_.emplace_back(range_);
             retry_seconds_ = std::min(retry_seconds_ * 2, max_retry_seconds);
@@ -120,8 +120,8 @@ private:
         return step;
     }
 
-    // Deferred triggers would fire at commit, as whoever calls this and not as the owner of the derived tables, and a row
-    // that they refuse would end the call.
+    // Deferred triggers would fire at commit, as the caller and not as the owner of the derived tables, and a
+    // row that they refuse would end the call.
     static void fire_triggers_at_once() {
         const SpiConnection connection;
         run_once("SET CONSTRAINTS ALL IMMEDIATE");
@@ -280,8 +280,8 @@ private:
 
 std::int64_t begin_backfill(Procedure& procedure, const BackfillOptions& options) {
     lock_runs();
-    // Rows that were changed without the triggers until now are looked at by a new run; one that has looked at some of
-    // them before would not do.
+    // Rows that were changed without the triggers until now are looked at by a new run; one that has looked
+    // at some of them before would not do.
     const TriggerCoverage watched = read_trigger_coverage(options.scope.schema);
     const bool has_gap = options.scope.is_everything() && watched.has_gap();
     const bool verifies_history = has_gap && watched.is_known && watched.has_changed_tables;

@@ -31,10 +31,10 @@ struct Backfilled {
 /// The unfinished run of this scope, or a new one, for sessions that name it.
 std::int64_t begin_backfill(Procedure& procedure, const BackfillOptions& options);
 
-/// Goes on with the unfinished run of this scope or begins one; sessions that do so at once share the work. Commits
-/// after each batch, and the run's progress with it: a call that is killed or cancelled loses the batch in hand only. A
-/// row that cannot be made goes into quarantine; a lock that cannot be had soon makes the batch wait, never the
-/// homeserver.
+/// Goes on with the unfinished run of this scope or begins one; sessions that do so at once share the work.
+/// Commits after each batch, and the run's progress with it: a call that is killed or cancelled loses the
+/// batch in hand only. A row that cannot be made goes into quarantine; a lock that cannot be had soon makes
+/// the batch wait, never the homeserver.
 Backfilled backfill(Procedure& procedure, const BackfillOptions& options);
 
 }  // namespace sliding_sync

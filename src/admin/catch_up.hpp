@@ -21,12 +21,13 @@ struct CaughtUp {
     std::int64_t quarantined = 0;
 };
 
-/// Returns when no wrong row is left. Costs next to nothing when everything has been watched since the last time; otherwise
-/// every row is compared. Nothing less would do: a row that was written since, for an event that the triggers saw, is as
-/// new as its room, and still has the name that they did not see.
+/// Returns when no wrong row is left. Costs next to nothing when everything has been watched since the last
+/// time; otherwise every row is compared. Nothing less would do: a row that was written since, for an event
+/// that the triggers saw, is as new as its room, and still has the name that they did not see.
 CaughtUp catch_up(const AttachedHomeserver& attached, CatchUpMode mode);
 
-/// Makes the snapshots anew whose history cannot be true; a look at every membership. Answers how many it wrote.
+/// Makes the snapshots anew whose history cannot be true; a look at every membership. Returns how many it
+/// wrote.
 std::int64_t rewrite_history(const AttachedHomeserver& attached);
 
 }  // namespace sliding_sync

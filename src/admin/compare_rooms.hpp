@@ -1,4 +1,5 @@
-// sliding_sync.compare_rooms(): the rows of rooms as they are and as they must be, column by column, right or wrong.
+// sliding_sync.compare_rooms(): the rows of rooms as they are and as they must be, column by column, right or
+// wrong.
 #pragma once
 
 #include "admin/attached_homeserver.hpp"

@@ -1,5 +1,5 @@
-// The definition of the derived tables, as a homeserver of schema 94 has them, for homeservers that are older than the
-// tables: constraints and indexes here, columns in derive/derived_columns.hpp.
+// The definition of the derived tables, as a homeserver of schema 94 has them, for homeservers that are older
+// than the tables: constraints and indexes here, columns in derive/derived_columns.hpp.
 #pragma once
 
 #include "derive/derived_table_sql.hpp"

@@ -52,7 +52,8 @@ bool is_trusted(const TableEntry& entry, const std::string& owner) {
     return entry.owner == owner || entry.is_superusers;
 }
 
-// In the order in which a homeserver's transaction writes them: locks taken in another order would end in deadlocks.
+// In the order in which a homeserver's transaction writes them: locks taken in another order would end in
+// deadlocks.
 constexpr std::array<BaseTable, base_table_count> write_order{BaseTable::event_json,
                                                               BaseTable::events,
                                                               BaseTable::redactions,
@@ -109,7 +110,7 @@ std::vector<std::string> schemas_of(const std::string& query) {
     return schemas;
 }
 
-// Of the tables that an older homeserver does not have, those that somebody else has made are left out.
+// Of the tables that an older homeserver does not have, those of another role are left out.
 std::vector<BaseTable> present_tables(const std::string& schema) {
     const auto events = find_relation(schema, table_name(BaseTable::events));
     std::vector<BaseTable> tables;
@@ -173,7 +174,8 @@ void refuse_owner(const std::string& schema, const char* table, const TableEntry
                     quoted_identifier(owner) + ".");
 }
 
-// What is not JSON is compared with what is, and written beside it: both must be in one encoding, and JSON is in UTF-8.
+// What is not JSON is compared with what is, and written beside it: both must be in one encoding, and JSON is
+// in UTF-8.
 void check_encoding() {
     if (!has_encoding_of_homeservers()) {
         throw Error(ERRCODE_FEATURE_NOT_SUPPORTED,

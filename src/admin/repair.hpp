@@ -14,9 +14,9 @@ struct RepairedRow {
     std::optional<std::string> after;   ///< nothing in a dry run
 };
 
-/// Repairs slice after slice in the caller's transaction, keeps each row in sliding_sync.repairs, and drains the
-/// quarantine. In a dry run nothing is written. `report` gets every row: its room and user are those whose caches a
-/// running homeserver should drop.
+/// Repairs slice after slice in the caller's transaction, keeps each row in sliding_sync.repairs, and drains
+/// the quarantine. In a dry run nothing is written. `report` gets every row: its room and user are those
+/// whose caches a running homeserver should drop.
 void repair(const VerifyOptions& options, bool dry_run,
             const std::function<void(const RepairedRow&)>& report);
 

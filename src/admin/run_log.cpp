@@ -18,8 +18,8 @@ namespace {
 constexpr int ranges_per_table = 32;
 constexpr int memberships_ranges_from = 1000;  // rooms are done first: clients see them first
 
-// Splits the rooms of the scope evenly, read as the owner of the homeserver's tables; a range of memberships holds those of its rooms. The first position is that of
-// the room before, since positions are exclusive.
+// Splits the rooms of the scope evenly, read as the owner of the homeserver's tables; a range of memberships
+// holds those of its rooms. The first position is that of the room before, since positions are exclusive.
 struct PlannedRange {
     std::string after_room;
     std::optional<std::string> up_to_room;
@@ -282,7 +282,8 @@ bool finish_run(std::int64_t run) {
                                 SET finished_at = pg_catalog.clock_timestamp()
                                 WHERE r.run_id %= $1 AND r.finished_at IS NULL)"),
                             {INT8OID});
-    // A run over everything has done what others have left, and looked at what a failed look-up could not name.
+    // A run over everything has done what others have left, and looked at what a failed look-up could not
+    // name.
     static Statement finish_parts("finish_parts",
                                   sql_text(
                                       R"(

@@ -1,5 +1,5 @@
-// Runs of the backfill: which ranges of rooms are left, and how far each is (sliding_sync.runs, run_ranges). All
-// functions write as the owner of these tables, in the caller's transaction.
+// Runs of the backfill: which ranges of rooms are left, and how far each is (sliding_sync.runs, run_ranges).
+// All functions write as the owner of these tables, in the caller's transaction.
 #pragma once
 
 #include "derive/homeserver_schema.hpp"
@@ -32,11 +32,12 @@ struct Run {
     bool is_new = false;
 };
 
-/// Sessions that start together come in here one after the other, until the transaction ends, and share one run.
+/// Sessions that start together come in here one after the other, until the transaction ends, and share one
+/// run.
 void lock_runs();
 
-/// The unfinished run of this scope, or a new one, split into ranges of about as many rooms each. A doubt of what snapshots
-/// say of the past is inherited by the run that replaces another.
+/// The unfinished run of this scope, or a new one, split into ranges of about as many rooms each. A doubt of
+/// what snapshots say of the past is inherited by the run that replaces another.
 [[nodiscard]] Run open_run(const RunScope& scope, const HomeserverSchema& schema, bool restart,
                            bool verifies_history);
 
@@ -48,8 +49,9 @@ struct Range {
     std::string position_user;
 };
 
-/// A range nobody else is working on in this moment, locked until the transaction ends: the one with `preferred` number
-/// if it can be had, one of the `avoided` only when no other is left, the first of these first.
+/// A range that no other session is working on at this moment, locked until the transaction ends: the one
+/// with `preferred` number if it can be had, one of the `avoided` only when no other is left, the first of
+/// these first.
 [[nodiscard]] std::optional<Range> claim_range(std::int64_t run, std::int64_t preferred,
                                                std::span<const std::optional<std::int64_t>> avoided);
 
@@ -66,7 +68,7 @@ void record_batch(std::int64_t run, const Range& range, bool is_done, const Batc
 
 [[nodiscard]] bool has_open_ranges(std::int64_t run);
 
-/// False after somebody else has begun anew.
+/// False after another call has restarted.
 [[nodiscard]] bool exists(std::int64_t run);
 
 [[nodiscard]] bool verifies_history(std::int64_t run);

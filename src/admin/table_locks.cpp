@@ -11,8 +11,8 @@ namespace sliding_sync {
 
 namespace {
 
-// Whoever comes after our lock request waits as long as we do: never longer than this. A writer in flight is done in
-// milliseconds, and only a long transaction makes longer attempts worth while.
+// A writer that comes after our lock request waits as long as we do: never longer than this. A writer in
+// flight is done in milliseconds, and only a long transaction makes longer attempts worth while.
 constexpr long first_wait_milliseconds = 60;
 constexpr long max_wait_milliseconds = 700;
 constexpr long pause_milliseconds = 150;

@@ -1,4 +1,5 @@
-// Since when nothing can have changed a homeserver's tables without the triggers (sliding_sync.trigger_coverage).
+// Since when nothing can have changed a homeserver's tables without the triggers
+// (sliding_sync.trigger_coverage).
 #pragma once
 
 #include "guard/boundary.hpp"
@@ -22,18 +23,20 @@ struct TriggerCoverage {
 
 [[nodiscard]] TriggerCoverage read_trigger_coverage(const std::string& schema);
 
-/// From now on the triggers cover everything: forgets the bypassed writes that are visible now, and remembers the tables as
-/// they are. Whoever calls it looks at every row afterwards; until then the tables do not count as complete.
+/// From now on the triggers cover everything: forgets the bypassed writes that are visible now, and remembers
+/// the tables as they are. The caller looks at every row afterwards; until then the tables do not count as
+/// complete.
 void begin_coverage(const std::string& schema);
 
 /// The same where tables that were complete stay so.
 void restart_coverage(const std::string& schema);
 
-/// Every row has been looked at. Answers whether everything was watched meanwhile; otherwise nothing is noted.
+/// Every row has been looked at. Returns whether everything was watched meanwhile; otherwise nothing is
+/// noted.
 bool record_complete(const std::string& schema);
 void record_caught_up(const std::string& schema);
 
-/// The owner of the extension's own tables: they are written as this role, since nobody else may.
+/// The owner of the extension's own tables: they are written as this role, since no other role may.
 [[nodiscard]] Oid bookkeeper();
 
 }  // namespace sliding_sync

@@ -6,7 +6,8 @@
 
 namespace sliding_sync {
 
-/// The findings of a slice, those of a row together, and the slice's keys that have one which a repair can remedy.
+/// The findings of a slice, those of a row together, and the slice's keys that have one which a repair can
+/// remedy.
 struct VerifiedSlice {
     using Membership = std::pair<std::string, std::string>;
 

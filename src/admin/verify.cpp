@@ -161,8 +161,8 @@ private:
         }
     }
 
-    // A snapshot that a comparison from scratch gives as well is right. Another one may be: names change, and a
-    // snapshot is of a moment.
+    // A snapshot that a comparison from scratch gives as well is right. Another one may be: names change, and
+    // a snapshot is of a moment.
     void judge_history(VerifiedSlice& found, const std::vector<MembershipKey>& keys) {
         RefreshScope scope;
         const auto from_scratch = sliding_sync::compare_memberships(

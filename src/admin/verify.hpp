@@ -16,9 +16,9 @@ struct VerifyOptions {
     bool history = true;                ///< also judge what snapshots say of the past
 };
 
-/// Looks at slice after slice, each at one moment, so that no transaction seen half can look like an error; works on a
-/// standby as well. `report` gets each slice that has findings. The statement that calls it keeps its own view of the database until the
-/// end, as every statement does: on a busy homeserver verify ranges.
+/// Looks at slice after slice, each at one moment, so that no transaction seen half can look like an error;
+/// works on a standby as well. `report` gets each slice that has findings. The statement that calls it keeps
+/// its own view of the database until the end, as every statement does: on a busy homeserver verify ranges.
 void verify(const VerifyOptions& options, const std::function<void(const VerifiedSlice&)>& report);
 
 }  // namespace sliding_sync

@@ -9,8 +9,8 @@
 
 namespace sliding_sync {
 
-/// One for each key (of one derived table) that has failed lately. It opens after eight failures in a row; a success closes it, and another try
-/// is made after half a minute, or as soon as the catalog has changed.
+/// One for each key (of one derived table) that has failed lately. It opens after eight failures in a row; a
+/// success closes it, and another try is made after half a minute, or as soon as the catalog has changed.
 class CircuitBreakers {
 public:
     /// Whether any key has failed lately at all.

@@ -1,3 +1,23 @@
+// What the rows of a pass must be: facts are read for all of its keys at once, then the rules derive each
+// row.
+//
+// Rooms, in phases: which are in `rooms`; which rows there are to start from; the current state of those
+// whose state may have changed or that have no row to start from; the orderings of those that lost events;
+// the row. A row to start from is the stored one, or the one from before this transaction where the
+// transaction has written it: another writer may have made that one, by other rules. What changed is added to
+// it: for a message the two orderings only.
+//
+// Memberships, in phases: their facts (derive/membership_facts.cpp); the source of the state columns of each,
+// by the rules (docs/rules.md#source-of-the-state-columns); what the sources ask for, each kind in one look:
+// state groups, current state, the state before a wipe, earlier invites; the row.
+//
+// Locks: none are taken here. The rows (`stored`) are locked by the caller where something is to be written,
+// and all facts are read after that, so that of two transactions the second one sees what the first has
+// changed. Only current state in live mode is read from the rooms' rows, which the same refresh has made
+// right before.
+//
+// Ownership: keys point into the caller's Changes; facts and JSON into memory of the open SpiConnection. What
+// outlives a pass is copied into the RefreshScope: the state before a wipe, asked once a room.
 #include "derive/compare.hpp"
 
 namespace sliding_sync {
@@ -37,8 +57,8 @@ private:
     std::map<std::string_view, rules::StateEvents> states_;
 };
 
-// The state after the events of these memberships, where it is known. In live mode the transaction may have deleted its
-// events.
+// The state after the events of these memberships, where it is known. In live mode the transaction may have
+// deleted its events.
 void read_state_groups(Statements& statements, std::span<const MembershipKey> keys,
                        std::span<const rules::MembershipFacts> memberships,
                        const std::vector<std::size_t>& positions, std::vector<rules::SnapshotInput>& inputs) {
@@ -159,9 +179,10 @@ std::vector<rules::SnapshotInput> snapshot_inputs(Statements& statements, StateR
     return inputs;
 }
 
-// The rows that the changes of this transaction are added to. One that it has written itself may be somebody else's work, by
-// other rules: what stood there before, locked since then, is as right as any other row. It must not be looked for among the
-// events: there can be many since the last one that bumps. Nothing: the row is made from scratch.
+// The rows that the changes of this transaction are added to. One that it has written itself may be somebody
+// else's work, by other rules: what stood there before, locked since then, is as right as any other row. It
+// must not be looked for among the events: there can be many since the last one that bumps. Nothing: the row
+// is made from scratch.
 std::vector<std::optional<rules::JoinedRoom>>
 rows_to_start_from(Statements& statements, std::span<const RoomChange> rooms,
                    std::span<const Stored<JoinedRooms>> stored) {
@@ -170,7 +191,7 @@ rows_to_start_from(Statements& statements, std::span<const RoomChange> rooms,
     for (std::size_t i = 0; i < rooms.size(); ++i) {
         if (!stored[i].written_by_this_transaction) {
             result[i] = stored[i].row;
-        } else if (stored[i].row && !rooms[i].is_rest && !(rooms[i].orderings && rooms[i].state)) {
+        } else if (stored[i].row && !rooms[i].is_later_flush && !(rooms[i].orderings && rooms[i].state)) {
             written.push_back(i);
         }
     }

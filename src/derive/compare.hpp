@@ -1,5 +1,5 @@
-// What rows are and what they must be: changed keys -> facts -> rules, up to the point where something is written or
-// reported.
+// What rows are and what they must be: changed keys -> facts -> rules, up to the point where something is
+// written or reported.
 #pragma once
 
 #include "derive/homeserver.hpp"
@@ -13,14 +13,14 @@ struct RoomChange {
     bool state = false;      ///< relevant current state may have changed
     bool may_be_rewritten =
         false;  ///< nothing of the row changed, but another writer may have written the row just now
-    bool is_rest = false;                ///< an earlier refresh of this transaction was told of other changes
+    bool is_later_flush = false;         ///< an earlier flush of this transaction has taken other changes
     std::optional<std::int64_t> latest;  ///< newest eligible event that was inserted
     std::optional<std::int64_t> latest_bump;  ///< the same among the bump types
     std::string_view latest_event_id;  ///< its event; the rejection of an event may have come before it
     std::string_view latest_bump_event_id;
     std::optional<std::int64_t> oldest_new;  ///< no event that was inserted has a smaller ordering
-    /// Events that have begun to redact. Anybody in a room may send redactions that nobody accepts: only these are judged,
-    /// not all that name the same event.
+    /// Events that have begun to redact. Anybody in a room may send redactions that nobody accepts: only
+    /// these are judged, not all that name the same event.
     std::vector<std::string_view> new_redactions;
 };
 
@@ -28,7 +28,7 @@ struct Changes {
     std::vector<RoomChange> rooms;           ///< each room once
     std::vector<MembershipKey> memberships;  ///< each once
     MembershipsBefore before;
-    bool are_restless = false;  ///< they change again whenever their rows are written: the rows have to go
+    bool keep_changing = false;  ///< they change again whenever their rows are written: the rows have to go
 };
 
 /// A row as it is stored, and as it must be; nothing: there must be no row.
@@ -49,8 +49,9 @@ struct MembershipComparison : Comparison<MembershipSnapshots> {
 
 [[nodiscard]] std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms);
 
-/// Both return in the order of their keys, inside an open SpiConnection, and write nothing. `stored` are the rows of the
-/// keys; where something is to be written they are locked, and what the rows must be is read after that.
+/// Both return in the order of their keys, inside an open SpiConnection, and write nothing. `stored` are the
+/// rows of the keys; where something is to be written they are locked, and what the rows must be is read
+/// after that.
 std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::span<const RoomChange> rooms,
                                                  std::span<const Stored<JoinedRooms>> stored);
 std::vector<MembershipComparison> compare_memberships(Statements& statements,

@@ -12,8 +12,8 @@ namespace sliding_sync {
 
 namespace {
 
-// The server keeps its table of portals to itself, and a query for each transaction would be too dear. But each portal has a
-// memory context of its own, which has the portal's name.
+// The server keeps its table of portals to itself, and a query for each transaction would be too dear. But
+// each portal has a memory context of its own, which has the portal's name.
 std::vector<std::string> names_of_portals() {
     std::vector<std::string> names;
     for (MemoryContext all = TopMemoryContext->firstchild; all != nullptr; all = all->nextchild) {

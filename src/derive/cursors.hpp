@@ -6,8 +6,9 @@
 
 namespace sliding_sync {
 
-/// For its lifetime, nobody fetches from or closes the cursors that are open; those that are opened meanwhile are closed at its
-/// end. Where an exception ends it, the (sub)transaction that is aborted closes them.
+/// For its lifetime, the cursors that are open cannot be fetched from or closed; those that are opened
+/// meanwhile are closed at its end. Where an exception ends it, the (sub)transaction that is aborted closes
+/// them.
 class OutOfReach {
 public:
     OutOfReach();

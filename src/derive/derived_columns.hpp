@@ -1,5 +1,5 @@
-// The two derived tables as the server's statements need them. DDL, shape check, INSERT, UPDATE and decoding all come from
-// their columns.
+// The two derived tables as the server's statements need them. DDL, shape check, INSERT, UPDATE and decoding
+// all come from their columns.
 #pragma once
 
 #include "derive/homeserver_schema.hpp"
@@ -56,7 +56,8 @@ struct MembershipSnapshots : MembershipSnapshotColumns {
     }
 };
 
-/// What a column of this C++ type is in SQL. Numbers travel as bigint; where there is a NOT NULL there is a value.
+/// What a column of this C++ type is in SQL. Numbers travel as bigint; where there is a NOT NULL there is a
+/// value.
 struct SqlType {
     const char* name;
     const char* constraints;

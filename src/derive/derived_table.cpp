@@ -225,8 +225,9 @@ std::vector<Stored<Table>> DerivedTable<Table>::stored(std::span<const Key> keys
     return result;
 }
 
-// Of two that look at a key without a row, the second one comes here when the first one's changes can be seen, or has its row
-// to meet. A row of this transaction may have been inserted by a writer that locks no keys.
+// Of two that look at a key without a row, the second one comes here when the first one's changes can be
+// seen, or has its row to meet. A row of this transaction may have been inserted by a writer that locks no
+// keys.
 template <typename Table>
 std::vector<Stored<Table>> DerivedTable<Table>::lock(std::span<const Key> keys, KeyLocks* locks) {
     Assert(std::is_sorted(keys.begin(), keys.end()));

@@ -1,4 +1,5 @@
-// The rows of a derived table: read, locked, compared by key, written. Both tables have the same, made from their columns.
+// The rows of a derived table: read, locked, compared by key, written. Both tables have the same, made from
+// their columns.
 #pragma once
 
 #include "derive/derived_columns.hpp"
@@ -11,11 +12,12 @@ namespace sliding_sync {
 /// A row as it is stored now.
 template <typename Table>
 struct Stored {
-    bool written_by_this_transaction = false;  ///< then somebody else may have written it, by other rules
+    bool written_by_this_transaction = false;  ///< then another writer may have made it, by other rules
     std::optional<typename Table::Row> row;
 };
 
-/// What differs between what is stored and what must be, in key order. Points into the comparisons that it was made of.
+/// What differs between what is stored and what must be, in key order. Points into the comparisons that it
+/// was made of.
 template <typename Table>
 struct RowChanges {
     using Row = typename Table::Row;
@@ -29,8 +31,8 @@ struct RowChanges {
              const std::optional<Row>& expected);
 };
 
-/// Raises 27000 unless a statement has written as many rows as it was to: a trigger or rule of the table swallows some, or a
-/// row that was not there has been inserted by somebody else meanwhile.
+/// Raises 27000 unless a statement has written as many rows as it was to: a trigger or rule of the table
+/// swallows some, or a row that was not there has been inserted by another writer meanwhile.
 void require_written(std::size_t written, std::size_t expected, const char* table);
 
 /// Every function works inside an open SpiConnection, and returns rows in the order of the keys.
@@ -45,22 +47,25 @@ public:
     /// The row that the scope's snapshot shows.
     std::optional<Row> find(LookupScope& scope, const Key& key);
     std::vector<Stored<Table>> stored(std::span<const Key> keys);
-    /// The same rows as they are by now, locked in the order of the (sorted) keys until the transaction ends. Of a key without
-    /// a row, or with one that this transaction may have inserted itself, the key is locked, if there is `locks`.
+    /// The same rows as they are by now, locked in the order of the (sorted) keys until the transaction ends.
+    /// Of a key without a row, or with one that this transaction may have inserted itself, the key is locked,
+    /// if there is `locks`.
     std::vector<Stored<Table>> lock(std::span<const Key> keys, KeyLocks* locks = nullptr);
 
     /// The keys of the rows with this ordering, which only one may have.
     std::vector<Key> with_ordering(std::int64_t event_stream_ordering);
 
-    /// Whether the transaction's own snapshot, by which its foreign keys are checked, shows what the row refers to.
+    /// Whether the transaction's own snapshot, by which its foreign keys are checked, shows what the row
+    /// refers to.
     bool can_be_referred_to(const Row& row);
 
-    /// Writes rows that are locked, or missing, by then, and returns how many. What a statement was to write and did not is
-    /// an error (require_written): for a row that somebody else has inserted meanwhile 27000, or 40001 where the server
-    /// tells; the next attempt sees it.
+    /// Writes rows that are locked, or missing, by then, and returns how many. What a statement was to write
+    /// and did not is an error (require_written): for a row that another writer has inserted meanwhile 27000,
+    /// or 40001 where the server tells; the next attempt sees it.
     std::uint64_t write(const RowChanges<Table>& changes);
 
-    /// Removes the rows of these keys; returns how many there were, as far as the table's own triggers and rules let them go.
+    /// Removes the rows of these keys; returns how many there were, as far as the table's own triggers and
+    /// rules let them go.
     std::uint64_t remove(std::span<const Key> keys);
 
     /// Removes every row; returns how many there were.

@@ -60,14 +60,13 @@ template <typename Table>
 [[nodiscard]] std::string insert_text() {
     const std::string columns = joined(column_names<Table>(true, true), "#", ", ");
     return std::string("INSERT INTO %S.") + Table::name + " (" + columns + ") SELECT " + columns +
-           " FROM {rows} ON CONFLICT (" + joined(column_names<Table>(true, false), "#", ", ") +
-           ") DO NOTHING";
+           " FROM %R ON CONFLICT (" + joined(column_names<Table>(true, false), "#", ", ") + ") DO NOTHING";
 }
 
 template <typename Table>
 [[nodiscard]] std::string update_text() {
     return std::string("UPDATE %S.") + Table::name + " t SET " +
-           joined(column_names<Table>(false, true), "# = v.#", ", ") + " FROM {rows} WHERE " +
+           joined(column_names<Table>(false, true), "# = v.#", ", ") + " FROM %R WHERE " +
            joined(column_names<Table>(true, false), "t.# %= v.#", " AND ");
 }
 

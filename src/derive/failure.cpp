@@ -13,12 +13,13 @@ namespace {
 
 constexpr int failures_to_exhaust = 100;
 
-// What another transaction has done since our look is seen by the next attempt. What remains a conflict then is one with
-// the transaction's own snapshot, and what is still not written is swallowed by somebody's trigger.
+// What another transaction has done since our look is seen by the next attempt. What remains a conflict then
+// is one with the transaction's own snapshot, and what is still not written is swallowed by a trigger of the
+// tables' owner.
 constexpr int max_conflicts = 20;
 constexpr int max_attempts = 3;
 
-// A row has two unique keys; one that comes back each time is somebody's trigger.
+// A row has two unique keys; one that comes back each time is a trigger's.
 constexpr int max_conflicting_rows = 3;
 
 bool is_conflict(const PgError& failure) noexcept {
@@ -57,7 +58,8 @@ CircuitBreakers& breakers_of(const HomeserverSchema& schema) {
     return breakers[schema.namespace_oid];
 }
 
-// A lock that could not be had in time says nothing of the row, and a bad member nothing of the room's own row.
+// A lock that could not be had in time says nothing of the row, and a bad member nothing of the room's own
+// row.
 std::string breaker_key(std::string_view derived_table, const QuarantineKey& key) {
     std::string name(derived_table);
     name.append(1, '\n').append(key.room_id);
@@ -219,7 +221,7 @@ private:
     const GuardedWork& work_;
     CircuitBreakers& breakers_;
     std::size_t failed_ = 0;
-    static inline int failures_in_a_row_ = 0;  // of recalls: one call carries out many works
+    static inline int failures_in_a_row_ = 0;  // of recomputes: one call works on many passes
 };
 
 }  // namespace

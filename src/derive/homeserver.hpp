@@ -1,4 +1,5 @@
-// One attached homeserver, as this backend knows it: its schema's shape and the statements made for that shape.
+// One attached homeserver, as this backend knows it: its schema's shape and the statements made for that
+// shape.
 #pragma once
 
 #include "derive/failure.hpp"
@@ -26,8 +27,8 @@ struct Statements {
     References references;
 };
 
-/// One shape of the schema and its statements. Whoever works with it holds it: code of the tables' owner that runs in
-/// between may change the shape, and the next one to ask gets another.
+/// One shape of the schema and its statements. A caller holds it while it works with it: code of the tables'
+/// owner that runs in between may change the shape, and the next one to ask gets another.
 struct Homeserver {
     explicit Homeserver(HomeserverSchema shape) : schema(std::move(shape)), statements(schema) {}
 

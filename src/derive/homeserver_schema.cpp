@@ -20,8 +20,8 @@ Oid find_trusted_table(const char* name, Oid namespace_oid, Oid owner) {
     return OidIsValid(its_owner) && (its_owner == owner || superuser_arg(its_owner)) ? relation : InvalidOid;
 }
 
-// Asked of the relation, whose description is loaded at once, and not column by column of the catalog: this is paid by the
-// first transaction of each connection.
+// Asked of the relation, whose description is loaded at once, and not column by column of the catalog: this
+// is paid by the first transaction of each connection.
 TableShape shape_of(Oid oid, std::span<const ColumnSpec> columns) {
     Relation const table = OidIsValid(oid) ? RelationIdGetRelation(oid) : nullptr;
     if (!RelationIsValid(table)) {
@@ -94,9 +94,9 @@ HomeserverTable homeserver_table(Relation relation) {
 
 namespace {
 
-// Statements run with the rights of the owner of `events`. A relation of another role under the name of a base table that every
-// homeserver has would run that role's code with them, so where there is one, there is no homeserver. (Of the others, those of
-// another role are not read.)
+// Statements run with the rights of the owner of `events`. A relation of another role under the name of a
+// base table that every homeserver has would run that role's code with them, so where there is one, there is
+// no homeserver. (Of the others, those of another role are not read.)
 bool are_its_own(Oid namespace_oid, Oid events_owner) {
     return OidIsValid(events_owner) &&
            std::all_of(required_base_tables.begin(), required_base_tables.end(), [&](BaseTable table) {

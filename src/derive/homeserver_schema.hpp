@@ -22,7 +22,8 @@ struct SchemaShape : OptionalTables {
     Oid derived_owner = InvalidOid;  ///< owner of the derived tables
     TableShape joined_rooms = TableShape::missing;
     TableShape membership_snapshots = TableShape::missing;
-    // Nothing of its own can make a write fail or change what is written: triggers, rules, checks, policies, expressions.
+    // Nothing of its own can make a write fail or change what is written: triggers, rules, checks, policies,
+    // expressions.
     bool joined_rooms_is_plain = false;
     bool membership_snapshots_is_plain = false;
     bool has_recalculate_queue = false;  ///< counts as OptionalTables do
@@ -57,9 +58,9 @@ struct HomeserverTable {
     bool is_derived = false;
 };
 
-/// Which of a homeserver's tables the relation is, by its name, and by its owner: a table that somebody else put our trigger on
-/// is none. None is in a database whose encoding is none of a homeserver's. Remembered until the catalog changes; C calls
-/// only, may be left by longjmp.
+/// Which of a homeserver's tables the relation is, by its name, and by its owner: a table that somebody else
+/// put our trigger on is none. None is in a database whose encoding is none of a homeserver's. Remembered
+/// until the catalog changes; C calls only, may be left by longjmp.
 [[nodiscard]] HomeserverTable homeserver_table(Relation relation);
 
 }  // namespace sliding_sync

@@ -51,8 +51,8 @@ KeyLookup::KeyLookup(const HomeserverSchema& s)
               "SELECT l.room_id, l.user_id FROM %S.local_current_membership l WHERE l.room_id %= ANY ($1)",
               s.name),
           {TEXTARRAYOID}),
-      unsettled_memberships_(
-          "unsettled_memberships",
+      incomplete_memberships_(
+          "incomplete_memberships",
           sql_text("SELECT l.room_id, l.user_id FROM %S.local_current_membership l "
                    "LEFT JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= l.room_id "
                    "AND m.user_id %= l.user_id WHERE l.room_id %= ANY ($1) AND (m.room_id IS NULL "
@@ -64,8 +64,8 @@ KeyLookup::KeyLookup(const HomeserverSchema& s)
                          {{"room_id", TEXTOID}, {"user_id", TEXTOID}}, {}),
       rooms_between_(
           "rooms_between",
-          // A row without a room can only be left over from a table without its foreign key. The end is a value in
-          // any case, so that the scans stop there.
+          // A row without a room can only be left over from a table without its foreign key. The end is a
+          // value in any case, so that the scans stop there.
           sql_text(
               "SELECT DISTINCT x.room_id FROM (SELECT COALESCE($2, GREATEST("
               "(SELECT r.room_id FROM %S.rooms r ORDER BY r.room_id DESC LIMIT 1), "
@@ -157,8 +157,8 @@ std::vector<MembershipKey> KeyLookup::memberships_of_rooms(std::span<const std::
 }
 
 std::vector<MembershipKey>
-KeyLookup::unsettled_memberships_of_rooms(std::span<const std::string_view> room_ids) {
-    return first_two_columns(unsettled_memberships_.run(Arguments().texts(room_ids)));
+KeyLookup::incomplete_memberships_of_rooms(std::span<const std::string_view> room_ids) {
+    return first_two_columns(incomplete_memberships_.run(Arguments().texts(room_ids)));
 }
 
 std::vector<MembershipKey> KeyLookup::local_memberships(std::span<const MembershipKey> keys) {

@@ -16,8 +16,9 @@ class KeyLookup {
 public:
     explicit KeyLookup(const HomeserverSchema& schema);
 
-    /// Rooms whose state may read differently because one of these events redacts, or is redacted. Current state is not
-    /// asked: another transaction may be changing it just now, and only a look at the room's locked row tells.
+    /// Rooms whose state may read differently because one of these events redacts, or is redacted. Current
+    /// state is not asked: another transaction may be changing it just now, and only a look at the room's
+    /// locked row tells.
     std::vector<RoomOfRedaction> rooms_of_redactions(std::span<const std::string_view> event_ids);
     /// Whether one of them is not stored, nor was before this transaction.
     bool is_any_missing(std::vector<std::string_view> event_ids);
@@ -28,9 +29,9 @@ public:
     /// All local memberships of these rooms.
     std::vector<MembershipKey> memberships_of_rooms(std::span<const std::string_view> room_ids);
 
-    /// Those whose row is missing, knows no state, or is of an event from before `events` named senders and users: what came or
-    /// went of the room's events can have changed no other.
-    std::vector<MembershipKey> unsettled_memberships_of_rooms(std::span<const std::string_view> room_ids);
+    /// Those whose row is missing, knows no state, or is of an event from before `events` named senders and
+    /// users: what came or went of the room's events can have changed no other.
+    std::vector<MembershipKey> incomplete_memberships_of_rooms(std::span<const std::string_view> room_ids);
     /// Those of the keys that are local memberships.
     std::vector<MembershipKey> local_memberships(std::span<const MembershipKey> keys);
 
@@ -45,8 +46,8 @@ public:
         std::vector<Key> keys;
         bool is_last = false;
     };
-    /// Rooms, and memberships and snapshots, up to a room (nothing: no end). An empty user stands for the end of its
-    /// room.
+    /// Rooms, and memberships and snapshots, up to a room (nothing: no end). An empty user stands for the end
+    /// of its room.
     Page<std::string_view> rooms_between(std::string_view after, const std::optional<std::string>& up_to,
                                          std::int64_t limit);
     Page<MembershipKey> memberships_between(const MembershipKey& after,
@@ -65,7 +66,7 @@ private:
     Statement rooms_of_events_;
     Statement memberships_of_events_;
     Statement memberships_of_rooms_;
-    Statement unsettled_memberships_;
+    Statement incomplete_memberships_;
     TableReader local_memberships_;
     Statement rooms_between_;
     Statement memberships_between_;

@@ -1,3 +1,24 @@
+// The facts of local memberships, read for all keys of a pass.
+//
+// Phases of facts():
+//   1. by key, in one lookup scope: the room, the membership, its event with the row of room_memberships, and
+//      whether it is in current state
+//   2. in the same scope, of the memberships that need more (invites, knocks, leaves, outliers): the event's
+//      JSON and its redactions
+//   3. live: whether the room has current state at all, asked once a room and kept in the RefreshScope, and
+//      what stood there before this transaction; otherwise: the stored row, and whether an invite or knock
+//      from outside was ever in current state
+//
+// What stood before is told by the first change of the row, as the trigger saw it (MembershipsBefore);
+// without that it is read with the snapshot `before_transaction`.
+//
+// Every look-up goes by a full key through an index, without a plan (pg/table_reader.hpp): for the usual pass
+// of one or two keys, starting an executor would cost more than all of them. Statements over the whole pass
+// are used where the answer is a condition and no row.
+//
+// Locks: none in live mode; the caller has locked the snapshots. Bad data is no error: what is missing, of
+// another room or type, or unreadable comes out empty, and the rules decide. Views point into memory of the
+// open SpiConnection.
 #include "derive/membership_facts.hpp"
 
 extern "C" {
@@ -178,7 +199,8 @@ void MembershipFacts::read_been_in_state(std::vector<rules::MembershipFacts>& me
     }
 }
 
-// What stood there before this transaction. In the usual case the changed row has told, and the snapshot is untouched.
+// What stood there before this transaction. In the usual case the changed row has told, and the snapshot is
+// untouched.
 void MembershipFacts::read_before(std::span<const MembershipKey> keys,
                                   std::span<const Stored<MembershipSnapshots>> stored,
                                   const MembershipsBefore& before,

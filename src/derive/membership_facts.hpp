@@ -17,8 +17,8 @@ struct EarlierInvite {
     bool redacted = false;
 };
 
-/// Every function answers in the order of its keys, inside an open SpiConnection. Bad data is never an error here:
-/// what is missing or unreadable comes out empty.
+/// Every function answers in the order of its keys, inside an open SpiConnection. Bad data is never an error
+/// here: what is missing or unreadable comes out empty.
 class MembershipFacts {
 public:
     MembershipFacts(const HomeserverSchema& schema, Redactions& redacted,

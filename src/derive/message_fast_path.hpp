@@ -1,5 +1,5 @@
-// The fast path of a plain message: its orderings are known from its own row, so two numbers of the room's row are advanced
-// by one UPDATE with constants, and nothing is read.
+// The fast path of a plain message: its orderings are known from its own row, so two numbers of the room's
+// row are advanced by one UPDATE with constants, and nothing is read.
 #pragma once
 
 #include "derive/derived_table.hpp"
@@ -21,9 +21,9 @@ class MessageFastPath {
 public:
     MessageFastPath(const HomeserverSchema& schema, DerivedTable<JoinedRooms>& joined_rooms);
 
-    /// Advances the two numbers, never lowers them; returns how many rows it has written. Nothing when the room needs a
-    /// closer look: there is no such row, an event is rejected, somebody else has written it, or another room's row has the ordering. Works
-    /// inside an open SpiConnection.
+    /// Advances the two numbers, never lowers them; returns how many rows it has written. Nothing when the
+    /// room needs a closer look: there is no such row, an event is rejected, somebody else has written it, or
+    /// another room's row has the ordering. Works inside an open SpiConnection.
     std::optional<std::uint64_t> advance(const OrderingAdvance& room);
 
 private:
@@ -32,8 +32,8 @@ private:
     bool may_be_rejected(const OrderingAdvance& room);
     bool is_held_by_another(const OrderingAdvance& room);
 
-    // A homeserver that keeps the row itself has advanced it before us: then a look is cheaper than an UPDATE that finds
-    // nothing to do. Whatever was right last time is tried first.
+    // A homeserver that keeps the row itself has advanced it before us: then a look is cheaper than an UPDATE
+    // that finds nothing to do. Whatever was right last time is tried first.
     bool look_first_ = false;
     DerivedTable<JoinedRooms>& joined_rooms_;
     bool has_rejections_;

@@ -1,5 +1,5 @@
-// Which derived rows the statement of ours that is running is to delete. What else disappears while it runs, the owner's
-// triggers and rules have deleted.
+// Which derived rows the statement of ours that is running is to delete. What else disappears while it runs,
+// the owner's triggers and rules have deleted.
 #pragma once
 
 #include <functional>

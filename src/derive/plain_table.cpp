@@ -68,8 +68,8 @@ bool is_ours(const Trigger& trigger) {
            trigger.tgtype == form && trigger.tgqual == nullptr && trigger.tgnattr == 0;
 }
 
-// Other tables' foreign keys to this one, and triggers that are neither of a foreign key nor ours. What is deferrable is
-// checked when no subtransaction is open any more.
+// Other tables' foreign keys to this one, and triggers that are neither of a foreign key nor ours. What is
+// deferrable is checked when no subtransaction is open any more.
 bool has_foreign_triggers(Relation table) {
     const TriggerDesc* const triggers = table->trigdesc;
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; ++i) {
@@ -83,8 +83,8 @@ bool has_foreign_triggers(Relation table) {
     return false;
 }
 
-// Expressions, conditions and operator classes of others run code that may fail; a unique index that a homeserver does not
-// have may refuse a row.
+// Expressions, conditions and operator classes of others run code that may fail; a unique index that a
+// homeserver does not have may refuse a row.
 bool is_foreign(Relation table, Relation index) {
     const Form_pg_index form = index->rd_index;
     for (int i = 0; i < form->indnkeyatts; ++i) {
@@ -114,7 +114,8 @@ bool has_foreign_indexes(Relation table) {
     return has_one;
 }
 
-// What CheckCmdReplicaIdentity() asks at each UPDATE, without the error. A publication says it of tables that it contains.
+// What CheckCmdReplicaIdentity() asks at each UPDATE, without the error. A publication says it of tables that
+// it contains.
 bool may_be_published(Relation table) {
     PublicationDesc publication;
     RelationBuildPublicationDesc(table, &publication);

@@ -26,8 +26,9 @@ Oid owner_of(Oid relation) {
     return call_pg([&] { return relation_owner(relation); });
 }
 
-// While the schema has another name, or its attachment is gone for a while, nobody is told that rows are absent when it comes
-// back, unless the note has the name that the tables were covered by (docs/architecture.md#coverage).
+// While the schema has another name, or its attachment is gone for a while, no reader can see that rows are
+// absent when it comes back, unless the note has the name that the tables were covered by
+// (docs/architecture.md#coverage).
 std::vector<std::string> covered_names(Oid owner, Oid namespace_oid) {
     static Statement find("find_covered_names", sql_text(R"(
                               SELECT w.schema_name
@@ -62,7 +63,7 @@ void insert_notes(Oid owner, const std::string& schema_name, const char* derived
                 -- a run that has begun forgets it, and may have passed by what this one is about
                 AND NOT EXISTS (SELECT FROM sliding_sync.runs r WHERE r.finished_at IS NULL
                     AND q.entry_id %= ANY (r.failed_lookups))
-                -- a note that somebody is about to take out does not stand for this one
+                -- a note that another transaction is about to take out does not stand for this one
                 FOR KEY SHARE SKIP LOCKED))"),
                             {TEXTOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTOID, TEXTOID});
     std::vector<std::string_view> room_ids;
@@ -108,7 +109,7 @@ void quarantine(const HomeserverSchema& schema, const char* derived_table,
     if (!OidIsValid(owner)) {
         return;
     }
-    // whether it is attached is looked up in a table too, which somebody may have locked
+    // whether it is attached is looked up in a table too, which another transaction may have locked
     const auto note = [&] {
         if (is_attached(schema.namespace_oid)) {
             insert_notes(owner, schema.unquoted_name, derived_table, keys, reason, failure);

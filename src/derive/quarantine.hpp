@@ -5,7 +5,7 @@
 
 namespace sliding_sync {
 
-/// What went wrong, as far as a note tells it.
+/// What went wrong, as far as a row of quarantine says it.
 struct Failure {
     int sqlstate;
     std::string message;
@@ -27,11 +27,11 @@ enum class QuarantineReason : std::uint8_t {
 
 [[nodiscard]] const char* reason_code(QuarantineReason reason) noexcept;
 
-/// Adds a row for each key to sliding_sync.quarantine, unless it stands there with this SQLSTATE already. Written as
-/// the owner of that table, since nobody else may, and in a subtransaction: a note that cannot be written is counted by
-/// the sequence sliding_sync.lost_records, and costs nobody's transaction. A homeserver
-/// that is not attached at the moment is noted by the name that its tables were covered by, if they ever were. Does nothing
-/// when the extension is gone.
+/// Adds a row for each key to sliding_sync.quarantine, unless it stands there with this SQLSTATE already.
+/// Written as the owner of that table, since no other role may, and in a subtransaction: a note that cannot
+/// be written is counted by the sequence sliding_sync.lost_records, and fails no transaction. A homeserver
+/// that is not attached at the moment is noted by the name that its tables were covered by, if they ever
+/// were. Does nothing when the extension is gone.
 void quarantine(const HomeserverSchema& schema, const char* derived_table,
                 std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure);
 

@@ -22,12 +22,12 @@ class Redactions {
 public:
     explicit Redactions(const HomeserverSchema& schema);
 
-    /// In the order of the candidates, inside an open SpiConnection. Reads all redactions of each, but the JSON only of
-    /// those that apply if it can be read.
+    /// In the order of the candidates, inside an open SpiConnection. Reads all redactions of each, but the
+    /// JSON only of those that apply if it can be read.
     std::vector<bool> of(std::span<const RedactionCandidate> candidates);
 
-    /// For each list of redaction ids, whether one of them redacts a relevant state event, be it current or not. What else
-    /// redacts these events is not read.
+    /// For each list of redaction ids, whether one of them redacts a relevant state event, be it current or
+    /// not. What else redacts these events is not read.
     std::vector<bool> redact_state(std::span<const std::span<const std::string_view>> redaction_ids);
 
 private:
@@ -50,8 +50,8 @@ enum class Doubt : std::uint8_t {
     many,  ///< anybody in a room may send redactions that nobody accepts: judging them all costs too much while somebody waits
 };
 
-/// Which events need a verdict at all; most do not. Asked within one reading: bans concern a whole room, and are looked up
-/// once for it.
+/// Which events need a verdict at all; most do not. Asked within one reading: bans concern a whole room, and
+/// are looked up once for it.
 class RedactionFilter {
 public:
     RedactionFilter(Redactions& verdicts, LookupScope& scope) : verdicts_(verdicts), scope_(scope) {}

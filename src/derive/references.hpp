@@ -19,8 +19,8 @@ public:
     /// Derived rows that refer to the event by now. An ordering or an id that is not given is not looked for.
     Found to_event(std::optional<std::int64_t> stream_ordering, std::optional<std::string_view> event_id);
 
-    /// Removes everything that refers to a room which is being deleted, the homeserver's own queue included (H31);
-    /// returns whose snapshots went.
+    /// Removes everything that refers to a room which is being deleted, the homeserver's own queue included
+    /// (H31); returns whose snapshots went.
     std::vector<MembershipKey> remove_all_of_room(std::string_view room_id);
 
 private:

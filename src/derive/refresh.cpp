@@ -65,8 +65,8 @@ public:
     }
 
     std::uint64_t refresh(std::span<const Change> changes) {
-        if (scope_.are_restless) {
-            refuse_restless();
+        if (scope_.keep_changing) {
+            refuse_endless_changes();
         }
         const SpiConnection connection;
         const auto keys = keys_of(changes);
@@ -80,7 +80,8 @@ public:
         if (written > 0 && !Table::is_plain(schema_)) {
             require_kept(compared, rows_.stored(keys));
         }
-        // A row that stands there is met by others itself; a recompute has changed nothing that a row is made of.
+        // A row that stands there is met by others itself; a recompute has changed nothing that a row is made
+        // of.
         std::vector<bool> is_kept;
         for (const auto& row : compared) {
             is_kept.push_back(!is_recompute() && !row.expected);
@@ -95,7 +96,7 @@ public:
         const bool is_known = shape() == TableShape::known;
         locks_.begin_pass();
         const std::size_t there = is_known ? count_rows(rows_.lock(keys, &locks_)) : 0;
-        if (scope_.are_restless && is_known && there == 0) {
+        if (scope_.keep_changing && is_known && there == 0) {
             return;  // not even a trigger for each statement shall change them again
         }
         const std::size_t removed = rows_.remove(keys);
@@ -136,7 +137,8 @@ private:
         return compare(one, rows_.lock(keys_of(one), &locks_))[0];
     }
 
-    // Where the tables' owner has put triggers or rules on the table, what stands there may not be what was written.
+    // Where the tables' owner has put triggers or rules on the table, what stands there may not be what was
+    // written.
     template <typename Compared>
     static void require_kept(const std::vector<Compared>& compared,
                              const std::vector<Stored<Table>>& stored) {
@@ -152,7 +154,7 @@ private:
         }
     }
 
-    [[noreturn]] static void refuse_restless() {
+    [[noreturn]] static void refuse_endless_changes() {
         call_pg([] {
             raise_pg_error(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                            "triggers of the derived tables never stop changing rooms",
@@ -175,7 +177,8 @@ private:
     KeyLocks& locks_;
 };
 
-// A trigger of the tables' owner may call us in the middle of our own work. Deeper than this it would never end.
+// A trigger of the tables' owner may call us in the middle of our own work. Deeper than this it would never
+// end.
 class Depth {
 public:
     Depth() {
@@ -196,8 +199,9 @@ private:
     static inline int depth = 0;
 };
 
-// Rows that stand in the way of others are wrong by definition. They are taken away, so that two that hold what the other one
-// must have do not block each other, and made again after the others; what was in their way is taken away in turn.
+// Rows that stand in the way of others are wrong by definition. They are taken away, so that two that hold
+// what the other one must have do not block each other, and made again after the others; what was in their
+// way is taken away in turn.
 template <typename Table>
 void refresh_pass(TableRefresh<Table>& table, const HomeserverSchema& schema,
                   std::span<const typename TableRefresh<Table>::Change> changes, Refreshed& refreshed,
@@ -246,9 +250,9 @@ void refresh_passes(TableRefresh<Table> table, const HomeserverSchema& schema,
     }
 }
 
-// It needs no subtransaction, which would cost every message a transaction id: constants on a row of a table without
-// anything of its own, and an event that this transaction has stored, leave nothing to fail at but what the homeserver must
-// see. For a single room: of several, each has its turn in the order of the keys.
+// It needs no subtransaction, which would cost every message a transaction id: constants on a row of a table
+// without anything of its own, and an event that this transaction has stored, leave nothing to fail at but
+// what the homeserver must see. For a single room: of several, each has its turn in the order of the keys.
 bool advance(const Homeserver& homeserver, const RoomChange& room, Refreshed& refreshed) {
     const bool is_plain_message =
         !room.orderings && !room.state && room.new_redactions.empty() && room.latest;
@@ -284,7 +288,7 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
 
     RefreshScope scope;
     scope.before = std::move(changes.before);
-    scope.are_restless = changes.are_restless;
+    scope.keep_changing = changes.keep_changing;
     for (const RoomChange& room : changes.rooms) {
         if (room.oldest_new) {
             scope.oldest_new[room.room_id] = *room.oldest_new;
@@ -299,7 +303,7 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     }
     refreshed.joined_rooms = changes.rooms.size();
     refreshed.memberships = changes.memberships.size();
-    if (!scope.are_restless && changes.rooms.size() == 1 &&
+    if (!scope.keep_changing && changes.rooms.size() == 1 &&
         advance(homeserver, changes.rooms.front(), refreshed)) {
         changes.rooms.clear();
     }

@@ -1,5 +1,5 @@
-// What the passes of one refresh share: what is known of its transaction, and what is asked of a room only once, however
-// many of its memberships change.
+// What the passes of one refresh share: what is known of its transaction, and what is asked of a room only
+// once, however many of its memberships change.
 #pragma once
 
 #include "derive/fact_sql.hpp"
@@ -34,10 +34,10 @@ struct RefreshScope {
     /// Hint: what happened before the transaction's inserted events is older than these, by room.
     std::map<std::string_view, std::int64_t> oldest_new;
     MembershipsBefore before;
-    bool are_restless =
+    bool keep_changing =
         false;  ///< the keys change again whenever their rows are written: the rows have to go
 
-    /// Where this transaction has written or deleted the state of a big room, each answer walks over all of it.
+    /// Where this transaction has written or deleted the state of a big room, each look walks over all of it.
     std::map<std::string, bool, std::less<>> has_current_state;
     /// RoomFacts::wiped_state
     std::map<std::string, KeptState, std::less<>> wiped_state;

@@ -12,11 +12,12 @@ class RoomHistories {
 public:
     RoomHistories(const HomeserverSchema& schema, RoomFacts& rooms);
 
-    /// In the order of the rooms, inside an open SpiConnection. Costs a look at all state changes of each room.
+    /// In the order of the rooms, inside an open SpiConnection. Costs a look at all state changes of each
+    /// room.
     std::vector<RoomHistory> of(std::span<const std::string_view> room_ids);
 
-    /// Adds the stored events: one that came in the transaction of the last leave never stood in current state. Costs a
-    /// look at all events of each room.
+    /// Adds the stored events: one that came in the transaction of the last leave never stood in current
+    /// state. Costs a look at all events of each room.
     void add_stored_events(std::span<const std::string_view> room_ids,
                            std::span<RoomHistory* const> histories);
 

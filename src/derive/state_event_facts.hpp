@@ -22,9 +22,9 @@ class StateEventFacts {
 public:
     StateEventFacts(const HomeserverSchema& schema, Redactions& redacted);
 
-    /// In the order of the keys, inside an open SpiConnection, whose memory they use. Nothing where the event or its
-    /// JSON is not stored, or is of another room or type. Each event is read once. With `told` they are current state, and
-    /// one that many redactions name is redacted if the room's row lacks its value.
+    /// In the order of the keys, inside an open SpiConnection, whose memory they use. Nothing where the event
+    /// or its JSON is not stored, or is of another room or type. Each event is read once. With `told` they
+    /// are current state, and one that many redactions name is redacted if the room's row lacks its value.
     std::vector<std::optional<rules::StateEvent>> of(LookupScope& scope, std::span<const StateEventKey> keys,
                                                      const StateTold& told = {});
 

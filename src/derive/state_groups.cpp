@@ -8,7 +8,8 @@ namespace sliding_sync {
 
 namespace {
 
-// Most groups differ from the one before by somebody's membership: what an index entry tells is all that is read of them.
+// Most groups differ from the one before by one membership: what an index entry holds is all that is
+// read of them.
 constexpr std::size_t few_differences = 8;
 
 // Of types and state keys.
@@ -42,8 +43,8 @@ StateGroups::StateGroups(const HomeserverSchema& s)
                       {{"state_group", INT8OID}, {"type", TEXTOID}, {"state_key", TEXTOID}},
                       {"type", "event_id"}) {}
 
-// Where the group hangs, and what it holds itself. A purge can leave the edge of a group behind: what then hangs on it
-// must not be believed, so that there is a group at all is known from its rows, or looked up.
+// Where the group hangs, and what it holds itself. A purge can leave the edge of a group behind: what then
+// hangs on it must not be believed, so that there is a group at all is known from its rows, or looked up.
 void StateGroups::read(LookupScope& scope, std::int64_t id, Group& group) {
     const Rows edges = edges_.find(scope, {id});
     for (std::size_t i = 0; i < edges.count; ++i) {

@@ -6,16 +6,16 @@
 
 namespace sliding_sync {
 
-/// Reads and writes as the owner of the tables for its lifetime, as foreign key checks do: whoever changed the base tables
-/// needs no rights on the derived ones, and no code of theirs runs with more rights than they have. A transaction that
-/// became read only after its changes may still be completed.
+/// Reads and writes as the owner of the tables for its lifetime, as foreign key checks do: the role that
+/// changed the base tables needs no rights on the derived ones, and no code of theirs runs with more rights
+/// than they have. A transaction that became read only after its changes may still be completed.
 ///
-/// Where the session is not the owner's own, the owner's code (triggers, rules, views, policies, index expressions) is kept
-/// from the session as in VACUUM and REINDEX: a security-restricted operation under a search_path of its own. It makes no
-/// temporary tables, prepared statements or cursors, what it sets is set back, and deferred triggers fire at once.
-/// Cursors of the session are out of its reach, and those that it opens are closed. Errors leave it without their DETAIL, unless
-/// whoever runs the statement has the owner's rights.
-/// Where an exception ends it, the (sub)transaction that is aborted sets everything back.
+/// Where the session is not the owner's own, the owner's code (triggers, rules, views, policies, index
+/// expressions) is kept from the session as in VACUUM and REINDEX: a security-restricted operation under a
+/// search_path of its own. It makes no temporary tables, prepared statements or cursors, what it sets is set
+/// back, and deferred triggers fire at once. Cursors of the session are out of its reach, and those that it
+/// opens are closed. Errors leave it without their DETAIL, unless the statement's user has the owner's
+/// rights. Where an exception ends it, the (sub)transaction that is aborted sets everything back.
 class WriteAs {
 public:
     explicit WriteAs(Oid owner);

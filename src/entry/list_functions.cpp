@@ -1,4 +1,4 @@
-// The entry points of the functions that answer a user's room list.
+// The entry points of the functions that return a user's room list.
 #include "admin/compare_rooms.hpp"
 #include "entry/sql_function.hpp"
 #include "list/list_helpers.hpp"

@@ -7,8 +7,9 @@ extern "C" {
 #include "miscadmin.h"
 }
 
-// Fires where session_replication_role is replica only. The extension's own writes there, such as the note that rows have
-// arrived, are told by their switch to the tables' owner; whoever applies a replicated change has not made it.
+// Fires where session_replication_role is replica only. The extension's own writes there, such as the note
+// that rows have arrived, are known by their switch to the tables' owner, which applying a replicated change
+// does not make.
 SLIDING_SYNC_FUNCTION(sliding_sync_drop_replicated_row) {
     const auto* const trigger = reinterpret_cast<const TriggerData*>(fcinfo->context);
     if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||

@@ -11,8 +11,9 @@ namespace {
 using sliding_sync::BypassReason;
 using sliding_sync::HomeserverTable;
 
-// Any role may name our function in CREATE TRIGGER, with any level and timing. Only in the form that attach() gives its
-// triggers is there a row to read, has the table been changed, and does our code run before foreign keys are checked.
+// Any role may name our function in CREATE TRIGGER, with any level and timing. Only in the form that attach()
+// gives its triggers is there a row to read, has the table been changed, and does our code run before foreign
+// keys are checked.
 bool has_form_of_attached(const TriggerData& trigger, const HomeserverTable& table) noexcept {
     if (!TRIGGER_FIRED_AFTER(trigger.tg_event) || trigger.tg_trigger->tgdeferrable) {
         return false;

@@ -36,8 +36,8 @@ public:
         return data_;
     }
 
-    /// Copies the error on top of the server's stack, and clears it. Copying may itself run out of memory: then the jump
-    /// ends here, and the answer is std::bad_alloc.
+    /// Copies the error on top of the server's stack, and clears it. Copying may itself run out of memory:
+    /// then the jump ends here, and std::bad_alloc is thrown.
     [[noreturn]] static void take_and_throw() {
         sigjmp_buf* const outer_stack = PG_exception_stack;
         MemoryContext const outer_context = CurrentMemoryContext;

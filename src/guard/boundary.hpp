@@ -1,5 +1,5 @@
-// The boundary between the server (errors by longjmp) and C++ (errors by exception). Only the two functions of
-// this header know both; the rules that callers keep are in docs/boundary.md.
+// The boundary between the server (errors by longjmp) and C++ (errors by exception). Only the two functions
+// of this header know both; the rules that callers keep are in docs/boundary.md.
 #pragma once
 
 #include <type_traits>
@@ -12,8 +12,8 @@ namespace detail {
 struct GuardedBody;
 }
 
-/// Proof that the server may raise an error here: only `call_pg` makes one, for its body. Functions of ours that call the
-/// server, and are called from inside `call_pg` only, take it. Empty: passing it costs nothing.
+/// Proof that the server may raise an error here: only `call_pg` makes one, for its body. Functions of ours
+/// that call the server, and are called from inside `call_pg` only, take it. Empty: passing it costs nothing.
 class PgFrame {
     friend struct detail::GuardedBody;
     PgFrame() noexcept {}  // NOLINT(modernize-use-equals-default): `{}` must not make one
@@ -46,7 +46,7 @@ struct Escaped {
     char hint[1024];
 };
 
-/// Call only inside a handler: tells what the exception in flight is.
+/// Call only inside a handler: describes the exception in flight.
 void describe_exception(Escaped& escaped) noexcept;
 
 [[noreturn]] void raise(Escaped& escaped);
@@ -54,8 +54,8 @@ void describe_exception(Escaped& escaped) noexcept;
 }  // namespace detail
 
 /// The way back into the server: runs C calls that may raise. A raised error comes out as PgError with its
-/// SQLSTATE, DETAIL, CONTEXT and cursor position. `body` holds only C calls and trivially destructible locals;
-/// objects with destructors live in frames above. It may take a PgFrame. Guard a batch, not a value.
+/// SQLSTATE, DETAIL, CONTEXT and cursor position. `body` holds only C calls and trivially destructible
+/// locals; objects with destructors live in frames above. It may take a PgFrame. Guard a batch, not a value.
 template <typename Body>
 auto call_pg(Body&& body) -> detail::GuardedBody::Result<std::remove_reference_t<Body>> {
     using Callable = std::remove_reference_t<Body>;
@@ -80,16 +80,17 @@ auto call_pg(Body&& body) -> detail::GuardedBody::Result<std::remove_reference_t
     }
 }
 
-/// The error in flight was made with rights that whoever runs the statement may not have: it leaves without its DETAIL, which
-/// may show a row. The server's log keeps it. Answers what it was before, to be set again by who handles the error.
+/// The error in flight was made with rights that the statement's user may not have: it leaves without its
+/// DETAIL, which may show a row. The server's log keeps it. Returns what it was before, to be set again by
+/// the handler of the error.
 bool hide_detail(bool is_hidden) noexcept;
 
 /// Raises a server error from plain C code: inside a `call_pg` body, or where no C++ frame is open at all.
 [[noreturn]] void raise_pg_error(int sqlstate, const char* message, const char* detail = "",
                                  const char* hint = "");
 
-/// The entry point of every SQL-callable symbol and server callback: runs C++ code and turns whatever escapes into a
-/// server error, after the handler has been left so that the exception object is destroyed.
+/// The entry point of every SQL-callable symbol and server callback: runs C++ code and turns whatever escapes
+/// into a server error, after the handler has been left so that the exception object is destroyed.
 template <typename Body>
 auto enter_cpp(Body&& body) -> std::invoke_result_t<Body> {
     static_assert(std::is_void_v<std::invoke_result_t<Body>> ||

@@ -15,8 +15,9 @@ namespace detail {
 class CaughtError;
 }
 
-/// An error that the server raised inside `call_pg`, with everything it carried. The copy has memory of its own and lives as
-/// long as somebody holds the exception, in whatever transaction or frame; only the boundary makes one.
+/// An error that the server raised inside `call_pg`, with everything it carried. The copy has memory of its
+/// own and lives as long as the exception is held, in whatever transaction or frame; only the boundary makes
+/// one.
 class PgError final : public std::exception {
 public:
     [[nodiscard]] int sqlstate() const noexcept;
@@ -24,12 +25,12 @@ public:
     [[nodiscard]] const char* what() const noexcept override {
         return message();
     }
-    /// True when code of somebody chose its SQLSTATE: a function's RAISE, or another server that a function has asked. It may
-    /// look like a cancel or a conflict, and is none.
+    /// True when a user's code chose its SQLSTATE: a function's RAISE, or another server that a function has
+    /// asked. It may look like a cancel or a conflict, and is none.
     [[nodiscard]] bool is_raised_by_code() const noexcept;
 
-    /// The server's own form of the error, to be raised again unchanged: its memory belongs to the current memory context
-    /// from now on. For `enter_cpp` only.
+    /// The server's own form of the error, to be raised again unchanged: its memory belongs to the current
+    /// memory context from now on. For `enter_cpp` only.
     [[nodiscard]] ErrorData* hand_over() const noexcept;
 
 private:
@@ -42,7 +43,8 @@ private:
 /// An error of our own, raised as ereport(ERROR) by `enter_cpp`.
 class Error final : public std::exception {
 public:
-    /// `sqlstate` is one of the ERRCODE_* values; DETAIL and HINT are whole sentences, empty when there is none.
+    /// `sqlstate` is one of the ERRCODE_* values; DETAIL and HINT are whole sentences, empty when there is
+    /// none.
     Error(int sqlstate, std::string message, std::string detail = {}, std::string hint = {})
         : sqlstate_(sqlstate), message_(std::move(message)), detail_(std::move(detail)),
           hint_(std::move(hint)) {}

@@ -1,6 +1,6 @@
-// The server's headers, in the one order that works from C++: the standard library first (postgres.h redefines
-// printf and friends), then everything of the server with C linkage. What PostgreSQL's majors call differently is in
-// pg/versions.hpp.
+// The server's headers, in the one order that works from C++: the standard library first (postgres.h
+// redefines printf and friends), then everything of the server with C linkage. What PostgreSQL's majors call
+// differently is in pg/versions.hpp.
 #pragma once
 
 #include <algorithm>

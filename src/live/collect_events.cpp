@@ -92,7 +92,7 @@ void changed(PendingKeys& keys, const EventRow& row, Concerns concerns) {
         room.state = true;
     }
     if ((concerns & what_is_unknown) != 0 && row.text(type) == member_type) {
-        pending_room(keys, row.text(room_id)).unsettled = true;
+        pending_room(keys, row.text(room_id)).incomplete_memberships = true;
     }
     if (row.text(type) == member_type && (concerns & its_membership) != 0) {
         note_membership(keys, row);
@@ -114,7 +114,7 @@ void collect(PendingKeys& keys, const Change<count>& change, Concerns concerns, 
         PendingRoom& room = pending_room(keys, change.before->text(room_id));
         room.orderings = true;
         room.state = true;
-        room.unsettled = true;
+        room.incomplete_memberships = true;
         return;
     }
     for_each_row(change, [&](const EventRow& row) { changed(keys, row, concerns); });
@@ -141,7 +141,7 @@ void collect(PendingKeys& keys, const Change<count>& change, Concerns, bool) {
         PendingRoom& room = pending_room(keys, row.text(room_id));
         room.state = true;
         if (!change.after) {
-            room.unsettled = true;  // a purge deletes a million: not one by one
+            room.incomplete_memberships = true;  // a purge deletes a million: not one by one
             return;
         }
         // it may be a redaction whose verdict depends on its own JSON
@@ -208,7 +208,7 @@ void collect(PendingKeys& keys, const Change<count>& change, Concerns, bool) {
     for_each_row(change, [&](const Row<count>& row) {
         PendingRoom& room = pending_room(keys, row.text(room_id));
         room.state = true;  // H92
-        room.unsettled = room.unsettled || change.before;
+        room.incomplete_memberships = room.incomplete_memberships || change.before;
     });
 }
 

@@ -35,7 +35,7 @@ constexpr std::array<WatchedColumn, count> watched{{{{"event_id", ColumnKind::ke
 void collect(PendingKeys& keys, const Change<count>& change, Concerns, bool) {
     if (!change.after) {
         // what was forgotten stays known: a purge removes the membership as well
-        pending_room(keys, change.before->text(room_id)).unsettled = true;
+        pending_room(keys, change.before->text(room_id)).incomplete_memberships = true;
         return;
     }
     for_each_row(change, [&](const Row<count>& row) {

@@ -43,7 +43,7 @@ RoomChange room_change(const PendingRoom& room, bool distrust) {
 
 // Some are noted for their memberships only.
 bool concerns_room(const PendingRoom& room) noexcept {
-    return !room.unsettled || room.orderings || room.state || room.may_be_rewritten ||
+    return !room.incomplete_memberships || room.orderings || room.state || room.may_be_rewritten ||
            room.unpaired_event_ids != 0 || room.latest != PG_INT64_MIN || room.oldest_new != PG_INT64_MAX;
 }
 
@@ -53,7 +53,7 @@ void add(Changes& changes, const PendingMembership& membership) {
     }
     const MembershipKey key{view(membership.room_id), view(membership.user_id)};
     changes.memberships.push_back(key);
-    if (membership.before != BeforeTransaction::not_told) {
+    if (membership.before != BeforeTransaction::unknown) {
         changes.before.emplace(key, membership.before == BeforeTransaction::membership
                                         ? view(membership.event_id_before)
                                         : std::string_view());
@@ -145,8 +145,8 @@ bool refresh_stale_memberships(const Homeserver& homeserver, Refreshed& refreshe
 }
 
 // A TRUNCATE concerns whole tables. If not even the keys can be read, nobody knows which rows are right.
-Refreshed refresh_everything(const Homeserver& homeserver, const PendingKeys& keys, bool are_restless) {
-    if (are_restless && (keys.all_rooms || keys.all_memberships)) {
+Refreshed refresh_everything(const Homeserver& homeserver, const PendingKeys& keys, bool keep_changing) {
+    if (keep_changing && (keys.all_rooms || keys.all_memberships)) {
         return remove_everything(homeserver);
     }
     Refreshed refreshed;
@@ -166,7 +166,7 @@ Refreshed refresh_everything(const Homeserver& homeserver, const PendingKeys& ke
 
 // Where the derived tables have triggers of their owner, what these put off would fail with no subtransaction open. The
 // server has fired what others have put off before, and no statement of theirs follows.
-void put_nothing_off(const Homeserver& homeserver) {
+void set_constraints_immediate(const Homeserver& homeserver) {
     const HomeserverSchema& schema = homeserver.schema;
     if (!(schema.joined_rooms_is_plain && schema.membership_snapshots_is_plain) &&
         !WriteAs::is_restricting()) {
@@ -195,7 +195,7 @@ bool has_derived_tables(const Homeserver& homeserver) noexcept {
     return OidIsValid(homeserver.schema.derived_owner);
 }
 
-Refreshed refresh_pending(const PendingKeys& keys, bool are_restless = false) {
+Refreshed refresh_pending(const PendingKeys& keys, bool keep_changing = false) {
     const auto held = homeserver_in(keys.namespace_oid);
     const Homeserver& homeserver = *held;
     if (!has_derived_tables(homeserver)) {
@@ -217,15 +217,15 @@ Refreshed refresh_pending(const PendingKeys& keys, bool are_restless = false) {
     if (keys.unreadable) {
         return remove_everything(homeserver);
     }
-    Refreshed refreshed = refresh_everything(homeserver, keys, are_restless);
+    Refreshed refreshed = refresh_everything(homeserver, keys, keep_changing);
     if (resolver.has_work()) {
         resolver.resolve(changes);
         merge(changes);
     }
     for (RoomChange& room : changes.rooms) {
-        room.is_rest = keys.is_rest;
+        room.is_later_flush = keys.is_later_flush;
     }
-    changes.are_restless = are_restless;
+    changes.keep_changing = keep_changing;
     refreshed += refresh(homeserver, std::move(changes));
     return refreshed;
 }
@@ -286,7 +286,7 @@ void flush_before_commit() {
         for (const PendingKeys* keys = take_pending_keys(); keys != nullptr; keys = keys->next) {
             if (const auto homeserver = homeserver_in(keys->namespace_oid); has_derived_tables(*homeserver)) {
                 const WriteAs owner(homeserver->schema.derived_owner);
-                put_nothing_off(*homeserver);
+                set_constraints_immediate(*homeserver);
             }
             refreshed += refresh_pending(*keys, round >= max_rounds);
             // Deferred constraints and triggers that our own writes have queued would be lost from here on

@@ -97,7 +97,7 @@ PendingKeys& pending_keys(Oid namespace_oid) {
         static_cast<PendingKeys*>(MemoryContextAllocZero(pending_context, sizeof(PendingKeys)));
     keys->namespace_oid = namespace_oid;
     keys->generation = catalog_generation();
-    keys->is_rest = taken;
+    keys->is_later_flush = taken;
     keys->next = noted;
     noted = keys;
     return *keys;
@@ -131,7 +131,7 @@ PendingRoom& pending_room(PendingKeys& keys, std::string_view room_id) {
 namespace {
 
 PendingMembership& find_or_enter(PendingKeys& keys, std::string_view room_id, std::string_view user_id) {
-    PendingMembership key{text_key(room_id), text_key(user_id), BeforeTransaction::not_told, {}, true};
+    PendingMembership key{text_key(room_id), text_key(user_id), BeforeTransaction::unknown, {}, true};
     auto* membership = find<PendingMembership>(keys.memberships, key);
     if (membership == nullptr) {
         key.room_id = owned(key.room_id);
@@ -162,7 +162,7 @@ void record_local_membership(PendingKeys& keys, std::string_view room_id, std::s
                              std::string_view event_id_before) {
     PendingMembership& membership = pending_membership(keys, room_id, user_id);
     // A TRUNCATE tells of no row, and what is inserted after it may have stood there before.
-    if (membership.before != BeforeTransaction::not_told || keys.all_memberships) {
+    if (membership.before != BeforeTransaction::unknown || keys.all_memberships) {
         return;
     }
     if (event_id_before.empty()) {

@@ -1,7 +1,22 @@
-// Which keys this transaction touched: noted row by row, read once before commit.
+// Which keys this transaction touched: collected row by row, read once before commit.
 //
-// Everything here is plain C in style: the functions run once a row inside the server, may be left by longjmp, and
-// allocate only at the first sight of a key.
+// Collecting: a trigger makes a key pending: a room with what is known of the change, a (room, user) pair, or
+// an event whose room is found out later. One PendingKeys a homeserver, three hash tables each, made when the
+// first key needs them: a message has a room only. A key counts once, so memory grows with keys and not with
+// rows. Everything here is plain C in style: it runs once a row inside the server, may be left by longjmp,
+// and allocates only at the first sight of a key.
+//
+// Flushing: before COMMIT or PREPARE TRANSACTION, and in flush(), `take_pending_keys` hands all of them over
+// and begins an empty set, since the refresh may fire triggers that make keys pending again; live/flush.cpp
+// goes on until none come.
+//
+// Savepoints: keys stay when one is rolled back, which costs at most a look at a key that did not change.
+// Hints (orderings, what stood before) may come from rows that are gone then, and are distrusted from there
+// on: the rooms are computed from the tables.
+//
+// Ownership: keys, their texts and the tables live in one memory context below TopTransactionContext. The end
+// of the transaction frees it; `forget_pending_keys` only drops the pointers. No locks: a pending key is this
+// backend's own.
 #pragma once
 
 #include "derive/refresh.hpp"
@@ -32,21 +47,23 @@ struct PendingRoom {
     bool state;
     bool may_be_rewritten;
     bool memberships;  ///< look at all memberships of the room
-    bool unsettled;    ///< look at those whose snapshot is missing, knows nothing, or is of a very old event
+    bool
+        incomplete_memberships;  ///< look at those whose snapshot is missing, knows nothing, or is of a very old event
     std::int64_t latest;       ///< PG_INT64_MIN: none
     std::int64_t latest_bump;  ///< PG_INT64_MIN: none
     std::int64_t oldest_new;   ///< PG_INT64_MAX: none
     NotedEventId latest_event_id;
     NotedEventId latest_bump_event_id;
-    /// XOR over the hashes of the ids inserted into `events` and `event_json`: zero when every new event came with
-    /// its JSON, which is the usual case.
+    /// XOR over the hashes of the ids inserted into `events` and `event_json`: zero when every new event came
+    /// with its JSON, which is the usual case.
     std::uint64_t unpaired_event_ids;
     /// The same over the membership events inserted into `events`, and over `room_memberships`.
     std::uint64_t unpaired_member_ids;
 };
 
-/// Which event stood in local_current_membership before this transaction, as the first change of the row told.
-enum class BeforeTransaction : std::uint8_t { not_told, no_membership, membership };
+/// Which event stood in local_current_membership before this transaction, as the first change of the row
+/// told.
+enum class BeforeTransaction : std::uint8_t { unknown, no_membership, membership };
 
 struct PendingMembership {
     TextKey room_id;  // both together are the hash key
@@ -74,8 +91,8 @@ struct PendingKeys {
     HTAB* events;
     bool all_rooms;        ///< TRUNCATE: any room may have changed
     bool all_memberships;  ///< TRUNCATE: any membership may be gone
-    bool unreadable;       ///< a row's key could not be read: nobody knows which rows are right
-    bool is_rest;          ///< other keys of this transaction have been taken before
+    bool unreadable;       ///< a row's key could not be read: any row may be wrong
+    bool is_later_flush;   ///< an earlier flush of this transaction has taken other keys
     PendingRoom* last_room;
     PendingKeys* next;
 };
@@ -88,9 +105,11 @@ PendingKeys& pending_keys(Oid namespace_oid);
 PendingRoom& pending_room(PendingKeys& keys, std::string_view room_id);
 void note(NotedEventId& noted, std::string_view event_id);
 PendingMembership& pending_membership(PendingKeys& keys, std::string_view room_id, std::string_view user_id);
-/// The same for a membership of whatever server: it counts if local_current_membership has it when the transaction ends.
+/// The same for a membership of whatever server: it counts if local_current_membership has it when the
+/// transaction ends.
 void pending_member(PendingKeys& keys, std::string_view room_id, std::string_view user_id);
-/// The same for a row of local_current_membership: empty when it was inserted, its event when that is replaced or gone.
+/// The same for a row of local_current_membership: empty when it was inserted, its event when that is
+/// replaced or gone.
 void record_local_membership(PendingKeys& keys, std::string_view room_id, std::string_view user_id,
                              std::string_view event_id_before);
 PendingEvent& pending_event(PendingKeys& keys, std::string_view event_id);
@@ -119,7 +138,8 @@ inline std::string_view view(const TextKey& key) noexcept {
     return {key.data, key.size};
 }
 
-/// Visits every entry of one of the tables of PendingKeys, which may be null. `visit` may throw and may note more.
+/// Visits every entry of one of the tables of PendingKeys, which may be null. `visit` may throw and may note
+/// more.
 template <typename Entry, typename Visit>
 void for_each(HTAB* table, Visit visit) {
     if (table == nullptr) {

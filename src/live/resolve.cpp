@@ -20,8 +20,9 @@ KeyResolver::KeyResolver(const Homeserver& homeserver, const PendingKeys& keys)
     for_each<PendingRoom>(keys.rooms, [&](const PendingRoom& room) {
         if (room.memberships) {
             rooms_.push_back(view(room.room_id));
-        } else if (room.unsettled || room.unpaired_event_ids != 0 || room.unpaired_member_ids != 0) {
-            unsettled_rooms_.push_back(view(room.room_id));
+        } else if (room.incomplete_memberships || room.unpaired_event_ids != 0 ||
+                   room.unpaired_member_ids != 0) {
+            incomplete_rooms_.push_back(view(room.room_id));
         }
     });
     for_each<PendingMembership>(keys.memberships, [&](const PendingMembership& membership) {
@@ -31,14 +32,14 @@ KeyResolver::KeyResolver(const Homeserver& homeserver, const PendingKeys& keys)
     });
     if (homeserver.schema.membership_snapshots != TableShape::known) {
         // which of them are cannot be asked
-        rooms_.insert(rooms_.end(), unsettled_rooms_.begin(), unsettled_rooms_.end());
-        unsettled_rooms_.clear();
+        rooms_.insert(rooms_.end(), incomplete_rooms_.begin(), incomplete_rooms_.end());
+        incomplete_rooms_.clear();
     }
 }
 
 bool KeyResolver::has_work() const noexcept {
     return !redactions_.empty() || !new_redactions_.empty() || !rejections_.empty() ||
-           !memberships_.empty() || !rooms_.empty() || !unsettled_rooms_.empty() || !members_.empty();
+           !memberships_.empty() || !rooms_.empty() || !incomplete_rooms_.empty() || !members_.empty();
 }
 
 bool KeyResolver::names_missing_event() {
@@ -78,9 +79,9 @@ void KeyResolver::resolve(Changes& changes) {
     if (!rooms_.empty()) {
         (void)try_lookup([&] { add_memberships(lookup_.memberships_of_rooms(rooms_), changes); });
     }
-    if (!unsettled_rooms_.empty()) {
+    if (!incomplete_rooms_.empty()) {
         (void)try_lookup(
-            [&] { add_memberships(lookup_.unsettled_memberships_of_rooms(unsettled_rooms_), changes); });
+            [&] { add_memberships(lookup_.incomplete_memberships_of_rooms(incomplete_rooms_), changes); });
     }
     if (!members_.empty()) {
         (void)try_lookup([&] { add_memberships(lookup_.local_memberships(members_), changes); });

@@ -33,7 +33,7 @@ private:
     std::vector<std::string_view> rejections_;
     std::vector<std::string_view> memberships_;
     std::vector<std::string_view> rooms_;
-    std::vector<std::string_view> unsettled_rooms_;
+    std::vector<std::string_view> incomplete_rooms_;
     std::vector<MembershipKey> members_;
     std::vector<std::unique_ptr<std::string>> texts_;
 };

@@ -13,7 +13,8 @@ namespace sliding_sync {
 
 namespace {
 
-// Each combination of filters is a text of its own, and few are in use; whoever tries them all shall not fill memory.
+// Each combination of filters is a text of its own, and few are in use; a client that tries them all shall
+// not fill memory.
 constexpr std::size_t most_queries = 128;
 
 }  // namespace

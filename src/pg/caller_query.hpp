@@ -1,6 +1,6 @@
-// Queries that a function of the SQL surface runs for whoever calls it: with the caller's rights, and of the very moment that
-// the calling statement sees. They write nothing and take no snapshot of their own, so they also work in a read-only
-// transaction, on a standby and in a parallel worker.
+// Queries that a function of the SQL surface runs for its caller: with the caller's rights, and of the very
+// moment that the calling statement sees. They write nothing and take no snapshot of their own, so they also
+// work in a read-only transaction, on a standby and in a parallel worker.
 #pragma once
 
 #include "pg/spi.hpp"
@@ -31,7 +31,8 @@ public:
 
     /// Both run inside an open CallerConnection.
     [[nodiscard]] Rows run(const Arguments& arguments);
-    /// The rows become those of the set that `call` returns, as the server makes them: nothing is done for each.
+    /// The rows become those of the set that `call` returns, as the server makes them: nothing is done for
+    /// each.
     void return_rows(FunctionCallInfo call, const Arguments& arguments);
 
 private:

@@ -50,7 +50,8 @@ bool is_table(Oid relation) {
     return kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE;
 }
 
-// A value is read by what its column is meant to hold: of another type it would be garbage, or a wild pointer.
+// A value is read by what its column is meant to hold: of another type it would be garbage, or a wild
+// pointer.
 bool is_of_kind(Oid type, ColumnKind kind) noexcept {
     switch (kind) {
     case ColumnKind::text:

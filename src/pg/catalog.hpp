@@ -1,5 +1,5 @@
-// Where the columns of tables are. Looked up by name and dropped when the server says that a table changed, so that a
-// homeserver's migrations find nothing that depends on their columns.
+// Where the columns of tables are. Looked up by name and dropped when the server says that a table changed,
+// so that a homeserver's migrations find nothing that depends on their columns.
 #pragma once
 
 #include "guard/boundary.hpp"
@@ -57,7 +57,8 @@ struct ColumnNumbers {
 /// The attribute number of a live column of that kind, or InvalidAttrNumber.
 [[nodiscard]] AttrNumber find_column(Relation relation, const ColumnSpec& column) noexcept;
 
-/// Fills `columns` for `relation` if it is stale. C calls only: usable outside call_pg where no C++ object lives.
+/// Fills `columns` for `relation` if it is stale. C calls only: usable outside call_pg where no C++ object
+/// lives.
 template <std::size_t count>
 const ColumnNumbers<count>& column_numbers(ColumnNumbers<count>& columns, Relation relation,
                                            const std::array<ColumnSpec, count>& specs) {

@@ -34,8 +34,8 @@ struct Rows {
     std::size_t count = 0;
     std::size_t columns = 0;
 
-    /// Refuses a row that did not come: even one that a statement always returns can be kept back by somebody's trigger,
-    /// or by another function of the name that it calls.
+    /// Refuses a row that did not come: even one that a statement always returns can be kept back by a
+    /// trigger of the tables' owner, or by another function of the name that it calls.
     [[nodiscard]] std::span<const Cell> operator[](std::size_t row) const {
         if (row >= count) {
             refuse_missing_row();
@@ -47,8 +47,8 @@ private:
     [[noreturn]] static void refuse_missing_row();
 };
 
-/// What a value of this type holds; text that is compressed or stored elsewhere is fetched into the current memory
-/// context, other text is not copied. Raises for a type that Cell cannot hold.
+/// What a value of this type holds; text that is compressed or stored elsewhere is fetched into the current
+/// memory context, other text is not copied. Raises for a type that Cell cannot hold.
 Cell cell_of(PgFrame frame, Datum value, Oid type);
 
 }  // namespace sliding_sync

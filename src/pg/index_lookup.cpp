@@ -127,7 +127,8 @@ bool IndexLookup::next_row() {
     return true;
 }
 
-// The table's page is fetched only where not everybody sees all that is on it, as in the server's index-only scans.
+// The table's page is fetched only where not everybody sees all that is on it, as in the server's index-only
+// scans.
 bool IndexLookup::next_visible_entry() {
     while (ItemPointer const position = index_getnext_tid(scan_, ForwardScanDirection)) {
         const BlockNumber page = ItemPointerGetBlockNumber(position);

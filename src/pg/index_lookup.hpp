@@ -21,10 +21,10 @@ struct FetchedColumn {
     AttrNumber in_index = 0;  ///< from 1; none: 0
 };
 
-/// The scans of one table by one key, opened once and used for many values. Finding reads with the snapshot that is active
-/// when it is opened, and from the index alone where that holds every column; locking sees what is not committed yet.
-/// What is open belongs to the resource owner: after an error the abort closes it, and `forget` is called instead of
-/// `close`.
+/// The scans of one table by one key, opened once and used for many values. Finding reads with the snapshot
+/// that is active when it is opened, and from the index alone where that holds every column; locking sees
+/// what is not committed yet. What is open belongs to the resource owner: after an error the abort closes it,
+/// and `forget` is called instead of `close`.
 class IndexLookup {
 public:
     /// `key` and `columns` stay where they are until it is closed.

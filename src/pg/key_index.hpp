@@ -19,7 +19,8 @@ struct KeyColumn {
     KeyComparison comparison = KeyComparison::equal;
 };
 
-/// The comparison as the server knows it: in SQL, in an index of the type's default family, and as a function.
+/// The comparison as the server knows it: in SQL, in an index of the type's default family, and as a
+/// function.
 struct KeyOperator {
     const char* sql;
     StrategyNumber strategy;
@@ -46,9 +47,9 @@ struct KeyIndex {
     std::array<AttrNumber, max_key_columns> index_columns{};  ///< from 1
 };
 
-/// An index whose leading columns are those of the key, compared the way that an SQL operator compares the table's columns;
-/// of several a unique one, then the narrowest. InvalidOid when there is none. What it returns holds, while the table is
-/// locked, until the catalog changes.
+/// An index whose leading columns are those of the key, compared the way that an SQL operator compares the
+/// table's columns; of several a unique one, then the narrowest. InvalidOid when there is none. What it
+/// returns holds, while the table is locked, until the catalog changes.
 [[nodiscard]] KeyIndex find_key_index(PgFrame frame, Relation table, std::span<const KeyColumn> key);
 
 /// True for the types that hold text and compare as such.

@@ -1,17 +1,18 @@
-// Locks on keys that may have no row. A row that is not there cannot be locked, and its unique index is met only by those who
-// insert: a transaction that finds that a key must have no row would leave nothing that another one meets.
+// Locks on keys that may have no row. A row that is not there cannot be locked, and its unique index is met
+// only by those who insert: a transaction that finds that a key must have no row would leave nothing that
+// another one meets.
 #pragma once
 
 #include "guard/boundary.hpp"
 
 namespace sliding_sync {
 
-/// The keys of a schema that one refresh has locked. No SQL function can take these locks. Each is held until it is
-/// released, or the (sub)transaction that took it ends.
+/// The keys of a schema that one refresh has locked. No SQL function can take these locks. Each is held until
+/// it is released, or the (sub)transaction that took it ends.
 class KeyLocks {
 public:
-    /// With more keys than the server's table of locks has room for, all keys of the schema are locked, until the transaction
-    /// ends; otherwise the schema is only kept from such a lock.
+    /// With more keys than the server's table of locks has room for, all keys of the schema are locked, until
+    /// the transaction ends; otherwise the schema is only kept from such a lock.
     KeyLocks(Oid namespace_oid, bool all_keys);
     ~KeyLocks();
     KeyLocks(const KeyLocks&) = delete;
@@ -22,8 +23,8 @@ public:
         pass_.clear();
     }
 
-    /// Waits until no other transaction holds the key. `table` tells the tables of a schema apart; `position` is the key's
-    /// in its pass. Raises PgError.
+    /// Waits until no other transaction holds the key. `table` is a number of the table within the schema;
+    /// `position` is the key's in its pass. Raises PgError.
     void acquire(std::uint16_t table, std::uint32_t key_hash, std::size_t position);
 
     /// At the end of a pass: releases its keys but those at positions that are to be kept.
@@ -43,8 +44,8 @@ private:
     int exceptions_;
 };
 
-/// The lock that every flush of a schema holds until its transaction ends: shared, or alone where it cannot tell which keys
-/// its changes concern (docs/architecture.md#collect). False when it would have to wait.
+/// The lock that every flush of a schema holds until its transaction ends: shared, or alone where it cannot
+/// tell which keys its changes concern (docs/architecture.md#collect). False when it would have to wait.
 [[nodiscard]] bool try_flush_lock(Oid namespace_oid);
 /// The same, and waits. Raises PgError.
 void wait_for_flush_lock(Oid namespace_oid, bool is_alone);

@@ -35,7 +35,7 @@ std::string source(const ParameterRows& rows, bool is_single) {
 
 // Before the schema's name is put in, which may be anything.
 std::string filled(std::string_view statement, const std::string& rows) {
-    constexpr std::string_view place = "{rows}";
+    constexpr std::string_view place = "%R";
     std::string text(statement);
     return text.replace(text.find(place), place.size(), rows);
 }

@@ -1,4 +1,5 @@
-// Statements over rows of parameters: thousands for a backfill, one for nearly every transaction of a homeserver.
+// Statements over rows of parameters: thousands for a backfill, one for nearly every transaction of a
+// homeserver.
 #pragma once
 
 #include "pg/spi.hpp"
@@ -12,11 +13,11 @@ struct ParameterRows {
     std::vector<std::pair<const char*, Oid>> columns;
 };
 
-/// Two statements with the same text but for the rows: one takes an array a column, the other, for a single row, plain
-/// values, which spares the executor half of its work.
+/// Two statements with the same text but for the rows: one takes an array a column, the other, for a single
+/// row, plain values, which spares the executor half of its work.
 class RowsStatement {
 public:
-    /// `{rows}` in the template stands for the rows.
+    /// `%R` in the template stands for the rows.
     RowsStatement(const char* name, std::string_view text, std::string_view schema,
                   const ParameterRows& rows);
 

@@ -16,10 +16,10 @@ namespace sliding_sync {
 
 namespace {
 
-// Our statements look rows up by their keys, for a handful of keys or for thousands, and are planned once, perhaps
-// while the tables are still empty: anything but nested loops over index scans would be right only by accident, and so
-// would be one whose outer side is a table. They are planned as for big tables, then. Where the server must scan a
-// small table all the same, the price it sees would make it compile the statement.
+// Our statements look rows up by their keys, for a handful of keys or for thousands, and are planned once,
+// perhaps while the tables are still empty: anything but nested loops over index scans would be right only by
+// accident, and so would be one whose outer side is a table. They are planned as for big tables, then. Where
+// the server must scan a small table all the same, the price it sees would make it compile the statement.
 class KeyLookupPlanning {
 public:
     explicit KeyLookupPlanning(Joins joins) noexcept : outer_hook_(versions::relation_hook) {
@@ -87,8 +87,8 @@ Cell read_cell(PgFrame frame, HeapTuple tuple, TupleDesc description, int column
 
 }  // namespace
 
-// Freeing a plan reads nothing and cannot fail: it may happen in whatever state a transaction is. When the backend exits,
-// what it would be freed from is gone.
+// Freeing a plan reads nothing and cannot fail: it may happen in whatever state a transaction is. When the
+// backend exits, what it would be freed from is gone.
 QueryPlan::~QueryPlan() {
     if (plan_ != nullptr && !proc_exit_inprogress) {
         SPI_freeplan(plan_);

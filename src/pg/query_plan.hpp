@@ -1,5 +1,5 @@
-// What all statements that run through the server programming interface have in common: their plan, and how their rows
-// are read.
+// What all statements that run through the server programming interface have in common: their plan, and how
+// their rows are read.
 #pragma once
 
 #include "pg/cell.hpp"
@@ -10,12 +10,12 @@ extern "C" {
 
 namespace sliding_sync {
 
-/// How a plan joins tables: by look-ups in indexes, or, where a large part of a table is wanted, by walking through whole
-/// indexes.
+/// How a plan joins tables: by look-ups in indexes, or, where a large part of a table is wanted, by walking
+/// through whole indexes.
 enum class Joins : std::uint8_t { nested, merged };
 
-/// The text of a statement, and its plan, which is kept as long as this lives. There is one generic plan: the shapes of our
-/// statements do not depend on the values.
+/// The text of a statement, and its plan, which is kept as long as this lives. There is one generic plan: the
+/// shapes of our statements do not depend on the values.
 class QueryPlan {
 public:
     /// `types` are the types of $1, $2, ...

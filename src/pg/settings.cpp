@@ -23,8 +23,8 @@ const config_enum_entry on_failure_options[] = {
     {nullptr, 0, false},
 };
 
-// A pooler gives the session, and the setting with it, to the homeserver. Within a transaction block it may be SET LOCAL,
-// and what comes with the connection, a role or a function is meant to last as long as that.
+// A pooler gives the session, and the setting with it, to the homeserver. Within a transaction block it may
+// be SET LOCAL, and what comes with the connection, a role or a function is meant to last as long as that.
 bool warn_of_poolers(bool* value, void**, GucSource source) {
     if (!*value && source == PGC_S_SESSION && !IsTransactionBlock() && PortalIsValid(ActivePortal) &&
         ActivePortal->commandTag == CMDTAG_SET) {

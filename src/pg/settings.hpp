@@ -11,7 +11,8 @@ extern bool enabled;
 enum class OnFailure : int { quarantine, error };
 extern int on_failure;
 
-/// `sliding_sync.inject_fault`: names a statement that fails on purpose, for tests; superusers only. nullptr or "" is none.
+/// `sliding_sync.inject_fault`: names a statement that fails on purpose, for tests; superusers only. nullptr
+/// or "" is none.
 extern char* injected_fault;
 
 void define_settings();

@@ -5,9 +5,9 @@
 
 namespace sliding_sync {
 
-/// Which rows a statement sees. Both are of this moment at every isolation level: a derived row must be right when this
-/// transaction commits, and then it stands beside what others have committed by now. What a transaction at REPEATABLE READ
-/// saw when it began is nobody's business here but that of its own foreign keys.
+/// Which rows a statement sees. Both are of this moment at every isolation level: a derived row must be right
+/// when this transaction commits, and then it stands beside what others have committed by now. What a
+/// transaction at REPEATABLE READ saw when it began matters only to the checks of its own foreign keys.
 enum class SnapshotKind {
     current,             ///< everything committed by now, and this transaction's own changes
     before_transaction,  ///< the same without this transaction's own changes: read-only
@@ -17,8 +17,8 @@ enum class SnapshotKind {
 /// Makes what the view sees the active snapshot, until PopActiveSnapshot.
 void push_snapshot(PgFrame frame, SnapshotKind view);
 
-/// While one is open, every statement reads the same moment: several of them together tell the truth although other
-/// transactions commit between them. Reads only; opened outside any SpiConnection.
+/// While one is open, every statement reads the same moment: several of them together tell the truth although
+/// other transactions commit between them. Reads only; opened outside any SpiConnection.
 class FixedSnapshot {
 public:
     FixedSnapshot();

@@ -23,7 +23,8 @@ private:
 class Arguments {
 public:
     Arguments() = default;
-    /// For a statement over so many rows: of a single one, columns are passed as plain values and not as arrays.
+    /// For a statement over so many rows: of a single one, columns are passed as plain values and not as
+    /// arrays.
     explicit Arguments(std::size_t rows) : is_single_row_(rows == 1) {}
 
     [[nodiscard]] bool is_single_row() const noexcept {

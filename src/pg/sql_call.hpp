@@ -1,5 +1,6 @@
-// What a call from SQL brings, and what it gets back. The SQL may be of another version than the library, as between the
-// installation of new files and ALTER EXTENSION: nothing is read or returned that is not declared as what it is here.
+// What a call from SQL brings, and what it gets back. The SQL may be of another version than the library, as
+// between the installation of new files and ALTER EXTENSION: nothing is read or returned that is not declared
+// as what it is here.
 #pragma once
 
 #include "guard/boundary.hpp"

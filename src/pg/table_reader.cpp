@@ -98,21 +98,21 @@ TableReader::TableReader(const char* name, const Schema& schema, const char* tab
       columns_(column_names_.size()) {}
 
 Rows TableReader::find(LookupScope& scope, std::initializer_list<KeyValue> key, std::size_t max_rows) {
-    open(scope);
-    if (is_by_index(scope)) {
-        return call_pg([&](PgFrame frame) -> Rows { return lookup_.find(frame, key, max_rows); });
+    if (const auto found = find_by_index(scope, key, max_rows)) {
+        return *found;
     }
     Rows rows = by_statement(statement_, scope, key);
     rows.count = std::min(rows.count, max_rows);
     return rows;
 }
 
-std::optional<Rows> TableReader::find_by_index(LookupScope& scope, std::initializer_list<KeyValue> key) {
+std::optional<Rows> TableReader::find_by_index(LookupScope& scope, std::initializer_list<KeyValue> key,
+                                               std::size_t max_rows) {
     open(scope);
     if (!is_by_index(scope)) {
         return std::nullopt;
     }
-    return call_pg([&](PgFrame frame) -> Rows { return lookup_.find(frame, key, SIZE_MAX); });
+    return call_pg([&](PgFrame frame) -> Rows { return lookup_.find(frame, key, max_rows); });
 }
 
 Rows TableReader::lock(LookupScope& scope, std::initializer_list<KeyValue> key) {
@@ -138,7 +138,8 @@ Rows TableReader::by_statement(Statement& statement, const LookupScope& scope,
     return statement.run(arguments, scope.view_);
 }
 
-// What is open belongs to one scope: code of the tables' owner that runs in its middle reads by the statement.
+// What is open belongs to one scope: code of the tables' owner that runs in its middle reads by the
+// statement.
 void TableReader::open(LookupScope& scope) {
     Assert(LookupScope::is_open(scope.number_));
     if (scope_ == scope.number_ || LookupScope::is_open(scope_)) {

@@ -5,7 +5,8 @@
 
 namespace sliding_sync {
 
-/// Which errors of a subtransaction are kept from whoever runs the statement. Cancel, shutdown and lack of memory never are.
+/// Which errors of a subtransaction are kept from the statement's user. Cancel, shutdown and lack of memory
+/// never are.
 struct Swallow {
     bool failures;       ///< everything that is none of the others
     bool lock_timeouts;  ///< 55P03
@@ -20,14 +21,15 @@ inline constexpr Swallow Swallow::all_but_retries{true, true, false, false};
 inline constexpr Swallow Swallow::all_but_cancel{true, true, true, true};
 inline constexpr Swallow Swallow::contention{false, true, true, true};
 
-/// Runs `body` in a subtransaction of its own. Returns nothing when it went through; otherwise the error, after the
-/// subtransaction was rolled back. The only place where a server error may be swallowed (docs/boundary.md); errors
-/// that may not are raised again.
+/// Runs `body` in a subtransaction of its own. Returns nothing when it went through; otherwise the error,
+/// after the subtransaction was rolled back. The only place where a server error may be swallowed
+/// (docs/boundary.md); errors that may not are raised again.
 [[nodiscard]] std::optional<PgError> run_in_subtransaction(const std::function<void()>& body,
                                                            Swallow swallow = Swallow::all_but_retries);
 
-/// For its lifetime no lock is waited for longer than a millisecond, if one could not be had within lock_timeout before
-/// in this transaction: a table that somebody locks costs it one wait, and not one for each of its keys.
+/// For its lifetime no lock is waited for longer than a millisecond, if one could not be had within
+/// lock_timeout before in this transaction: a locked table costs it one wait, and not one for each of its
+/// keys.
 class NoSecondWait {
 public:
     explicit NoSecondWait(bool is_wanted = true) noexcept;
@@ -39,8 +41,8 @@ private:
     int lock_timeout_;
 };
 
-/// For its lifetime a lock is waited for so long at most: shorter than deadlock_timeout, so that we are no victim of a deadlock
-/// and make nobody else one.
+/// For its lifetime a lock is waited for so long at most: shorter than deadlock_timeout, so that we are no
+/// victim of a deadlock and make no other transaction one.
 class ShortWaits {
 public:
     ShortWaits() noexcept;
@@ -58,11 +60,11 @@ void forget_lock_timeouts() noexcept;
 /// Sets a setting until the transaction ends.
 void set_local(const char* name, const char* value);
 
-/// Under this, no name means anything of somebody else's.
+/// Under this, no name means an object of another schema.
 inline constexpr const char* safe_search_path = "pg_catalog, pg_temp";
 
-/// Settings that are made while one is open end with it. Where an exception ends it, the (sub)transaction that is aborted
-/// sets them back.
+/// Settings that are made while one is open end with it. Where an exception ends it, the (sub)transaction
+/// that is aborted sets them back.
 class OwnSettings {
 public:
     OwnSettings() noexcept;
@@ -75,8 +77,8 @@ private:
     int level_;
 };
 
-/// Lets sorts and hashes have maintenance_work_mem for its lifetime, as the server does where it checks a new foreign
-/// key: for a pass over whole tables.
+/// Lets sorts and hashes have maintenance_work_mem for its lifetime, as the server does where it checks a new
+/// foreign key: for a pass over whole tables.
 class MaintenanceMemory {
 public:
     MaintenanceMemory();

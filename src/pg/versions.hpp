@@ -1,5 +1,5 @@
-// What PostgreSQL's majors (15 to 19) call differently, under one name each. As the server's own functions: to be
-// called inside call_pg.
+// What PostgreSQL's majors (15 to 19) call differently, under one name each. As the server's own functions:
+// to be called inside call_pg.
 #pragma once
 
 #include "guard/postgres.hpp"

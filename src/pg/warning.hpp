@@ -12,7 +12,8 @@ struct Warning {
     std::string hint;
 };
 
-/// Sends it, in ASCII where the client's encoding may lack a character: a text that cannot be converted is an error.
+/// Sends it, in ASCII where the client's encoding may lack a character: a text that cannot be converted is an
+/// error.
 void warn_client(const Warning& warning);
 
 }  // namespace sliding_sync

@@ -15,8 +15,8 @@ bool is_plain(char c) noexcept {
     return c >= ' ' && static_cast<unsigned char>(c) < 0x80 && c != '"' && c != '\\';
 }
 
-/// How many of eight characters are plain, up to the first one that is not. A byte that is not plain gets its highest
-/// bit, and may lend it to those behind it only.
+/// How many of eight characters are plain, up to the first one that is not. A byte that is not plain gets its
+/// highest bit, and may lend it to those behind it only.
 std::ptrdiff_t count_plain(const char* text) noexcept {
     constexpr std::uint64_t each = 0x0101'0101'0101'0101;
     std::uint64_t eight = 0;

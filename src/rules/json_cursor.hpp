@@ -1,6 +1,6 @@
-// Goes through a JSON text from value to value, and takes just what Python's json takes: NaN, Infinity and -Infinity
-// are numbers, numbers have any size, a surrogate may be escaped alone; all is UTF-8, and no byte order mark stands in
-// front. Private to the JSON rules.
+// Goes through a JSON text from value to value, and takes just what Python's json takes: NaN, Infinity and
+// -Infinity are numbers, numbers have any size, a surrogate may be escaped alone; all is UTF-8, and no byte
+// order mark stands in front. Private to the JSON rules.
 //
 // Nesting is a loop: a level costs a byte, and no depth is too deep.
 #pragma once
@@ -16,8 +16,8 @@ public:
         skip_space();
     }
 
-    /// Each goes past what it takes and the space behind it. Empty, or false, where that is not there or is broken:
-    /// then nothing more may be taken.
+    /// Each goes past what it takes and the space behind it. Empty, or false, where that is not there or is
+    /// broken: then nothing more may be taken.
     [[nodiscard]] std::string_view take_value();
     [[nodiscard]] std::string_view take_string() noexcept;
     [[nodiscard]] bool take(char sign) noexcept {

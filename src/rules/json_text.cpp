@@ -42,8 +42,8 @@ void append(std::string& text, std::uint32_t character) {
     }
 }
 
-/// Takes the four digits of an escaped character off the front, and those of its second half. False for half a
-/// character.
+/// Takes the four digits of an escaped character off the front, and those of its second half. False for half
+/// a character.
 bool take_unicode_escape(std::string_view& left, std::string& text) {
     std::uint32_t character = code_unit(left.substr(0, 4));
     left.remove_prefix(4);

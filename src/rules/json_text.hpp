@@ -1,4 +1,5 @@
-// Parts of a JSON text, each a piece of that text: nothing is built, nothing copied. Private to the JSON rules.
+// Parts of a JSON text, each a piece of that text: nothing is built, nothing copied. Private to the JSON
+// rules.
 #pragma once
 
 #include <array>
@@ -11,8 +12,8 @@
 
 namespace sliding_sync::rules::json_text {
 
-/// `visit(std::string_view key, std::string_view value)` for each field of an object, in its order. False when the
-/// text is anything but one valid object: what was visited until then must be forgotten.
+/// `visit(std::string_view key, std::string_view value)` for each field of an object, in its order. False
+/// when the text is anything but one valid object: what was visited until then must be forgotten.
 template <class Visit>
 [[nodiscard]] bool each_field(std::string_view object, Visit&& visit) {
     JsonCursor cursor(object);
@@ -61,8 +62,8 @@ template <class Visit>
 /// True when a string, unescaped, is the key.
 [[nodiscard]] bool is_key(std::string_view string, std::string_view key);
 
-/// What stands behind each of the keys, the last time where it stands there several times. Empty where a key is not
-/// there, and all of them when the text is anything but one valid object.
+/// What stands behind each of the keys, the last time where it stands there several times. Empty where a key
+/// is not there, and all of them when the text is anything but one valid object.
 template <std::size_t count>
 [[nodiscard]] std::array<std::string_view, count>
 last_fields(std::string_view object, const std::array<std::string_view, count>& keys) {
@@ -81,7 +82,8 @@ last_fields(std::string_view object, const std::array<std::string_view, count>& 
     return last_fields<1>(object, {key}).front();
 }
 
-/// A valid string, in UTF-8; nothing when it has a lone surrogate, which UTF-8 cannot express, and for any other value.
+/// A valid string, in UTF-8; nothing when it has a lone surrogate, which UTF-8 cannot express, and for any
+/// other value.
 [[nodiscard]] std::optional<std::string> unescaped(std::string_view value);
 
 }  // namespace sliding_sync::rules::json_text

@@ -30,7 +30,7 @@ bool is_out_of_band(const MembershipFacts& facts) {
 }
 
 /// The membership did not change but has to be derived: history is kept, and guessed only where nothing is
-/// known and it is still told, as a recall does.
+/// known and it is still told, as a recompute does.
 SnapshotSource source_of_unchanged(const MembershipFacts& facts) {
     if (facts.previous && facts.previous->has_known_state) {
         return SnapshotSource::keep;
@@ -47,7 +47,7 @@ SnapshotSource source_of_unchanged(const MembershipFacts& facts) {
     return is_out_of_band(facts) ? SnapshotSource::earlier_invite : SnapshotSource::keep;
 }
 
-/// The homeserver is not in the room: an invite or knock tells of the room itself, a leave inherits.
+/// The homeserver is not in the room: an invite or knock has state of the room itself, a leave inherits.
 SnapshotSource source_from_outside(const MembershipFacts& facts) noexcept {
     if (brings_stripped_state(facts.membership)) {
         return SnapshotSource::stripped_state;
@@ -55,14 +55,14 @@ SnapshotSource source_from_outside(const MembershipFacts& facts) noexcept {
     return facts.previous ? SnapshotSource::inherit : SnapshotSource::earlier_invite;
 }
 
-/// Asked for later: what was the room like then? Unknown beats wrong, so an outlier that purging made of a leave
-/// (D23) has no state group, and no invite is taken for it either.
+/// Asked for later: what was the room like then? Unknown beats wrong, so an outlier that purging made of a
+/// leave (D23) has no state group, and no invite is taken for it either.
 SnapshotSource source_of_recall(const MembershipFacts& facts) {
     const bool same = facts.previous && facts.previous->membership_event_id == facts.event_id;
     const bool believed = same && facts.mode == RefreshMode::recompute;
     if (brings_stripped_state(facts.membership) && !facts.in_current_state && is_out_of_band(facts)) {
-        // It may have been in current state once, and have taken the room's state (O13); redacted since, what it said then
-        // is history (D24).
+        // It may have been in current state once, and have taken the room's state (O13); redacted since, what
+        // it said then is history (D24).
         const bool is_history =
             believed && (facts.redacted || (facts.may_have_been_in_state && facts.previous->has_known_state));
         return is_history ? SnapshotSource::keep : SnapshotSource::stripped_state;

@@ -43,8 +43,8 @@ enum class SnapshotSource : std::uint8_t {
 /// Why a snapshot is derived.
 enum class RefreshMode : std::uint8_t {
     live,       ///< this transaction changed what it depends on
-    recompute,  ///< somebody asks for it later: a row of the same membership keeps its history where it is known
-    rebuild,  ///< the same, but what the stored row says of the room is not believed
+    recompute,  ///< asked for later: a row of the same membership keeps its history where it is known
+    rebuild,    ///< the same, but what the stored row says of the room is not believed
 };
 
 /// The membership as the base tables hold it, and what was there before this transaction.
@@ -64,20 +64,22 @@ struct MembershipFacts {
     std::optional<std::string> room_memberships_sender;  ///< stands in for a missing events.sender (H46)
     std::optional<std::string> instance_name;
     bool outlier = false;
-    bool redacted = false;  ///< verdict of `is_redacted`
+    bool redacted = false;  ///< as `is_redacted` says
     std::string json;       ///< event_json.json; empty when not stored
     std::string internal_metadata;
     std::optional<std::int32_t> forgotten;  ///< room_memberships.forgotten of the event
 
     bool in_current_state = false;  ///< current state's member event of this user is event_id
-    /// Of a recalled invite or knock that came out of band and is not in current state: whether it may have been once.
+    /// Of a recalled invite or knock that came out of band and is not in current state: whether it may have
+    /// been once.
     bool may_have_been_in_state = false;
     bool room_has_current_state = false;  ///< current_state_events has any row of the room
-    /// Asked only when the room has none now: this transaction has wiped relevant state, or brought some and wiped it. A state
-    /// that told nothing was not wiped by it: an invitee's leave may stand there after the homeserver has left.
+    /// Asked only when the room has none now: this transaction has wiped relevant state, or brought some and
+    /// wiped it. A state that was empty was not wiped by it: an invitee's leave may stand there after the
+    /// homeserver has left.
     bool room_had_current_state = false;
 
-    // before this transaction; for a recall, as stored now
+    // before this transaction; for a recompute, as stored now
     /// The same event id stood in local_current_membership, and it did not enter current state just now:
     /// an out-of-band invite that becomes part of a joined room's state is a change (O5, O13, H80).
     bool membership_unchanged = false;
@@ -86,20 +88,21 @@ struct MembershipFacts {
 
 /// For a change, which source applies (docs/rules.md#live-mode): the first that fits of `none`, an unchanged
 /// membership, current state, an out-of-band membership, an empty current state; current state again for the
-/// rest. `keep` and `inherit` are given only when there is a previous snapshot. For a recall, what a backfill
-/// can still know (docs/rules.md#recompute-mode): today's state for a join, its own stripped state for an
-/// invite or knock, the state after the event for a leave or ban, the earlier invite when that came out of
-/// band. Throws nothing but std::bad_alloc.
+/// rest. `keep` and `inherit` are given only when there is a previous snapshot. For a recompute, what a
+/// backfill can still know (docs/rules.md#recompute-mode): today's state for a join, its own stripped state
+/// for an invite or knock, the state after the event for a leave or ban, the earlier invite when that came
+/// out of band. Throws nothing but std::bad_alloc.
 [[nodiscard]] SnapshotSource snapshot_source(const MembershipFacts& facts);
 
-/// Whether an event is that of this membership: one of another room, type or user is none of it (H52). An event from before
-/// `events` named users: the user of room_memberships, or nobody else.
+/// Whether an event is that of this membership: one of another room, type or user is none of it (H52). An
+/// event from before `events` named users: the user of room_memberships, or nobody else.
 [[nodiscard]] bool is_its_event(const MembershipFacts& facts, std::string_view room_id, std::string_view type,
                                 const std::optional<std::string_view>& state_key,
                                 const std::optional<std::string_view>& member) noexcept;
 
-/// Whether the event itself tells more than that somebody is in a room or has left it: stripped state, where the membership
-/// came from, and a sender that stands nowhere else. Otherwise json, internal_metadata and redacted stay empty.
+/// Whether the event itself tells more than that somebody is in a room or has left it: stripped state, where
+/// the membership came from, and a sender that stands nowhere else. Otherwise json, internal_metadata and
+/// redacted stay empty.
 [[nodiscard]] bool tells_more(const MembershipFacts& facts) noexcept;
 
 /// Whether `may_have_been_in_state` matters: for invites and knocks from outside only.
@@ -107,7 +110,8 @@ struct MembershipFacts {
 
 /// The state that belongs to `snapshot_source(facts)`; unused members stay empty.
 struct SnapshotInput {
-    /// current_state: today's; wiped_state: before the wipe; state_group: after the event, empty where nobody knows
+    /// current_state: today's; wiped_state: before the wipe; state_group: after the event, empty where it is
+    /// not known
     StateEvents state_events;
     std::string earlier_invite_json;  ///< earlier_invite: empty when there is none
     std::string earlier_invite_membership;

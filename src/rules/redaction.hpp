@@ -8,7 +8,8 @@
 
 namespace sliding_sync::rules {
 
-/// A stored redaction event, as far as its verdict needs it. Views live as long as the facts they point into.
+/// A stored redaction event, as far as `is_redacted` needs it. Views live as long as the facts they point
+/// into.
 struct RedactionEvent {
     bool stored = false;  ///< in `events` and in `event_json`
     bool rejected = false;

@@ -16,8 +16,8 @@ bool any_state_has(const RoomHistory& history, StateKind kind, const Column& val
                        [&](const RoomState& state) { return state.*column == value; });
 }
 
-// Redacted content is pruned some time later, and a purge of history may take the redaction away after that. Only a
-// room's creation always says what it said.
+// Redacted content is pruned some time later, and a purge of history may take the redaction away after that.
+// Only a room's creation always says what it said.
 bool may_have_lost_its_content(StateKind kind, bool was_redacted, const RoomState& state) {
     return state == RoomState{} && (kind != StateKind::create || was_redacted);
 }

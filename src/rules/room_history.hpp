@@ -1,4 +1,4 @@
-// What a room has ever said of itself: for judging snapshots whose moment nobody can read any more
+// What a room has ever said of itself: for judging snapshots whose moment cannot be read any more
 // (docs/rules.md#history).
 #pragma once
 
@@ -13,7 +13,8 @@ namespace sliding_sync::rules {
 struct RoomHistory {
     bool is_complete = false;  ///< it begins with the room's creation
     std::vector<RoomState> states;
-    /// By StateKind: one of the events is gone, or its content may have been, so that it may have told anything.
+    /// By StateKind: one of the events is gone, or its content may have been, so that it may have told
+    /// anything.
     std::array<bool, state_kind_count> is_lost{};
 
     /// One event of the room, by its kind; nothing there: it is not stored any more.
@@ -27,7 +28,8 @@ struct RoomHistory {
 [[nodiscard]] bool may_be_of_the_past(const RoomHistory& history, SnapshotSource source,
                                       const RoomState& state);
 
-/// Whether an invite may say what the room never said: a leave may have inherited what an invite before it told.
+/// Whether an invite may say what the room never said: a leave may have inherited what an invite before it
+/// told.
 [[nodiscard]] bool may_come_from_invite(SnapshotSource source, bool has_earlier_invite) noexcept;
 
 }  // namespace sliding_sync::rules

@@ -13,7 +13,7 @@ namespace sliding_sync::rules {
 /// A relevant state event that is stored (`events` and `event_json`). The view lives as long as the facts.
 struct StateEvent {
     std::string_view json;
-    bool redacted = false;  ///< verdict of `is_redacted`; ignored for m.room.create
+    bool redacted = false;  ///< as `is_redacted` says; ignored for m.room.create
     bool rejected = false;  ///< a rejected event is invisible to readers: its column is empty
 };
 

@@ -6,7 +6,8 @@
 
 namespace sliding_sync::rules {
 
-/// What Synapse 1.163.2 shows without experimental settings; the frequent ones first, for they are compared one by one.
+/// What Synapse 1.163.2 shows without experimental settings; the frequent ones first, for they are compared
+/// one by one.
 inline constexpr std::array<std::string_view, 15> known_room_versions{"12",
                                                                       "11",
                                                                       "10",

@@ -1,5 +1,5 @@
-// The state of a room after an event (docs/rules.md#state-after-an-event): groups of state, each of which holds what differs
-// from the one before.
+// The state of a room after an event (docs/rules.md#state-after-an-event): groups of state, each of which
+// holds what differs from the one before.
 #pragma once
 
 #include <array>
@@ -25,9 +25,9 @@ struct StateGroup {
 template <typename Text>
 using StateGroups = std::unordered_map<std::int64_t, StateGroup<Text>>;
 
-/// Goes back along the chain to what is known or has nothing before it, and completes each group on the way back from
-/// the one before. `read(id, group)` fills a group that is not among them yet. Deep chains are no reason to recurse, and one
-/// that bites its own tail ends where it does.
+/// Goes back along the chain to what is known or has nothing before it, and completes each group on the way
+/// back from the one before. `read(id, group)` fills a group that is not among them yet. Deep chains are no
+/// reason to recurse, and one that bites its own tail ends where it does.
 template <typename Text, typename Read>
 const StateGroup<Text>& complete_group(StateGroups<Text>& groups, std::int64_t id, Read read) {
     using Group = StateGroup<Text>;

@@ -47,8 +47,8 @@ inline constexpr std::array<const char*, 4> state_group_tables{"event_to_state_g
 inline constexpr const char* state_changes_table = "current_state_delta_stream";
 inline constexpr const char* state_changes_index = "current_state_delta_stream_room_idx";
 
-/// Tables and columns that an older homeserver does not have. They count only if they belong to the owner of the
-/// derived tables or to a superuser: whoever may create tables in the schema could have planted them.
+/// Tables and columns that an older homeserver does not have. They count only if they belong to the owner of
+/// the derived tables or to a superuser: a role that may create tables in the schema could have planted them.
 struct OptionalTables {
     bool has_rejections = false;         ///< events.rejection_reason says the same since schema 68
     bool has_redaction_recheck = false;  ///< redactions.recheck, from schema 94

@@ -1,5 +1,5 @@
-// The two derived tables, described once: everything that reads, writes, creates or compares them goes by these lists. A new
-// column of the homeserver's tables is added here, and in rules/.
+// The two derived tables, described once: everything that reads, writes, creates or compares them goes by
+// these lists. A new column of the homeserver's tables is added here, and in rules/.
 #pragma once
 
 #include <cstdint>

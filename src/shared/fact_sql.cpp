@@ -60,7 +60,7 @@ std::string latest_bump_ordering(const OptionalTables& tables, const std::string
 
 std::string orderings_text(const OptionalTables& tables) {
     return "SELECT k.n, " + latest_ordering(tables, "k.room_id") + ", " +
-           latest_bump_ordering(tables, "k.room_id") + " FROM {rows}";
+           latest_bump_ordering(tables, "k.room_id") + " FROM %R";
 }
 
 std::string redactions_text(const OptionalTables& tables) {

@@ -1,5 +1,6 @@
-// The statements that read facts by plain SQL: what the extension plans is what the program without it sends. All are
-// templates for `sql_text`; the parameters are arrays, a row's `n` is the position of its key, from 1.
+// The statements that read facts by plain SQL: what the extension plans is what the program without it sends.
+// All are templates for `sql_text`; the parameters are arrays, a row's `n` is the position of its key, from
+// 1.
 #pragma once
 
 #include <string>
@@ -15,31 +16,32 @@ namespace sliding_sync {
 /// A condition on the `events` row with the alias `event`.
 [[nodiscard]] std::string is_rejected(const OptionalTables& tables, const std::string& event);
 
-/// Scalar subqueries on the newest eligible event of a room, and on the newest of a bump type (D5-D7, H72); `room` is the
-/// expression of its id.
+/// Scalar subqueries on the newest eligible event of a room, and on the newest of a bump type (D5-D7, H72);
+/// `room` is the expression of its id.
 [[nodiscard]] std::string latest_ordering(const OptionalTables& tables, const std::string& room);
 [[nodiscard]] std::string latest_bump_ordering(const OptionalTables& tables, const std::string& room);
 
-/// n, latest, latest of a bump type; of `{rows}` k(room_id, n).
+/// n, latest, latest of a bump type; of `%R` k(room_id, n).
 [[nodiscard]] std::string orderings_text(const OptionalTables& tables);
 
-/// Redactions of (events, their rooms): n, recheck, is stored, is rejected, same room, sender, JSON where that must tell the
-/// sender, internal_metadata, event id.
+/// Redactions of (events, their rooms): n, recheck, is stored, is rejected, same room, sender, JSON where
+/// that must tell the sender, internal_metadata, event id.
 [[nodiscard]] std::string redactions_text(const OptionalTables& tables);
 
-/// Bans of (rooms, senders) as their events say them (H91), whose events stand in (rooms): n, redact_end_ordering, then as
-/// above, with the JSON.
+/// Bans of (rooms, senders) as their events say them (H91), whose events stand in (rooms): n,
+/// redact_end_ordering, then as above, with the JSON.
 [[nodiscard]] std::string ban_redactions_text(const OptionalTables& tables);
 
-/// Of (events), those that ever were in current state, or, where nobody keeps that, whose room the homeserver ever was in.
+/// Of (events), those that ever were in current state, or, where nobody keeps that, whose room the homeserver
+/// ever was in.
 [[nodiscard]] std::string been_in_state_text(const OptionalTables& tables);
 
-/// The latest other invite or knock of (rooms, users, membership events): n, event, room, sender, stream_ordering,
-/// membership, JSON.
+/// The latest other invite or knock of (rooms, users, membership events): n, event, room, sender,
+/// stream_ordering, membership, JSON.
 [[nodiscard]] std::string earlier_invites_text();
 
-/// What ever entered or left the relevant state of (rooms), and the relevant state events of (rooms) that are stored: n,
-/// type, event.
+/// What ever entered or left the relevant state of (rooms), and the relevant state events of (rooms) that are
+/// stored: n, type, event.
 [[nodiscard]] std::string state_changes_text();
 [[nodiscard]] std::string stored_state_events_text();
 

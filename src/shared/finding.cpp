@@ -30,7 +30,8 @@ public:
                              Severity::visible});
     }
 
-    // What differs, column by column; `judge` tells by the column's role, and whether the value is behind, what that is.
+    // What differs, column by column; `judge` says by the column's role, and whether the value is behind,
+    // what that is.
     template <typename Table, typename Judge>
     void columns(const typename Table::Row& expected, const typename Table::Row& actual, Judge judge) {
         visit_columns<Table>([&](const auto& column) {

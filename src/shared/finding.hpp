@@ -19,7 +19,7 @@ enum class FindingReason : std::uint8_t {
     membership_differs,    ///< another column of the membership
     history_unknown,       ///< has_known_state is false, but it can be known
     history_impossible,    ///< the room never had this state
-    history_unverifiable,  ///< the room had it at some time; nobody can tell whether at the right one
+    history_unverifiable,  ///< the room had it at some time, perhaps not at the right one
     source_conflict,       ///< the homeserver's own tables disagree about the membership
 };
 

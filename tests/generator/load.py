@@ -9,7 +9,8 @@ from psycopg import sql
 
 from generator.world import SERVER, Chapter, World
 
-_STAGE: LiteralString = """
+# Events that are to be stored.
+STAGE: LiteralString = """
     CREATE TEMP TABLE chunk (
         event_id text, room_id text, sender text, type text, state_key text, membership text, redacts text,
         outlier boolean, rejected text, metadata text, depth bigint, stream_ordering bigint, json text,
@@ -104,15 +105,21 @@ def generate(
     return world
 
 
+def store_events(connection: psycopg.Connection[Any]) -> None:
+    """The events of the stage, each with what belongs to it; none of them enters current state."""
+    for statement in _EVENTS:
+        connection.execute(statement, {"local": f"%:{SERVER}"})
+
+
 def _write(connection: psycopg.Connection[Any], chapter: Chapter) -> None:
-    names = {"local": f"%:{SERVER}", "left": chapter.left_rooms}
-    connection.execute(_STAGE)
+    connection.execute(STAGE)
     with connection.cursor().copy("COPY chunk FROM STDIN") as copy:
         for event in chapter.events:
             copy.write_row(event)
     connection.execute("ANALYZE chunk")
-    for statement in (*_EVENTS, *_STATE):
-        connection.execute(statement, names)
+    store_events(connection)
+    for statement in _STATE:
+        connection.execute(statement, {"local": f"%:{SERVER}", "left": chapter.left_rooms})
     with connection.cursor() as cursor:
         cursor.executemany(
             "UPDATE room_memberships SET forgotten = 1 WHERE room_id = %s AND user_id = %s", chapter.forgotten

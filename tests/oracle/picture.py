@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any, Iterator, LiteralString, NamedTuple
+from typing import Any, Iterable, Iterator, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -179,112 +179,121 @@ class _Reader:
         self._connection = connection
         self._schema = schema
 
-    @cached_property
-    def _has_ban_redactions(self) -> bool:
-        return self._column_exists("room_ban_redactions", "room_id")
+    def _optional_columns(self) -> set[str]:
+        """Of those that older homeservers do not have."""
+        rows = self._connection.cursor(row_factory=tuple_row).execute(
+            "SELECT c.relname || '.' || a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s"
+            " AND (c.relname, a.attname) IN (('room_ban_redactions', 'room_id'), ('redactions', 'recheck'))",
+            (self._schema,),
+        )
+        return {name for (name,) in rows}
 
-    def _column_exists(self, table: str, column: str) -> bool:
-        (exists,) = self._connection.cursor(row_factory=tuple_row).execute(
-            "SELECT EXISTS (SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-            " JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE n.nspname = %s AND c.relname = %s AND a.attname = %s)",
-            (self._schema, table, column),
-        ).fetchone() or (False,)
-        return exists
-
-    def _rows(self, query: LiteralString, factory: Any = tuple_row) -> Iterator[Any]:
+    def _rows(self, query: LiteralString, factory: Any = tuple_row) -> psycopg.Cursor[Any]:
         """The rows of a query in which {table} stands for the schema's table."""
         cursor = self._connection.cursor(row_factory=factory)
-        return iter(cursor.execute(_with_tables(query, self._schema), {"relevant": list(RELEVANT)}))
+        return cursor.execute(_with_tables(query, self._schema), {"relevant": list(RELEVANT)})
 
     def read(self) -> Picture:
-        picture = Picture()
-        picture.rooms = {room_id for (room_id,) in self._rows("SELECT room_id FROM {rooms}")}
-        self._read_events(picture)
-        self._read_memberships(picture)
-        self._read_redactions(picture)
-        self._read_state_groups(picture)
-        for room_id, *delta in self._rows(
+        """Each part sends its queries, and then reads the answers: all are sent before the first one is waited for."""
+        picture, columns = Picture(), self._optional_columns()
+        parts = [
+            self._read_rooms(picture),
+            self._read_events(picture, "room_ban_redactions.room_id" in columns),
+            self._read_memberships(picture),
+            self._read_redactions(picture, columns),
+            self._read_state_groups(picture),
+            self._read_derived(picture),
+        ]
+        with self._connection.pipeline():
+            for part in parts:
+                next(part)
+        for part in parts:
+            next(part, None)
+        return picture
+
+    def _read_rooms(self, picture: Picture) -> Iterator[None]:
+        rooms = self._rows("SELECT room_id FROM {rooms}")
+        deltas = self._rows(
             "SELECT room_id, stream_id, type, state_key, event_id, prev_event_id"
             " FROM {current_state_delta_stream}"
             " WHERE type = ANY(%(relevant)s) AND state_key = '' OR type = 'm.room.member' ORDER BY stream_id"
-        ):
+        )
+        yield
+        picture.rooms = {room_id for (room_id,) in rooms}
+        for room_id, *delta in deltas:
             picture.deltas.setdefault(room_id, []).append(Delta(*delta))
-        self._read_derived(picture)
-        return picture
 
-    def _read_events(self, picture: Picture) -> None:
-        for row in self._rows(
+    def _read_events(self, picture: Picture, has_ban_redactions: bool) -> Iterator[None]:
+        events = self._rows(
             "SELECT e.event_id, e.room_id, e.type, coalesce(s.state_key, e.state_key), e.sender,"
             " e.stream_ordering, e.topological_ordering, e.outlier,"
             " e.rejection_reason IS NOT NULL OR r.event_id IS NOT NULL,"
             " e.instance_name FROM {events} e LEFT JOIN {state_events} s USING (event_id)"
             " LEFT JOIN {rejections} r USING (event_id)"
-        ):
-            picture.events[row[0]] = Event(*row)
+        )
         decisive = _DECISIVE_EVENTS
-        if self._has_ban_redactions:
+        if has_ban_redactions:
             decisive += " UNION SELECT redacting_event_id FROM {room_ban_redactions}"
-        for event_id, text, metadata in self._rows(
+        json = self._rows(
             "SELECT event_id, json, internal_metadata FROM {event_json} WHERE event_id IN (" + decisive + ")"
-        ):
-            picture.json[event_id] = StoredJson(text, metadata)
-        for room_id, event_type, state_key, event_id in self._rows(
-            "SELECT room_id, type, state_key, event_id FROM {current_state_events}"
-        ):
+        )
+        current_state = self._rows("SELECT room_id, type, state_key, event_id FROM {current_state_events}")
+        yield
+        picture.events = {row[0]: Event(*row) for row in events}
+        picture.json = {event_id: StoredJson(text, metadata) for event_id, text, metadata in json}
+        for room_id, event_type, state_key, event_id in current_state:
             picture.current_state.setdefault(room_id, {})[(event_type, state_key)] = event_id
 
-    def _read_memberships(self, picture: Picture) -> None:
-        for room_id, user_id, *rest in self._rows(
-            "SELECT room_id, user_id, event_id, membership FROM {local_current_membership}"
-        ):
-            picture.local_memberships[(room_id, user_id)] = LocalMembership(*rest)
-        for row in self._rows(
+    def _read_memberships(self, picture: Picture) -> Iterator[None]:
+        local = self._rows("SELECT room_id, user_id, event_id, membership FROM {local_current_membership}")
+        memberships = self._rows(
             "SELECT r.event_id, r.room_id, r.user_id, r.sender, r.membership, coalesce(r.forgotten, 0)"
             " FROM {room_memberships} r JOIN {local_current_membership} l"
             " ON (l.room_id, l.user_id) = (r.room_id, r.user_id)"
             # very old events take their user from here, which may be another one
             " UNION SELECT r.event_id, r.room_id, r.user_id, r.sender, r.membership, coalesce(r.forgotten, 0)"
             " FROM {room_memberships} r JOIN {local_current_membership} l ON l.event_id = r.event_id"
-        ):
-            picture.room_memberships[row[0]] = RoomMembership(*row)
+        )
+        yield
+        picture.local_memberships = {(room_id, user_id): LocalMembership(*rest) for room_id, user_id, *rest in local}
+        picture.room_memberships = {row[0]: RoomMembership(*row) for row in memberships}
 
-    def _read_redactions(self, picture: Picture) -> None:
-        recheck = "recheck" if self._column_exists("redactions", "recheck") else "true"
-        for target, *rest in self._rows(
-            "SELECT redacts, event_id, " + recheck + ", have_censored FROM {redactions}"
-        ):
-            picture.redactions.setdefault(target, []).append(Redaction(*rest))
-        if self._has_ban_redactions:
-            for room_id, user_id, *rest in self._rows(
+    def _read_redactions(self, picture: Picture, columns: set[str]) -> Iterator[None]:
+        recheck = "recheck" if "redactions.recheck" in columns else "true"
+        redactions = self._rows("SELECT redacts, event_id, " + recheck + ", have_censored FROM {redactions}")
+        bans: Iterable[Any] = ()
+        if "room_ban_redactions.room_id" in columns:
+            bans = self._rows(
                 "SELECT room_id, user_id, redacting_event_id, redact_end_ordering FROM {room_ban_redactions}"
-            ):
-                picture.ban_redactions[(room_id, user_id)] = BanRedaction(*rest)
-
-    def _read_state_groups(self, picture: Picture) -> None:
-        picture.event_groups = dict(
-            self._rows(
-                "SELECT event_id, state_group FROM {event_to_state_groups}"
-                " JOIN {local_current_membership} USING (event_id)"
             )
+        yield
+        for target, *rest in redactions:
+            picture.redactions.setdefault(target, []).append(Redaction(*rest))
+        picture.ban_redactions = {(room_id, user_id): BanRedaction(*rest) for room_id, user_id, *rest in bans}
+
+    def _read_state_groups(self, picture: Picture) -> Iterator[None]:
+        event_groups = self._rows(
+            "SELECT event_id, state_group FROM {event_to_state_groups}"
+            " JOIN {local_current_membership} USING (event_id)"
         )
         # A group with several predecessors has them in the order of their age.
-        picture.previous_group = dict(
-            self._rows(
-                "SELECT state_group, prev_state_group FROM {state_group_edges} ORDER BY prev_state_group"
-            )
-        )
-        for group, event_type, event_id in self._rows(
+        edges = self._rows("SELECT state_group, prev_state_group FROM {state_group_edges} ORDER BY prev_state_group")
+        state = self._rows(
             "SELECT state_group, type, event_id FROM {state_groups_state}"
             " WHERE type = ANY(%(relevant)s) AND state_key = ''"
-        ):
+        )
+        yield
+        picture.event_groups, picture.previous_group = dict(event_groups), dict(edges)
+        for group, event_type, event_id in state:
             picture.group_state.setdefault(group, {})[event_type] = event_id
 
-    def _read_derived(self, picture: Picture) -> None:
-        for row in self._rows("SELECT * FROM {sliding_sync_joined_rooms}", dict_row):
-            picture.joined_rooms[row["room_id"]] = row
-        for row in self._rows("SELECT * FROM {sliding_sync_membership_snapshots}", dict_row):
-            picture.snapshots[(row["room_id"], row["user_id"])] = row
+    def _read_derived(self, picture: Picture) -> Iterator[None]:
+        rooms = self._rows("SELECT * FROM {sliding_sync_joined_rooms}", dict_row)
+        snapshots = self._rows("SELECT * FROM {sliding_sync_membership_snapshots}", dict_row)
+        yield
+        picture.joined_rooms = {row["room_id"]: row for row in rooms}
+        picture.snapshots = {(row["room_id"], row["user_id"]): row for row in snapshots}
 
 
 @cache

@@ -319,7 +319,7 @@ TEST(SnapshotSourceChanged, OtherwiseCurrentState) {
 
 constexpr std::initializer_list<RefreshMode> later{RefreshMode::recompute, RefreshMode::rebuild};
 
-/// What a backfill (`recall`) or a repair that believes no row (`rewrite`) finds.
+/// What a backfill (`recompute`) or a repair that believes no row (`rebuild`) finds.
 MembershipFacts asked(RefreshMode mode, MembershipFacts input) {
     input.mode = mode;
     return input;
