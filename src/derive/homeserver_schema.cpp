@@ -152,8 +152,7 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         shape.has_state_groups =
             std::all_of(std::begin(state_group_tables), std::end(state_group_tables), has);
         shape.has_state_changes =
-            has(state_changes_table) &&
-            OidIsValid(get_relname_relid(state_changes_index, namespace_oid));
+            has(state_changes_table) && OidIsValid(get_relname_relid(state_changes_index, namespace_oid));
         const Oid redactions = find_table(table_name(BaseTable::redactions), namespace_oid);
         shape.has_redaction_recheck =
             OidIsValid(redactions) && get_attnum(redactions, "recheck") != InvalidAttrNumber;
