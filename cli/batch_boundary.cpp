@@ -1,6 +1,7 @@
 #include "cli/batch_boundary.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace sliding_sync::cli {
 
