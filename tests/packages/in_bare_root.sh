@@ -15,7 +15,7 @@ is_gone() { ! dpkg-query -W "$1" 2>/dev/null | grep -q .; }
 step "install the older version"
 apt-get -qq update
 # no compiler, and nothing that autoremove would take
-apt-get -qq -y install /older/*.deb postgresql-client >/var/log/install 2>&1 || { tail -n 30 /var/log/install; fail "apt-get install"; }
+apt-get -q -y install /older/*.deb postgresql-client >/var/log/install 2>&1 || { tail -n 30 /var/log/install; fail "apt-get install"; }
 is_gone g++ || fail "a compiler was installed"
 equal "what autoremove would take" "$(apt-get -s autoremove | grep -c '^Remv' || true)" 0
 [ ! -e /usr/lib/debug/.build-id ] || fail "debug information is in the packages"
@@ -58,7 +58,7 @@ exec 7>/tmp/session
 echo "SET search_path = operations, homeserver; SELECT 'before', send_message('!r:hs.test', '@anna:hs.test');" >&7
 until grep -q before /tmp/session.out; do sleep 0.1; done
 server=$(head -n 1 /var/lib/postgresql/15/main/postmaster.pid)
-apt-get -qq -y install /packages/*.deb >/var/log/upgrade 2>&1 || { tail -n 30 /var/log/upgrade; fail "upgrade"; }
+apt-get -q -y install /packages/*.deb >/var/log/upgrade 2>&1 || { tail -n 30 /var/log/upgrade; fail "upgrade"; }
 newer=$(dpkg-query -W -f '${source:Upstream-Version}' sliding-sync)
 [ "$newer" != "$older" ] || fail "both packages are $newer"
 equal "the server that runs" "$(head -n 1 /var/lib/postgresql/15/main/postmaster.pid)" "$server"
@@ -73,13 +73,14 @@ equal "findings" "$(sql -c 'SELECT * FROM sliding_sync.health')" ""
 equal "ready" "$(sql -c 'SELECT is_ready FROM sliding_sync.ready()')" t
 play "SELECT create_room('!later:hs.test', '@anna:hs.test', name => 'Later')"
 equal "rows" "$(sql -c 'SELECT string_agg(room_name, chr(32) ORDER BY room_name) FROM homeserver.sliding_sync_joined_rooms')" "Before Cocoa Later"
-equal "differences" "$(sql -c 'SELECT * FROM sliding_sync.verify()')" ""
+# what a snapshot says of the past, this homeserver keeps nowhere
+equal "differences" "$(sql -c "SELECT * FROM sliding_sync.verify() WHERE severity <> 'unverifiable'")" ""
 
 step "remove"
 sql -c 'DROP EXTENSION sliding_sync'
 mapfile -t packages < <(dpkg-query -W -f '${Package}\n' '*sliding-sync*')
 dpkg -L "${packages[@]}" | sort -u >/tmp/files
-apt-get -qq -y purge "${packages[@]}" >/var/log/remove 2>&1 || { tail -n 30 /var/log/remove; fail "purge"; }
+apt-get -q -y purge "${packages[@]}" >/var/log/remove 2>&1 || { tail -n 30 /var/log/remove; fail "purge"; }
 while read -r file; do
     [ ! -f "$file" ] || fail "left behind: $file"
 done </tmp/files
