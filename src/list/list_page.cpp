@@ -66,10 +66,10 @@ private:
         if (order_ != ListOrder::name) {
             return {descending(order_ == ListOrder::bump ? room.bump_stamp : room.position), 0, &room};
         }
-        if (room.name.data() == nullptr) {
+        if (room.name == nullptr) {
             return {no_name, 0, &room};
         }
-        names_.push_back(rules::lower_case(room.name));
+        names_.push_back(rules::lower_case(ListedRoom::view(room.name)));
         return {first_bytes(names_.back()), names_.size() - 1, &room};
     }
 

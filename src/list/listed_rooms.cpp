@@ -85,15 +85,28 @@ Datum text_datum(std::string_view text) {
     return PointerGetDatum(cstring_to_text_with_len(text.data(), static_cast<int>(text.size())));
 }
 
-// In memory that outlives the table's page. C calls only.
-std::string_view kept(std::string_view text, std::size_t& bytes) {
-    if (text.data() == nullptr) {
-        return text;
+// Places as numbers, which sort in the order of the table.
+std::uint64_t number_of(const ItemPointerData& place) noexcept {
+    return static_cast<std::uint64_t>(ItemPointerGetBlockNumberNoCheck(&place)) << 16 |
+           ItemPointerGetOffsetNumberNoCheck(&place);
+}
+
+ItemPointerData place_of(std::uint64_t number) noexcept {
+    ItemPointerData place;
+    ItemPointerSet(&place, static_cast<BlockNumber>(number >> 16),
+                   static_cast<OffsetNumber>(number & 0xFFFF));
+    return place;
+}
+
+// Makes an array one element longer, if it must be. C calls only.
+template <typename Element>
+void make_room(Element*& elements, std::size_t count) {
+    constexpr std::size_t first = 64;
+    if (count == 0) {
+        elements = static_cast<Element*>(palloc(first * sizeof(Element)));
+    } else if (count >= first && (count & (count - 1)) == 0) {
+        elements = static_cast<Element*>(repalloc_huge(elements, 2 * count * sizeof(Element)));
     }
-    bytes += text.size();
-    auto* const copy = static_cast<char*>(palloc(std::max<std::size_t>(1, text.size())));
-    std::copy(text.begin(), text.end(), copy);
-    return {copy, text.size()};
 }
 
 using Names = std::unordered_set<std::string_view>;
@@ -154,6 +167,9 @@ bool ListedRooms::read(const ListTables& tables, const ListRequest& request, con
     const ListFilters& filters = request.filters;
     const Wanted wanted{ignored_.has_value(), filters.room_types || filters.not_room_types,
                         with_names || filters.room_name_like};
+    call_pg([&] { find_memberships(request.user_id); });
+    // each page of the table once, as a bitmap scan does it
+    std::sort(found_, found_ + found_count_);
     if (!call_pg([&] { return read_memberships(request, wanted); })) {
         return false;
     }
@@ -171,22 +187,45 @@ bool ListedRooms::read(const ListTables& tables, const ListRequest& request, con
     return true;
 }
 
+struct varlena* KeptTexts::keep(Datum text, bool is_null) {
+    if (is_null) {
+        return nullptr;
+    }
+    constexpr std::size_t block = 8000;
+    const auto* const packed = PG_DETOAST_DATUM_PACKED(text);
+    const std::size_t size = INTALIGN(VARSIZE_ANY(packed));
+    if (left_ < size) {
+        left_ = std::max(block, size);
+        free_ = static_cast<char*>(palloc(left_));
+        bytes_ += left_;
+    }
+    auto* const copy = reinterpret_cast<struct varlena*>(memcpy(free_, packed, VARSIZE_ANY(packed)));
+    free_ += size;
+    left_ -= size;
+    return copy;
+}
+
+// C calls only.
+void ListedRooms::find_memberships(const std::string& user_id) {
+    memberships_.look_for({text_datum(user_id)});
+    while (memberships_.next_entry()) {
+        make_room(found_, found_count_);
+        found_[found_count_++] = number_of(memberships_.place());
+    }
+}
+
 // C calls only.
 bool ListedRooms::read_memberships(const ListRequest& request, Wanted wanted) {
-    std::size_t room = 0;
-    std::size_t bytes = 0;
-    memberships_.look_for({text_datum(request.user_id)});
-    while (memberships_.next()) {
-        if (!add_membership(request, wanted, room, bytes)) {
+    for (std::size_t i = 0; i < found_count_; ++i) {
+        if (memberships_.fetch(place_of(found_[i])) && !add_membership(request, wanted)) {
             return false;
         }
     }
     return true;
 }
 
-// Whoever is asked for here is in the list of everything as far as the membership tells; of ignored users later.
-bool ListedRooms::add_membership(const ListRequest& request, Wanted wanted, std::size_t& room,
-                                 std::size_t& bytes) {
+// Whoever is added is in the list of everything, as far as the membership tells; of ignored users later.
+bool ListedRooms::add_membership(const ListRequest& request, Wanted wanted) {
     namespace column = membership_column;
     if (memberships_.number(column::forgotten) != 0) {
         return true;
@@ -194,9 +233,8 @@ bool ListedRooms::add_membership(const ListRequest& request, Wanted wanted, std:
     const std::string_view membership = memberships_.text(column::membership);
     const std::string_view sender = memberships_.text(column::sender);
     const std::optional<std::int64_t> position = memberships_.number(column::position);
-    bool is_null = false;
-    const Datum room_id = memberships_.value(column::room_id, is_null);
-    if (membership.data() == nullptr || sender.data() == nullptr || !position || is_null) {
+    const std::optional<bool> is_encrypted = memberships_.truth(column::is_encrypted);
+    if (membership.data() == nullptr || sender.data() == nullptr || !position || !is_encrypted) {
         return false;
     }
     const bool is_invite = membership == "invite";
@@ -204,28 +242,27 @@ bool ListedRooms::add_membership(const ListRequest& request, Wanted wanted, std:
         request.filters.is_invite.value_or(is_invite) != is_invite) {
         return true;
     }
-    if (count_ == room) {
-        constexpr std::size_t first = 64;
-        room = std::max(first, 2 * room);
-        rooms_ =
-            static_cast<ListedRoom*>(rooms_ == nullptr ? palloc(room * sizeof(ListedRoom))
-                                                       : repalloc_huge(rooms_, room * sizeof(ListedRoom)));
-    }
+    const auto text = [&](bool is_wanted, std::size_t number) -> struct varlena* {
+        bool is_null = !is_wanted;
+        const Datum value = is_wanted ? memberships_.value(number, is_null) : Datum{0};
+        return texts_.keep(value, is_null);
+    };
+    make_room(rooms_, count_);
     ListedRoom& added = rooms_[count_++];
     added = {};
-    added.room_id = PG_DETOAST_DATUM_PACKED(datumCopy(room_id, false, -1));
-    added.sender = is_invite && wanted.senders ? kept(sender, bytes) : std::string_view{};
-    added.name = wanted.names ? kept(memberships_.text(column::room_name), bytes) : std::string_view{};
-    added.type = wanted.types ? kept(memberships_.text(column::room_type), bytes) : std::string_view{};
+    added.room_id = text(true, column::room_id);
+    added.sender = text(is_invite && wanted.senders, column::sender);
+    added.name = text(wanted.names, column::room_name);
+    added.type = text(wanted.types, column::room_type);
     added.position = *position;
     added.bump_stamp = std::max<std::int64_t>(0, *position);
     added.membership = memberships_.place();
     added.is_join = membership == "join";
     added.is_invite = is_invite;
     added.has_known_state = memberships_.truth(column::has_known_state).value_or(false);
-    added.is_encrypted = memberships_.truth(column::is_encrypted);
-    bytes += VARSIZE_ANY(added.room_id);
-    return bytes + room * sizeof(ListedRoom) <= get_hash_memory_limit();
+    added.is_encrypted = *is_encrypted;
+    const std::size_t taken = texts_.bytes() + found_count_ * sizeof *found_ + count_ * sizeof *rooms_;
+    return added.room_id != nullptr && taken <= get_hash_memory_limit();
 }
 
 template <typename Passes>
@@ -245,23 +282,21 @@ void ListedRooms::drop_ignored(const std::string& user_id) {
     };
     const List list = call_pg([&]() -> List {
         List so_far{nullptr, 0};
-        std::size_t room = 0;
-        std::size_t bytes = 0;
         ignored_->look_for({text_datum(user_id)});
         while (ignored_->next()) {
-            if (so_far.count == room) {
-                constexpr std::size_t first = 16;
-                room = std::max(first, 2 * room);
-                const std::size_t size = room * sizeof(std::string_view);
-                so_far.users = static_cast<std::string_view*>(
-                    so_far.users == nullptr ? palloc(size) : repalloc_huge(so_far.users, size));
+            bool is_null = false;
+            const Datum user = ignored_->value(0, is_null);
+            if (!is_null) {
+                make_room(so_far.users, so_far.count);
+                so_far.users[so_far.count++] = ListedRoom::view(texts_.keep(user, is_null));
             }
-            so_far.users[so_far.count++] = kept(ignored_->text(0), bytes);
         }
         return so_far;
     });
     const Names ignored(list.users, list.users + list.count);
-    keep([&](const ListedRoom& room) { return !room.is_invite || !ignored.contains(room.sender); });
+    keep([&](const ListedRoom& room) {
+        return !room.is_invite || !ignored.contains(ListedRoom::view(room.sender));
+    });
 }
 
 void ListedRooms::drop_by_sets(const ListTables& tables, const ListRequest& request, const ListSets& sets) {
@@ -288,44 +323,87 @@ void ListedRooms::drop_by_sets(const ListTables& tables, const ListRequest& requ
 
 // Calls `look`, which may make C calls only, with each room whose row is found: where it was last, else through the index.
 template <typename IsWanted, typename Look>
-void ListedRooms::look_up(KeyScan& scan, ItemPointerData RoomPlaces::Slot::*place, IsWanted is_wanted,
+void ListedRooms::look_up(KeyScan& scan, ItemPointerData RoomPlaces::Places::*place, IsWanted is_wanted,
                           Look look) {
+    struct Found {
+        std::uint64_t place;
+        ListedRoom* room;
+    };
+    constexpr std::size_t ahead = 8;
     RoomPlaces& known = places();
-    std::vector<ListedRoom*> missing(count_);
-    std::size_t missing_count = 0;
+    std::vector<Found> found;
+    std::vector<ListedRoom*> missing;
+    found.reserve(count_);
+    missing.reserve(count_);
+    for (std::size_t i = 0; i < count_; ++i) {
+        known.prefetch(rooms_[std::min(i + ahead, count_ - 1)].hash);
+        if (is_wanted(rooms_[i])) {
+            const ItemPointerData last = known.of(rooms_[i].hash).*place;
+            ItemPointerIsValid(&last) ? found.push_back({number_of(last), &rooms_[i]})
+                                      : missing.push_back(&rooms_[i]);
+        }
+    }
+    // each page of the table once
+    std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) { return a.place < b.place; });
+    std::size_t moved = 0;
     call_pg([&] {
-        for (std::size_t i = 0; i < count_; ++i) {
-            ListedRoom& room = rooms_[i];
-            if (!is_wanted(room)) {
-                continue;
-            }
-            const ItemPointerData last = known.of(room.hash).*place;
-            if (ItemPointerIsValid(&last) && scan.fetch(last) && scan.text(0) == room.id()) {
-                look(room);
+        for (const Found& last : found) {
+            if (scan.fetch(place_of(last.place)) && scan.text(0) == last.room->id()) {
+                look(*last.room);
             } else {
-                missing[missing_count++] = &room;
+                found[moved++].room = last.room;
             }
         }
     });
+    for (std::size_t i = 0; i < moved; ++i) {
+        missing.push_back(found[i].room);
+    }
     // in the order of the index: neighbours share pages
-    std::sort(missing.begin(), missing.begin() + static_cast<std::ptrdiff_t>(missing_count),
+    std::sort(missing.begin(), missing.end(),
               [](const ListedRoom* a, const ListedRoom* b) { return a->id() < b->id(); });
-    call_pg([&] {
-        for (std::size_t i = 0; i < missing_count; ++i) {
-            ListedRoom& room = *missing[i];
-            scan.look_for({PointerGetDatum(room.room_id)});
+    call_pg([&] { look_up_by_index(scan, place, missing, look); });
+}
+
+// C calls only.
+template <typename Look>
+void ListedRooms::look_up_by_index(KeyScan& scan, ItemPointerData RoomPlaces::Places::*place,
+                                   std::span<ListedRoom*> missing, Look look) {
+    // an entry of an index costs a fraction of a look-up
+    constexpr double entries = 16;
+    RoomPlaces& known = places();
+    const auto found = [&](ListedRoom& room) {
+        known.of(room.hash).*place = scan.place();
+        look(room);
+    };
+    if (!scan.is_in_order_of_bytes() || scan.estimated_rows() <= 0 ||
+        scan.estimated_rows() > entries * static_cast<double>(missing.size())) {
+        for (ListedRoom* const room : missing) {
+            scan.look_for({PointerGetDatum(room->room_id)});
             if (scan.next()) {
-                known.of(room.hash).*place = scan.place();
-                look(room);
+                found(*room);
             }
         }
-    });
+        return;
+    }
+    scan.walk();
+    for (std::size_t i = 0; i < missing.size() && scan.next_entry();) {
+        const std::string_view entry = scan.entry_text();
+        while (i < missing.size() && missing[i]->id() < entry) {
+            ++i;
+        }
+        if (i < missing.size() && missing[i]->id() == entry && scan.fetch(scan.place())) {
+            const ListedRoom& first = *missing[i];
+            for (; i < missing.size() && missing[i]->id() == first.id(); ++i) {
+                found(*missing[i]);
+            }
+        }
+    }
 }
 
 void ListedRooms::drop_unknown_versions(const ListRequest& request) {
     const auto versions = known_versions(request);
     look_up(
-        versions_, &RoomPlaces::Slot::room, [](const ListedRoom&) { return true; },
+        versions_, &RoomPlaces::Places::room, [](const ListedRoom&) { return true; },
         [&](ListedRoom& room) {
             const std::string_view version = versions_.text(version_column::room_version);
             room.is_of_known_version = version.data() != nullptr &&
@@ -337,29 +415,29 @@ void ListedRooms::drop_unknown_versions(const ListRequest& request) {
 
 void ListedRooms::read_joined_rooms(Wanted wanted) {
     namespace column = joined_column;
-    std::size_t bytes = 0;
     look_up(
-        joined_rooms_, &RoomPlaces::Slot::joined_room, [](const ListedRoom& room) { return room.is_join; },
+        joined_rooms_, &RoomPlaces::Places::joined_room, [](const ListedRoom& room) { return room.is_join; },
         [&](ListedRoom& room) {
             room.joined_room = joined_rooms_.place();
             room.position = joined_rooms_.number(column::position).value_or(room.position);
             const std::int64_t bump = joined_rooms_.number(column::bump_stamp).value_or(0);
             room.bump_stamp = bump > 0 ? bump : room.bump_stamp;
-            const std::optional<bool> is_encrypted = joined_rooms_.truth(column::is_encrypted);
-            room.is_encrypted = is_encrypted ? is_encrypted : room.is_encrypted;
+            room.is_encrypted = joined_rooms_.truth(column::is_encrypted).value_or(room.is_encrypted);
+            bool is_null = false;
             if (wanted.types) {
-                const std::string_view type = joined_rooms_.text(column::room_type);
-                room.type = type.data() != nullptr ? kept(type, bytes) : room.type;
+                const Datum type = joined_rooms_.value(column::room_type, is_null);
+                room.type = is_null ? room.type : texts_.keep(type, is_null);
             }
             if (wanted.names) {
-                room.name = kept(joined_rooms_.text(column::room_name), bytes);
+                const Datum name = joined_rooms_.value(column::room_name, is_null);
+                room.name = texts_.keep(name, is_null);
             }
         });
 }
 
 void ListedRooms::drop_by_state(const ListFilters& filters) {
     if (filters.is_encrypted) {
-        keep([&](const ListedRoom& room) { return room.is_encrypted == filters.is_encrypted; });
+        keep([&](const ListedRoom& room) { return room.is_encrypted == *filters.is_encrypted; });
     }
     const auto keep_types = [&](const std::optional<TextList>& types, bool is_in) {
         if (!types) {
@@ -368,7 +446,7 @@ void ListedRooms::drop_by_state(const ListFilters& filters) {
         const Names names = names_of(not_null(types));
         const bool has_none = has_null(types);
         keep([&](const ListedRoom& room) {
-            return (room.type.data() == nullptr ? has_none : names.contains(room.type)) == is_in;
+            return (room.type == nullptr ? has_none : names.contains(ListedRoom::view(room.type))) == is_in;
         });
     };
     keep_types(filters.room_types, true);
@@ -376,8 +454,8 @@ void ListedRooms::drop_by_state(const ListFilters& filters) {
     if (filters.room_name_like) {
         const std::string part = rules::lower_case(*filters.room_name_like);
         keep([&](const ListedRoom& room) {
-            return room.name.data() != nullptr &&
-                   rules::lower_case(room.name).find(part) != std::string::npos;
+            return room.name != nullptr &&
+                   rules::lower_case(ListedRoom::view(room.name)).find(part) != std::string::npos;
         });
     }
 }

@@ -6,30 +6,40 @@ namespace sliding_sync {
 
 namespace {
 
-constexpr std::size_t least = 256;
-constexpr std::size_t most = 1 << 17;  // three megabytes a backend
+constexpr std::size_t least = 64;
+constexpr std::size_t most = 1 << 15;  // two megabytes a backend
 
 }  // namespace
 
 void RoomPlaces::reserve(std::size_t rooms) {
-    // few of them share a slot
-    const std::size_t wanted = std::bit_ceil(std::clamp(4 * rooms, least, most));
-    if (wanted <= slots_.size()) {
-        return;
+    static_assert(sizeof(Bucket) == line);
+    const std::size_t wanted = std::bit_ceil(std::clamp(rooms, least, most));
+    if (wanted > buckets_.size()) {
+        // what was known is found again: this happens a few times in a backend's life
+        std::vector<Bucket>(wanted, Bucket{}).swap(buckets_);
     }
-    std::vector<Slot> larger(wanted, Slot{});
-    for (const Slot& slot : slots_) {
-        larger[slot.hash & (wanted - 1)] = slot;
-    }
-    slots_.swap(larger);
 }
 
-RoomPlaces::Slot& RoomPlaces::of(std::uint64_t hash) noexcept {
-    Slot& slot = slots_[hash & (slots_.size() - 1)];
-    if (slot.hash != hash) {
-        slot = {hash, {}, {}};
+RoomPlaces::Places& RoomPlaces::of(std::uint64_t hash) noexcept {
+    const auto tag = static_cast<std::uint32_t>(hash >> 32);
+    auto& places = buckets_[bucket(hash)].places;
+    for (Places& known : places) {
+        if (known.tag == tag) {
+            return known;
+        }
     }
-    return slot;
+    Places* free = std::find_if(places.begin(), places.end(), [](const Places& known) {
+        return !ItemPointerIsValid(&known.room) && !ItemPointerIsValid(&known.joined_room);
+    });
+    if (free == places.end()) {
+        free = &places[tag % places.size()];
+    }
+    *free = {tag, {}, {}};
+    return *free;
+}
+
+void RoomPlaces::prefetch(std::uint64_t hash) const noexcept {
+    __builtin_prefetch(&buckets_[bucket(hash)]);
 }
 
 }  // namespace sliding_sync

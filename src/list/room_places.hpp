@@ -13,20 +13,29 @@ namespace sliding_sync {
 /// is found at a place is always compared: it may be another room's by now, or that of another homeserver.
 class RoomPlaces {
 public:
-    struct Slot {
-        std::uint64_t hash;
+    struct Places {
+        std::uint32_t tag;  ///< part of the hash
         ItemPointerData room;
         ItemPointerData joined_room;
     };
 
-    /// Room for so many rooms, as far as the limit goes. Raises std::bad_alloc.
+    /// Makes space for so many rooms, as far as the limit goes. Raises std::bad_alloc.
     void reserve(std::size_t rooms);
 
-    /// The slot of this room, which another one may have used before. After reserve().
-    [[nodiscard]] Slot& of(std::uint64_t hash) noexcept;
+    // After reserve(). What of() returns is overwritten when another room needs the space.
+    [[nodiscard]] Places& of(std::uint64_t hash) noexcept;
+    void prefetch(std::uint64_t hash) const noexcept;
 
 private:
-    std::vector<Slot> slots_;  // a power of two; each room has one possible slot
+    static constexpr std::size_t line = 64;
+    struct alignas(line) Bucket {
+        std::array<Places, line / sizeof(Places)> places;
+    };
+    [[nodiscard]] std::size_t bucket(std::uint64_t hash) const noexcept {
+        return hash & (buckets_.size() - 1);
+    }
+
+    std::vector<Bucket> buckets_;  // a power of two
 };
 
 }  // namespace sliding_sync

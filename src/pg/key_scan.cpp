@@ -42,6 +42,14 @@ bool is_as_expected(const FormData_pg_attribute& attribute, Oid type) {
                : attribute.atttypid == type;
 }
 
+std::string_view text_of(Datum value, bool is_null) {
+    if (is_null) {
+        return {};
+    }
+    auto* const packed = PG_DETOAST_DATUM_PACKED(value);
+    return {VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed)};
+}
+
 }  // namespace
 
 void ScannedTable::look_up(Oid namespace_oid) {
@@ -121,6 +129,9 @@ KeyScan::~KeyScan() {
     }
     if (scan_ != nullptr) {
         index_endscan(scan_);
+        if (walk_ != nullptr) {
+            index_endscan(walk_);
+        }
         ExecDropSingleTupleTableSlot(slot_);
         index_close(index_, NoLock);
     }
@@ -139,6 +150,8 @@ void KeyScan::begin() {
                                index_->rd_indcollation[column - 1], is_number ? F_INT8EQ : F_TEXTEQ,
                                Datum{0});
     }
+    const Oid collation = index_->rd_indcollation[0];
+    is_in_order_of_bytes_ = OidIsValid(collation) && versions::is_order_of_bytes(collation);
     // Nobody truncates the table while it is locked.
     pages_ = RelationGetNumberOfBlocks(table_);
     scan_ = versions::begin_index_scan(table_, index_, GetActiveSnapshot(), scanned_.key_.size());
@@ -149,17 +162,31 @@ void KeyScan::look_for(std::initializer_list<Datum> key) {
         keys_[i].sk_argument = key.begin()[scanned_.index_.keys[i]];
     }
     index_rescan(scan_, keys_.data(), static_cast<int>(scanned_.key_.size()), nullptr, 0);
+    current_ = scan_;
 }
 
-bool KeyScan::next() {
-    CHECK_FOR_INTERRUPTS();
-    while (ItemPointer const place = index_getnext_tid(scan_, ForwardScanDirection)) {
-        place_ = *place;
-        if (index_fetch_heap(scan_, slot_)) {
-            return true;
-        }
+void KeyScan::walk() {
+    if (walk_ == nullptr) {
+        walk_ = versions::begin_index_scan(table_, index_, GetActiveSnapshot(), 0);
+        walk_->xs_want_itup = true;
     }
-    return false;
+    index_rescan(walk_, nullptr, 0, nullptr, 0);
+    current_ = walk_;
+}
+
+bool KeyScan::next_entry() {
+    CHECK_FOR_INTERRUPTS();
+    ItemPointer const place = index_getnext_tid(current_, ForwardScanDirection);
+    if (place == nullptr) {
+        return false;
+    }
+    place_ = *place;
+    return true;
+}
+
+std::string_view KeyScan::entry_text() {
+    bool is_null = false;
+    return text_of(index_getattr(walk_->xs_itup, 1, walk_->xs_itupdesc, &is_null), is_null);
 }
 
 bool KeyScan::fetch(ItemPointerData place) {
@@ -190,11 +217,7 @@ std::optional<bool> KeyScan::truth(std::size_t column) {
 std::string_view KeyScan::text(std::size_t column) {
     bool is_null = false;
     const Datum text = value(column, is_null);
-    if (is_null) {
-        return {};
-    }
-    auto* const packed = PG_DETOAST_DATUM_PACKED(text);
-    return {VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed)};
+    return text_of(text, is_null);
 }
 
 }  // namespace sliding_sync

@@ -67,14 +67,36 @@ public:
 
     /// Begins to look for rows with this key.
     void look_for(std::initializer_list<Datum> key);
-    /// Is there one more?
-    [[nodiscard]] bool next();
-    /// Where the index says that the row is; fetch() finds it there without the index, as long as it is visible.
+    /// Begins to walk through all of the index, in its order.
+    void walk();
+    /// Goes on to the next entry of the index. Whether there is a row that can be seen, fetch() says.
+    [[nodiscard]] bool next_entry();
+    /// Where the index says that the row is: another time fetch() finds it there without the index.
     [[nodiscard]] ItemPointerData place() const noexcept {
         return place_;
     }
-    /// Whether there is a row at this place, which may be any: the caller compares its key.
+    /// While walking: the first column of the index, which is text.
+    [[nodiscard]] std::string_view entry_text();
+    /// Whether a row can be seen at this place, which may be any: the caller compares its key.
     [[nodiscard]] bool fetch(ItemPointerData place);
+    /// The next row with the key.
+    [[nodiscard]] bool next() {
+        while (next_entry()) {
+            if (fetch(place_)) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /// What statistics say about the number of rows; below 0: nothing.
+    [[nodiscard]] double estimated_rows() const noexcept {
+        return table_->rd_rel->reltuples;
+    }
+    /// Does the index have the order of bytes?
+    [[nodiscard]] bool is_in_order_of_bytes() const noexcept {
+        return is_in_order_of_bytes_;
+    }
 
     [[nodiscard]] Datum value(std::size_t column, bool& is_null) {
         return slot_getattr(slot_, scanned_.numbers_[column], &is_null);
@@ -92,8 +114,11 @@ private:
     Relation table_ = nullptr;
     Relation index_ = nullptr;
     IndexScanDesc scan_ = nullptr;
+    IndexScanDesc walk_ = nullptr;     ///< without a key
+    IndexScanDesc current_ = nullptr;  ///< one of both
     TupleTableSlot* slot_ = nullptr;
     BlockNumber pages_ = 0;
+    bool is_in_order_of_bytes_ = false;
     ItemPointerData place_{};
     std::array<ScanKeyData, max_key_columns> keys_{};
 };
