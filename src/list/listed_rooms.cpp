@@ -1,5 +1,7 @@
 #include "list/listed_rooms.hpp"
 
+#include "list/list_columns.hpp"
+#include "list/room_lookup.hpp"
 #include "shared/sql_text.hpp"
 #include "rules/lower_case.hpp"
 
@@ -17,96 +19,8 @@ namespace sliding_sync {
 
 namespace {
 
-namespace membership_column {
-enum : std::size_t {
-    room_id,
-    sender,
-    membership,
-    forgotten,
-    position,
-    has_known_state,
-    is_encrypted,
-    room_type,
-    room_name,
-    membership_event_id,
-    tombstone
-};
-}
-namespace joined_column {
-enum : std::size_t { room_id, position, bump_stamp, is_encrypted, room_type, room_name, tombstone };
-}
-namespace version_column {
-enum : std::size_t { room_id, room_version };
-}
-
-ScannedTable& membership_snapshots() {
-    static ScannedTable table("sliding_sync_membership_snapshots", {{"user_id", TEXTOID}},
-                              {{"room_id", TEXTOID},
-                               {"sender", TEXTOID},
-                               {"membership", TEXTOID},
-                               {"forgotten", INT4OID},
-                               {"event_stream_ordering", INT8OID},
-                               {"has_known_state", BOOLOID},
-                               {"is_encrypted", BOOLOID},
-                               {"room_type", TEXTOID},
-                               {"room_name", TEXTOID},
-                               {"membership_event_id", TEXTOID},
-                               {"tombstone_successor_room_id", TEXTOID}},
-                              false);
-    return table;
-}
-
-ScannedTable& joined_rooms() {
-    static ScannedTable table("sliding_sync_joined_rooms", {{"room_id", TEXTOID}},
-                              {{"room_id", TEXTOID},
-                               {"event_stream_ordering", INT8OID},
-                               {"bump_stamp", INT8OID},
-                               {"is_encrypted", BOOLOID},
-                               {"room_type", TEXTOID},
-                               {"room_name", TEXTOID},
-                               {"tombstone_successor_room_id", TEXTOID}},
-                              true);
-    return table;
-}
-
-ScannedTable& room_versions() {
-    static ScannedTable table("rooms", {{"room_id", TEXTOID}},
-                              {{"room_id", TEXTOID}, {"room_version", TEXTOID}}, true);
-    return table;
-}
-
-ScannedTable& ignored_users() {
-    static ScannedTable table("ignored_users", {{"ignorer_user_id", TEXTOID}}, {{"ignored_user_id", TEXTOID}},
-                              false);
-    return table;
-}
-
 Datum text_datum(std::string_view text) {
     return PointerGetDatum(cstring_to_text_with_len(text.data(), static_cast<int>(text.size())));
-}
-
-// Places as numbers, which sort in the order of the table.
-std::uint64_t number_of(const ItemPointerData& place) noexcept {
-    return static_cast<std::uint64_t>(ItemPointerGetBlockNumberNoCheck(&place)) << 16 |
-           ItemPointerGetOffsetNumberNoCheck(&place);
-}
-
-ItemPointerData place_of(std::uint64_t number) noexcept {
-    ItemPointerData place;
-    ItemPointerSet(&place, static_cast<BlockNumber>(number >> 16),
-                   static_cast<OffsetNumber>(number & 0xFFFF));
-    return place;
-}
-
-// Makes an array one element longer, if it must be. C calls only.
-template <typename Element>
-void make_room(Element*& elements, std::size_t count) {
-    constexpr std::size_t first = 64;
-    if (count == 0) {
-        elements = static_cast<Element*>(palloc(first * sizeof(Element)));
-    } else if (count >= first && (count & (count - 1)) == 0) {
-        elements = static_cast<Element*>(repalloc_huge(elements, 2 * count * sizeof(Element)));
-    }
 }
 
 using Names = std::unordered_set<std::string_view>;
@@ -142,18 +56,14 @@ Names tagged_rooms(const ListTables& tables, const std::string& user_id,
     return rooms;
 }
 
-RoomPlaces& places() {
-    static RoomPlaces known;
-    return known;
-}
-
 }  // namespace
 
 ListedRooms::ListedRooms(const ListTables& tables)
-    : memberships_(membership_snapshots(), tables.namespace_oid),
-      versions_(room_versions(), tables.namespace_oid), joined_rooms_(joined_rooms(), tables.namespace_oid) {
+    : memberships_(scanned_memberships(), tables.namespace_oid),
+      versions_(scanned_rooms(), tables.namespace_oid),
+      joined_rooms_(scanned_joined_rooms(), tables.namespace_oid) {
     if (tables.has_ignored_users) {
-        ignored_.emplace(ignored_users(), tables.namespace_oid);
+        ignored_.emplace(scanned_ignored_users(), tables.namespace_oid);
     }
 }
 
@@ -167,7 +77,9 @@ bool ListedRooms::read(const ListTables& tables, const ListRequest& request, con
     const ListFilters& filters = request.filters;
     const Wanted wanted{ignored_.has_value(), filters.room_types || filters.not_room_types,
                         with_names || filters.room_name_like};
-    call_pg([&] { find_memberships(request.user_id); });
+    if (!call_pg([&] { return find_memberships(request.user_id); })) {
+        return false;
+    }
     // each page of the table once, as a bitmap scan does it
     std::sort(found_, found_ + found_count_);
     if (!call_pg([&] { return read_memberships(request, wanted); })) {
@@ -180,38 +92,24 @@ bool ListedRooms::read(const ListTables& tables, const ListRequest& request, con
     for (ListedRoom& room : rooms()) {
         room.hash = std::hash<std::string_view>()(room.id());
     }
-    places().reserve(count_);
+    room_places().reserve(count_);
     drop_unknown_versions(request);
     read_joined_rooms(wanted);
     drop_by_state(filters);
     return true;
 }
 
-struct varlena* KeptTexts::keep(Datum text, bool is_null) {
-    if (is_null) {
-        return nullptr;
-    }
-    constexpr std::size_t block = 8000;
-    const auto* const packed = PG_DETOAST_DATUM_PACKED(text);
-    const std::size_t size = INTALIGN(VARSIZE_ANY(packed));
-    if (left_ < size) {
-        left_ = std::max(block, size);
-        free_ = static_cast<char*>(palloc(left_));
-        bytes_ += left_;
-    }
-    auto* const copy = reinterpret_cast<struct varlena*>(memcpy(free_, packed, VARSIZE_ANY(packed)));
-    free_ += size;
-    left_ -= size;
-    return copy;
-}
-
 // C calls only.
-void ListedRooms::find_memberships(const std::string& user_id) {
+bool ListedRooms::find_memberships(const std::string& user_id) {
     memberships_.look_for({text_datum(user_id)});
     while (memberships_.next_entry()) {
         make_room(found_, found_count_);
         found_[found_count_++] = number_of(memberships_.place());
+        if (found_count_ * sizeof *found_ > get_hash_memory_limit()) {
+            return false;
+        }
     }
+    return true;
 }
 
 // C calls only.
@@ -285,7 +183,7 @@ void ListedRooms::drop_ignored(const std::string& user_id) {
         ignored_->look_for({text_datum(user_id)});
         while (ignored_->next()) {
             bool is_null = false;
-            const Datum user = ignored_->value(0, is_null);
+            const Datum user = ignored_->value(ignored_column::ignored_user_id, is_null);
             if (!is_null) {
                 make_room(so_far.users, so_far.count);
                 so_far.users[so_far.count++] = ListedRoom::view(texts_.keep(user, is_null));
@@ -321,89 +219,10 @@ void ListedRooms::drop_by_sets(const ListTables& tables, const ListRequest& requ
     }
 }
 
-// Calls `look`, which may make C calls only, with each room whose row is found: where it was last, else through the index.
-template <typename IsWanted, typename Look>
-void ListedRooms::look_up(KeyScan& scan, ItemPointerData RoomPlaces::Places::*place, IsWanted is_wanted,
-                          Look look) {
-    struct Found {
-        std::uint64_t place;
-        ListedRoom* room;
-    };
-    constexpr std::size_t ahead = 8;
-    RoomPlaces& known = places();
-    std::vector<Found> found;
-    std::vector<ListedRoom*> missing;
-    found.reserve(count_);
-    missing.reserve(count_);
-    for (std::size_t i = 0; i < count_; ++i) {
-        known.prefetch(rooms_[std::min(i + ahead, count_ - 1)].hash);
-        if (is_wanted(rooms_[i])) {
-            const ItemPointerData last = known.of(rooms_[i].hash).*place;
-            ItemPointerIsValid(&last) ? found.push_back({number_of(last), &rooms_[i]})
-                                      : missing.push_back(&rooms_[i]);
-        }
-    }
-    // each page of the table once
-    std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) { return a.place < b.place; });
-    std::size_t moved = 0;
-    call_pg([&] {
-        for (const Found& last : found) {
-            if (scan.fetch(place_of(last.place)) && scan.text(0) == last.room->id()) {
-                look(*last.room);
-            } else {
-                found[moved++].room = last.room;
-            }
-        }
-    });
-    for (std::size_t i = 0; i < moved; ++i) {
-        missing.push_back(found[i].room);
-    }
-    // in the order of the index: neighbours share pages
-    std::sort(missing.begin(), missing.end(),
-              [](const ListedRoom* a, const ListedRoom* b) { return a->id() < b->id(); });
-    call_pg([&] { look_up_by_index(scan, place, missing, look); });
-}
-
-// C calls only.
-template <typename Look>
-void ListedRooms::look_up_by_index(KeyScan& scan, ItemPointerData RoomPlaces::Places::*place,
-                                   std::span<ListedRoom*> missing, Look look) {
-    // an entry of an index costs a fraction of a look-up
-    constexpr double entries = 16;
-    RoomPlaces& known = places();
-    const auto found = [&](ListedRoom& room) {
-        known.of(room.hash).*place = scan.place();
-        look(room);
-    };
-    if (!scan.is_in_order_of_bytes() || scan.estimated_rows() <= 0 ||
-        scan.estimated_rows() > entries * static_cast<double>(missing.size())) {
-        for (ListedRoom* const room : missing) {
-            scan.look_for({PointerGetDatum(room->room_id)});
-            if (scan.next()) {
-                found(*room);
-            }
-        }
-        return;
-    }
-    scan.walk();
-    for (std::size_t i = 0; i < missing.size() && scan.next_entry();) {
-        const std::string_view entry = scan.entry_text();
-        while (i < missing.size() && missing[i]->id() < entry) {
-            ++i;
-        }
-        if (i < missing.size() && missing[i]->id() == entry && scan.fetch(scan.place())) {
-            const ListedRoom& first = *missing[i];
-            for (; i < missing.size() && missing[i]->id() == first.id(); ++i) {
-                found(*missing[i]);
-            }
-        }
-    }
-}
-
 void ListedRooms::drop_unknown_versions(const ListRequest& request) {
     const auto versions = known_versions(request);
-    look_up(
-        versions_, &RoomPlaces::Places::room, [](const ListedRoom&) { return true; },
+    look_up_rooms(
+        versions_, rooms(), &RoomPlaces::Places::room, [](const ListedRoom&) { return true; },
         [&](ListedRoom& room) {
             const std::string_view version = versions_.text(version_column::room_version);
             room.is_of_known_version = version.data() != nullptr &&
@@ -415,8 +234,9 @@ void ListedRooms::drop_unknown_versions(const ListRequest& request) {
 
 void ListedRooms::read_joined_rooms(Wanted wanted) {
     namespace column = joined_column;
-    look_up(
-        joined_rooms_, &RoomPlaces::Places::joined_room, [](const ListedRoom& room) { return room.is_join; },
+    look_up_rooms(
+        joined_rooms_, rooms(), &RoomPlaces::Places::joined_room,
+        [](const ListedRoom& room) { return room.is_join; },
         [&](ListedRoom& room) {
             room.joined_room = joined_rooms_.place();
             room.position = joined_rooms_.number(column::position).value_or(room.position);

@@ -3,51 +3,10 @@
 #pragma once
 
 #include "list/list_request.hpp"
-#include "list/room_places.hpp"
+#include "list/listed_room.hpp"
 #include "pg/key_scan.hpp"
 
 namespace sliding_sync {
-
-/// What is read of a room until it is known whether it is in the list, and where. Texts live as long as the CallerConnection; one
-/// that is nullptr is NULL, or not asked for.
-struct ListedRoom {
-    struct varlena* room_id;
-    struct varlena* sender;
-    struct varlena* name;
-    struct varlena* type;
-    std::uint64_t hash;
-    std::int64_t position;
-    std::int64_t bump_stamp;
-    ItemPointerData membership;   ///< where the rows are
-    ItemPointerData joined_room;  ///< invalid where there is none
-    bool is_join;
-    bool is_invite;
-    bool has_known_state;
-    bool is_encrypted;
-    bool is_of_known_version;
-
-    [[nodiscard]] static std::string_view view(const struct varlena* text) noexcept {
-        return {VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text)};
-    }
-    [[nodiscard]] std::string_view id() const noexcept {
-        return view(room_id);
-    }
-};
-
-/// Copies of texts, close together. C calls only.
-class KeptTexts {
-public:
-    /// The text in the current memory context; nullptr where it is NULL.
-    [[nodiscard]] struct varlena* keep(Datum text, bool is_null);
-    [[nodiscard]] std::size_t bytes() const noexcept {
-        return bytes_;
-    }
-
-private:
-    char* free_ = nullptr;
-    std::size_t left_ = 0;
-    std::size_t bytes_ = 0;
-};
 
 /// The tables of a list, open for its lifetime, and the rooms that were read.
 class ListedRooms {
@@ -74,7 +33,7 @@ private:
         bool types;
         bool names;
     };
-    void find_memberships(const std::string& user_id);
+    [[nodiscard]] bool find_memberships(const std::string& user_id);
     [[nodiscard]] bool read_memberships(const ListRequest& request, Wanted wanted);
     [[nodiscard]] bool add_membership(const ListRequest& request, Wanted wanted);
     void drop_ignored(const std::string& user_id);
@@ -82,11 +41,6 @@ private:
     void drop_unknown_versions(const ListRequest& request);
     void read_joined_rooms(Wanted wanted);
     void drop_by_state(const ListFilters& filters);
-    template <typename IsWanted, typename Look>
-    void look_up(KeyScan& scan, ItemPointerData RoomPlaces::Places::*place, IsWanted is_wanted, Look look);
-    template <typename Look>
-    void look_up_by_index(KeyScan& scan, ItemPointerData RoomPlaces::Places::*place,
-                          std::span<ListedRoom*> missing, Look look);
     template <typename Passes>
     void keep(Passes passes);
 

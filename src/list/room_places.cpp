@@ -42,4 +42,9 @@ void RoomPlaces::prefetch(std::uint64_t hash) const noexcept {
     __builtin_prefetch(&buckets_[bucket(hash)]);
 }
 
+RoomPlaces& room_places() noexcept {
+    static RoomPlaces places;
+    return places;
+}
+
 }  // namespace sliding_sync

@@ -38,4 +38,7 @@ private:
     std::vector<Bucket> buckets_;  // a power of two
 };
 
+/// Those of this backend.
+[[nodiscard]] RoomPlaces& room_places() noexcept;
+
 }  // namespace sliding_sync
