@@ -61,22 +61,16 @@ Names tagged_rooms(const ListTables& tables, const std::string& user_id,
 ListedRooms::ListedRooms(const ListTables& tables)
     : memberships_(scanned_memberships(), tables.namespace_oid),
       versions_(scanned_rooms(), tables.namespace_oid),
-      joined_rooms_(scanned_joined_rooms(), tables.namespace_oid) {
-    if (tables.has_ignored_users) {
-        ignored_.emplace(scanned_ignored_users(), tables.namespace_oid);
-    }
-}
+      joined_rooms_(scanned_joined_rooms(), tables.namespace_oid) {}
 
 bool ListedRooms::can_read() const noexcept {
-    return memberships_.is_open() && versions_.is_open() && joined_rooms_.is_open() &&
-           (!ignored_ || ignored_->is_open());
+    return memberships_.is_open() && versions_.is_open() && joined_rooms_.is_open();
 }
 
 bool ListedRooms::read(const ListTables& tables, const ListRequest& request, const ListSets& sets,
                        bool with_names) {
     const ListFilters& filters = request.filters;
-    const Wanted wanted{ignored_.has_value(), filters.room_types || filters.not_room_types,
-                        with_names || filters.room_name_like};
+    const Wanted wanted{filters.room_types || filters.not_room_types, with_names || filters.room_name_like};
     if (!call_pg([&] { return find_memberships(request.user_id); })) {
         return false;
     }
@@ -85,8 +79,8 @@ bool ListedRooms::read(const ListTables& tables, const ListRequest& request, con
     if (!call_pg([&] { return read_memberships(request, wanted); })) {
         return false;
     }
-    if (ignored_) {
-        drop_ignored(request.user_id);
+    if (tables.has_ignored_users && !drop_ignored(tables, request.user_id)) {
+        return false;
     }
     drop_by_sets(tables, request, sets);
     for (ListedRoom& room : rooms()) {
@@ -149,7 +143,7 @@ bool ListedRooms::add_membership(const ListRequest& request, Wanted wanted) {
     ListedRoom& added = rooms_[count_++];
     added = {};
     added.room_id = text(true, column::room_id);
-    added.sender = text(is_invite && wanted.senders, column::sender);
+    added.sender = text(is_invite, column::sender);
     added.name = text(wanted.names, column::room_name);
     added.type = text(wanted.types, column::room_type);
     added.position = *position;
@@ -170,9 +164,13 @@ void ListedRooms::keep(Passes passes) {
         rooms_);
 }
 
-void ListedRooms::drop_ignored(const std::string& user_id) {
+bool ListedRooms::drop_ignored(const ListTables& tables, const std::string& user_id) {
     if (std::none_of(rooms_, rooms_ + count_, [](const ListedRoom& room) { return room.is_invite; })) {
-        return;
+        return true;
+    }
+    KeyScan ignored_users(scanned_ignored_users(), tables.namespace_oid);
+    if (!ignored_users.is_open()) {
+        return false;
     }
     struct List {
         std::string_view* users;
@@ -180,10 +178,10 @@ void ListedRooms::drop_ignored(const std::string& user_id) {
     };
     const List list = call_pg([&]() -> List {
         List so_far{nullptr, 0};
-        ignored_->look_for({text_datum(user_id)});
-        while (ignored_->next()) {
+        ignored_users.look_for({text_datum(user_id)});
+        while (ignored_users.next()) {
             bool is_null = false;
-            const Datum user = ignored_->value(ignored_column::ignored_user_id, is_null);
+            const Datum user = ignored_users.value(ignored_column::ignored_user_id, is_null);
             if (!is_null) {
                 make_room(so_far.users, so_far.count);
                 so_far.users[so_far.count++] = ListedRoom::view(texts_.keep(user, is_null));
@@ -195,6 +193,7 @@ void ListedRooms::drop_ignored(const std::string& user_id) {
     keep([&](const ListedRoom& room) {
         return !room.is_invite || !ignored.contains(ListedRoom::view(room.sender));
     });
+    return true;
 }
 
 void ListedRooms::drop_by_sets(const ListTables& tables, const ListRequest& request, const ListSets& sets) {

@@ -29,14 +29,13 @@ public:
 
 private:
     struct Wanted {
-        bool senders;
         bool types;
         bool names;
     };
     [[nodiscard]] bool find_memberships(const std::string& user_id);
     [[nodiscard]] bool read_memberships(const ListRequest& request, Wanted wanted);
     [[nodiscard]] bool add_membership(const ListRequest& request, Wanted wanted);
-    void drop_ignored(const std::string& user_id);
+    [[nodiscard]] bool drop_ignored(const ListTables& tables, const std::string& user_id);
     void drop_by_sets(const ListTables& tables, const ListRequest& request, const ListSets& sets);
     void drop_unknown_versions(const ListRequest& request);
     void read_joined_rooms(Wanted wanted);
@@ -47,7 +46,6 @@ private:
     KeyScan memberships_;
     KeyScan versions_;
     KeyScan joined_rooms_;
-    std::optional<KeyScan> ignored_;
     std::uint64_t* found_ = nullptr;  ///< the places of memberships, as numbers
     std::size_t found_count_ = 0;
     ListedRoom* rooms_ = nullptr;

@@ -45,6 +45,15 @@ inline void begin_result_rows(FunctionCallInfo call) {
 #endif
 }
 
+/// The same with the columns that the caller expects, who looks no declaration up.
+inline void begin_expected_rows(FunctionCallInfo call) {
+#if PG_VERSION_NUM >= 160000
+    InitMaterializedSRF(call, MAT_SRF_USE_EXPECTED_DESC);
+#else
+    SetSingleFuncCall(call, SRF_SINGLE_USE_EXPECTED);
+#endif
+}
+
 /// May the role look names up in this schema?
 inline bool may_use_schema(Oid namespace_oid, Oid role) {
 #if PG_VERSION_NUM >= 160000
