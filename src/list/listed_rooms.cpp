@@ -2,8 +2,8 @@
 
 #include "list/list_columns.hpp"
 #include "list/room_lookup.hpp"
-#include "shared/sql_text.hpp"
 #include "rules/lower_case.hpp"
+#include "shared/sql_text.hpp"
 
 #include <unordered_set>
 

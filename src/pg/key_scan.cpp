@@ -35,7 +35,12 @@ bool is_readable_as_it_is(Relation table) {
 }
 
 // Text is compared byte by byte here, which is what these collations call equal.
+// A column that is computed at each reading (from PostgreSQL 18 on) is not there.
 bool is_as_expected(const FormData_pg_attribute& attribute, Oid type) {
+    constexpr char computed = 'v';
+    if (attribute.attgenerated == computed) {
+        return false;
+    }
     return type == TEXTOID
                ? is_text(attribute.atttypid) && (attribute.attcollation == DEFAULT_COLLATION_OID ||
                                                  attribute.attcollation == C_COLLATION_OID)
@@ -83,8 +88,8 @@ bool ScannedTable::find_columns(Relation table) {
     return true;
 }
 
-bool ScannedTable::find_index(Relation table) {
-    index_ = find_key_index(table, key_);
+bool ScannedTable::find_index(PgFrame frame, Relation table) {
+    index_ = find_key_index(frame, table, key_);
     if (!OidIsValid(index_.index) || !is_unique_) {
         return OidIsValid(index_.index);
     }
@@ -98,7 +103,7 @@ bool ScannedTable::find_index(Relation table) {
 
 KeyScan::KeyScan(ScannedTable& table, Oid namespace_oid)
     : scanned_(table), exceptions_(std::uncaught_exceptions()) {
-    call_pg([&] {
+    call_pg([&](PgFrame frame) {
         scanned_.look_up(namespace_oid);
         table_ =
             OidIsValid(scanned_.table_oid_) ? try_table_open(scanned_.table_oid_, AccessShareLock) : nullptr;
@@ -109,7 +114,7 @@ KeyScan::KeyScan(ScannedTable& table, Oid namespace_oid)
         if (scanned_.generation_ != catalog_generation()) {
             const std::uint64_t generation = catalog_generation();
             if (!scanned_.is_the_one(table_) || !scanned_.find_columns(table_) ||
-                !scanned_.find_index(table_)) {
+                !scanned_.find_index(frame, table_)) {
                 scanned_.generation_ = 0;
                 return;
             }

@@ -35,7 +35,7 @@ private:
     void look_up(Oid namespace_oid);
     [[nodiscard]] bool is_the_one(Relation table) const;
     [[nodiscard]] bool find_columns(Relation table);
-    [[nodiscard]] bool find_index(Relation table);
+    [[nodiscard]] bool find_index(PgFrame frame, Relation table);
 
     const char* table_name_;
     std::vector<KeyColumn> key_;
