@@ -229,6 +229,7 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
         "assert_ready",
         "attached_schema",
         "coverage_fingerprint",
+        "difference_in_words",
         "explain_memberships",  # this and what else is about lists read with the caller's rights
         "explain_room",
         "explain_user",

@@ -103,30 +103,56 @@ def test_unknown_version(connection: Connection) -> None:
 def test_not_a_member(connection: Connection) -> None:
     ((verdict, place, detail, _),) = explain(connection, user="@nobody:hs.test")
     assert (verdict, place) == ("not_a_member", None) and "never" in detail
-    assert explain(connection, room="!unknown:hs.test")[0][0] == "not_a_member"
+    ((verdict, _, detail, _),) = explain(connection, room="!unknown:hs.test")
+    assert verdict == "not_a_member" and "misspelt" in detail
     assert explain(connection, user="@nobody:hs.test", room=None) == []
+
+
+def test_not_a_member_and_listed(connection: Connection) -> None:
+    """What no triggers saw go: the list shows a room that the user has nothing to do with."""
+    connection.execute("SET sliding_sync.enabled = off; DELETE FROM local_current_membership WHERE user_id = '@bert:hs.test'")
+    ((verdict, _, detail, remedy),) = explain(connection)
+    assert verdict == "not_a_member" and "a user who is no member" in detail
+    assert remedy and connection.execute(remedy).rowcount > 0  # type: ignore[arg-type]
+    assert "never" in explain(connection)[0][2]
+
+
+def test_words_and_no_columns(connection: Connection) -> None:
+    """Whatever is wrong, it is said without the names of tables and columns."""
+    derived = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
+    names = {
+        name
+        for table in ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots")
+        for (name,) in connection.execute(derived, [f"homeserver.{table}"]).fetchall()
+    }
+    for name in names - {"room_id", "user_id"}:  # a key's row is missing, or should not be there
+        words = connection.execute("SELECT sliding_sync.difference_in_words(%s, '1', '0')", [name]).fetchall()[0][0]
+        assert "_" not in words, name
 
 
 def test_membership_without_a_row(connection: Connection) -> None:
     connection.execute("DELETE FROM sliding_sync_membership_snapshots WHERE user_id = %s", [BERT])
     ((verdict, place, detail, remedy),) = explain(connection)
-    assert (verdict, place) == ("row_missing", None) and "the membership has no row" in detail
+    assert (verdict, place) == ("row_missing", None) and "the user's own entry" in detail
     repair(connection, remedy)
 
 
 def test_room_without_a_row(connection: Connection) -> None:
     connection.execute("DELETE FROM sliding_sync_joined_rooms")
     ((verdict, _, detail, remedy),) = explain(connection)
-    assert verdict == "row_missing" and "the room has no row" in detail
+    assert verdict == "row_missing" and "the room's own entry" in detail
     repair(connection, remedy)
 
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        ("UPDATE sliding_sync_joined_rooms SET room_name = 'Coffee'", "room_name is 'Coffee' instead of 'Tea'"),
-        ("UPDATE sliding_sync_membership_snapshots SET forgotten = 1", "forgotten is '1' instead of '0'"),
-        ("UPDATE sliding_sync_joined_rooms SET bump_stamp = NULL", "bump_stamp is nothing instead of"),
+        ("UPDATE sliding_sync_joined_rooms SET room_name = 'Coffee'", "its name is 'Coffee', but should be 'Tea'"),
+        ("UPDATE sliding_sync_membership_snapshots SET forgotten = 1", "hidden as if the user had forgotten it"),
+        ("UPDATE sliding_sync_joined_rooms SET is_encrypted = true", "it is not encrypted, and counts as encrypted"),
+        ("UPDATE sliding_sync_joined_rooms SET room_type = 'm.space'", "its type is 'm.space', but should be none"),
+        ("UPDATE sliding_sync_membership_snapshots SET membership = 'ban'", "the user's membership is 'ban', but should be 'join'"),
+        ("UPDATE sliding_sync_joined_rooms SET bump_stamp = NULL", "newest message, which clients sort by, is missing, but should be"),
     ],
 )
 def test_wrong_row(connection: Connection, spoil: str, words: str) -> None:

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 
 from harness.cluster import Cluster
-from lists.homeserver import copy_of, create_template
+from lists.homeserver import LIST_SCHEMA, answer_by_queries, copy_of, create_template
 from lists.population import USERS, Life
 from lists.questions import answer, arguments, call, random_filters, random_question
 from oracle.room_list import Filters, ListedRoom, RoomLists
-from synthetic.database import SCHEMA
+from synthetic.database import OWNER, SCHEMA, add_homeserver, connect
 
 Connection = psycopg.Connection[Any]
 
@@ -29,8 +29,9 @@ def template(cluster: Cluster) -> Iterator[str]:
     cluster.drop_database("room_list")
 
 
+@pytest.mark.parametrize("way", ["indexes", "queries"])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_random_questions(cluster: Cluster, template: str, seed: int) -> None:
+def test_random_questions(cluster: Cluster, template: str, seed: int, way: str) -> None:
     with copy_of(cluster, template) as connection:
         life = Life(connection, seed)
         life.begin(rooms=40)
@@ -39,14 +40,63 @@ def test_random_questions(cluster: Cluster, template: str, seed: int) -> None:
         if seed == 2:  # the number of rooms is known then: most users are in most of them, and indexes are merged
             connection.execute("ANALYZE")
         lists = RoomLists(connection, SCHEMA)
-        rng = random.Random(seed)
-        rooms_told = 0
-        for _ in range(QUESTIONS):
-            question = random_question(rng, life.rooms)
-            expected = lists.ask(**question)
-            assert answer(connection, question) == expected, question
-            rooms_told += len(expected)
+        if way == "queries":
+            answer_by_queries(cluster, connection.info.dbname, "asks_by_queries")
+        with cluster.connect(connection.info.dbname, "asks_by_queries" if way == "queries" else OWNER) as asking:
+            rng = random.Random(seed)
+            rooms_told = 0
+            for _ in range(QUESTIONS):
+                question = random_question(rng, life.rooms)
+                expected = lists.ask(**question)
+                assert answer(asking, question) == expected, question
+                rooms_told += len(expected)
         assert rooms_told > QUESTIONS  # the questions were about something
+
+
+MOVES = [
+    "VACUUM", "VACUUM FULL", "ANALYZE", "UPDATE rooms SET is_public = is_public", "CLUSTER rooms USING rooms_pkey",
+    "UPDATE sliding_sync_joined_rooms SET bump_stamp = bump_stamp",
+    "CLUSTER sliding_sync_membership_snapshots USING sliding_sync_membership_snapshots_pkey",
+    # to the very pages that others stood on, in another order
+    "CREATE TABLE kept AS SELECT * FROM sliding_sync_joined_rooms; TRUNCATE sliding_sync_joined_rooms;"
+    " INSERT INTO sliding_sync_joined_rooms SELECT * FROM kept ORDER BY random(); DROP TABLE kept",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("locale", ["LOCALE 'C'", "LOCALE 'C' LOCALE_PROVIDER icu ICU_LOCALE 'en'"])
+def test_rows_that_move(cluster: Cluster, locale: str) -> None:
+    """A session remembers where rows were. They are elsewhere the next time, and other rows, or no page at all, in their place."""
+    name = "moving"
+    cluster.create_role(OWNER)
+    cluster.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' {locale} OWNER {OWNER}")  # type: ignore[arg-type]
+    try:
+        add_homeserver(cluster, name, owner=OWNER)
+        with cluster.connect(name, OWNER) as connection:
+            connection.execute(f"SET search_path = {SCHEMA}")
+            connection.execute(LIST_SCHEMA.read_text())  # type: ignore[call-overload]
+        cluster.execute("CREATE EXTENSION sliding_sync", name)
+        with connect(cluster, name) as connection:
+            ask_while_rows_move(cluster, connection)
+    finally:
+        cluster.drop_database(name)
+
+
+def ask_while_rows_move(cluster: Cluster, connection: Connection) -> None:
+    life = Life(connection, 7)
+    life.begin(rooms=60)
+    rng = random.Random(7)
+    for _ in range(40):
+        for _ in range(20):
+            life.step()
+        for statement in rng.choice(MOVES).split("; "):
+            connection.execute(statement)  # type: ignore[arg-type]
+        lists = RoomLists(connection, SCHEMA)
+        with connect(cluster, connection.info.dbname) as newcomer:
+            for user in USERS:
+                question = {"user": user, "filters": Filters(), "sort_by": rng.choice(["recency", "bump", "name"])}
+                expected = lists.ask(**question)
+                assert answer(connection, question) == expected
+                assert answer(newcomer, question) == expected
 
 
 def applied(old: list[str], changes: list[Any]) -> set[str]:

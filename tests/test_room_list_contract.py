@@ -11,9 +11,9 @@ import pytest
 
 from harness.cluster import SUPERUSER, Cluster
 from harness.standby import Standby
-from lists.homeserver import copy_of, create_template, grant_reading
+from lists.homeserver import answer_by_queries, copy_of, create_template, grant_reading
 from oracle.room_list import lower
-from synthetic.database import connect, create_homeserver
+from synthetic.database import OWNER, connect, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -267,16 +267,10 @@ PLANS = [
 
 @pytest.mark.parametrize("call", PLANS)
 def test_no_table_is_read_from_end_to_end(cluster: Cluster, connection: Connection, call: str) -> None:
-    """Also where tables are small, and statistics would advise it."""
+    """Also where tables are small, and statistics would advise it; and where row security leaves nothing but queries."""
+    answer_by_queries(cluster, connection.info.dbname, "asks_by_queries")
     with cluster.connect(connection.info.dbname) as session:
-        notices: list[str] = []
-        session.add_notice_handler(lambda notice: notices.append(str(notice.message_primary)))
-        session.execute(
-            "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;"
-            "SET auto_explain.log_analyze = on; SET client_min_messages = log"
-        )
-        session.execute(f"SELECT * FROM sliding_sync.{call}")  # type: ignore[arg-type]
-        plans = "\n".join(notices)
+        plans = plans_of(session, call, "asks_by_queries")
         assert "sliding_sync_membership_snapshots" in plans
         assert "Seq Scan" not in plans and "Bitmap Heap Scan" not in plans, plans
         # Anna is in all rooms, Bert in a tenth of them
@@ -285,3 +279,79 @@ def test_no_table_is_read_from_end_to_end(cluster: Cluster, connection: Connecti
             # sorted are a room's id and its position, and only twenty of them
             (top,) = re.findall(r"Sort Method: top-N heapsort.*", plans)
             assert top
+
+
+def plans_of(session: Connection, call: str, role: str) -> str:
+    notices: list[str] = []
+    session.add_notice_handler(lambda notice: notices.append(str(notice.message_primary)))
+    session.execute(
+        "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;"
+        f"SET auto_explain.log_analyze = on; SET client_min_messages = log; SET ROLE {role}"  # type: ignore[arg-type]
+    )
+    session.execute(f"SELECT * FROM sliding_sync.{call}")  # type: ignore[arg-type]
+    return "\n".join(notices)
+
+
+@pytest.mark.parametrize("call", [call for call in PLANS if call.startswith("room_list(")])
+def test_no_plan_is_needed(cluster: Cluster, connection: Connection, call: str) -> None:
+    """The tables of lists are read through their indexes, and none from end to end."""
+    with cluster.connect(connection.info.dbname) as session:
+        assert "sliding_sync_membership_snapshots s" not in plans_of(session, call, OWNER)
+        session.execute("BEGIN")
+        session.execute(f"SELECT * FROM sliding_sync.{call}")  # type: ignore[arg-type]
+        scanned = session.execute("SELECT relname FROM pg_stat_xact_user_tables WHERE seq_scan > 0 AND schemaname = 'homeserver'")
+        assert scanned.fetchall() == []
+
+
+# -- where indexes alone do not do
+
+STRANGE = {
+    "no index": "DROP INDEX sliding_sync_membership_snapshots_user_id_stream_ordering",
+    "no unique index": "ALTER TABLE rooms DROP CONSTRAINT rooms_pkey CASCADE; CREATE INDEX ON rooms (room_id)",
+    "a deferrable one": "ALTER TABLE sliding_sync_joined_rooms DROP CONSTRAINT sliding_sync_joined_rooms_pkey,"
+    " ADD PRIMARY KEY (room_id) DEFERRABLE",
+    "other types": "ALTER TABLE sliding_sync_membership_snapshots ALTER forgotten TYPE bigint",
+    "another collation": "ALTER TABLE sliding_sync_membership_snapshots ALTER room_id TYPE text COLLATE \"ucs_basic\"",
+    "children": "CREATE TABLE child () INHERITS (rooms)",
+    "children, where an inviter may be ignored": "CREATE TABLE child () INHERITS (ignored_users);"
+    "SELECT remote_invite('!far:remote.test', '@anna:hs.test', '@pest:remote.test')",
+    "empty columns": "ALTER TABLE sliding_sync_membership_snapshots ALTER sender DROP NOT NULL;"
+    "UPDATE sliding_sync_membership_snapshots SET sender = NULL WHERE room_id = '!r0:hs.test' AND user_id = '@anna:hs.test'",
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_what_only_a_query_can_read(cluster: Cluster, connection: Connection, what: str) -> None:
+    """The same session goes on with queries, and finds the same rooms."""
+    before = rooms(connection, user=ANNA)
+    assert len(before) == 100
+    connection.execute(STRANGE[what])  # type: ignore[arg-type]
+    assert [room for room in rooms(connection, user=ANNA) if room != "!far:remote.test"] == before
+    with cluster.connect(connection.info.dbname) as session:
+        assert "sliding_sync_membership_snapshots s" in plans_of(session, f"room_list('{ANNA}')", OWNER)
+
+
+def test_rights_to_some_columns(cluster: Cluster, connection: Connection) -> None:
+    """They are enough, where they are those that the list needs."""
+    name = connection.info.dbname
+    grant_reading(cluster, name, "sees_columns")
+    connection.execute("REVOKE SELECT ON rooms FROM sees_columns; GRANT SELECT (room_id, room_version) ON rooms TO sees_columns")
+    with cluster.connect(name, "sees_columns") as session:
+        assert rooms(session) == rooms(connection)
+    connection.execute("REVOKE SELECT (room_version) ON rooms FROM sees_columns")
+    with cluster.connect(name, "sees_columns") as session, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        rooms(session)
+
+
+def test_memory_has_a_limit(cluster: Cluster, connection: Connection) -> None:
+    """What does not fit into work_mem is sorted by a query, which knows files."""
+    query = "SELECT count(create_room('!m' || n || ':hs.test', %s, name => repeat('long name ', 20) || n)) FROM generate_series(1, 600) n"
+    connection.execute(query, ["@many:hs.test"])
+    expected = rooms(connection, ", sort_by => 'name'", "@many:hs.test")
+    assert len(expected) == 600
+    with cluster.connect(connection.info.dbname) as session:
+        call = "room_list('@many:hs.test', sort_by => 'name')"
+        assert "sliding_sync_membership_snapshots s" not in plans_of(session, call, OWNER)
+        session.execute("RESET ROLE; SET work_mem = '64kB'; SET hash_mem_multiplier = 1")
+        assert "sliding_sync_membership_snapshots s" in plans_of(session, call, OWNER)
+        assert rooms(session, ", sort_by => 'name'", "@many:hs.test") == expected

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,10 @@ from harness.browser import Browser
 from harness.cluster import Cluster
 from harness.environment import PROJECT, cache_directory
 from harness.folders import make_folder
+from harness.synapse import ROLE, Synapse
 from lists.homeserver import copy_of, create_template, grant_reading
+from lists.questions import random_filters
+from lists.synapse_population import SynapseLife
 from oracle.room_list import Filters, RoomLists
 from synthetic.database import SCHEMA
 
@@ -75,13 +80,16 @@ def server(cluster: Cluster, template: str) -> Iterator[Server]:
             yield Server(url, connection, connection.info.dbname)
 
 
+TOKENS = {"anna's": ANNA, "bert's": BERT, "support's": "*"}
+
+
 @contextmanager
-def running(cluster: Cluster, database: str) -> Iterator[str]:
+def running(cluster: Cluster, database: str, known: dict[str, str] = TOKENS) -> Iterator[str]:
     """The example as its README starts it, from a folder of its own."""
     folder = make_folder("list_server")
     shutil.copytree(PROJECT / "examples/room-list-server", folder / "server")
     tokens = folder / "tokens.json"
-    tokens.write_text(json.dumps({"anna's": ANNA, "bert's": BERT, "support's": "*"}))
+    tokens.write_text(json.dumps(known))
     log, port = folder / "log", processes.free_port()
     for path in (folder, tokens, *folder.rglob("*")):
         processes.give_to_server(path)
@@ -183,6 +191,47 @@ def test_what_is_refused(server: Server) -> None:
     assert server.call("GET", f"/api/list?user={BERT}", "support's").status_code == 200
     assert server.call("GET", f"/api/list?user={ANNA}&sort_by=x").status_code == 400
     assert server.call("GET", f"/api/changes?user={ANNA}&since=x").status_code == 400
+
+
+# -- beside a homeserver
+
+
+def test_what_a_homeserver_answers(cluster: Cluster) -> None:
+    """The same requests, with the same tokens, to a real Synapse and to the example, whose role has the rights that its README grants."""
+    cluster.create_role(ROLE)
+    cluster.create_role(READER)
+    database = cluster.create_database("served_beside", ROLE)
+    readme = (PROJECT / "examples/room-list-server/README.md").read_text()
+    (grants,) = re.findall(r"CREATE ROLE list_reader LOGIN;\n(.*?)```", readme, re.DOTALL)
+    with Synapse("1.163.2", cluster, database) as synapse, cluster.connect(database) as connection:
+        synapse.wait_for_background_updates()
+        connection.execute("CREATE EXTENSION sliding_sync")
+        connection.execute(grants.replace("list_reader", READER))
+        life = SynapseLife(synapse, 3)
+        life.begin(rooms=12)
+        for _ in range(150):
+            life.step()
+        rng, told = random.Random(3), 0
+        with running(cluster, database, {user.token: user.user_id for user in life.users}) as url:
+            for number in range(60):
+                filters = replace(random_filters(rng, life.rooms), spaces=None, room_name_like=None)
+                asked = {name: value for name, value in vars(filters).items() if value is not None}
+                end = rng.choice([0, 3, 99])
+                wanted = {"ranges": [[0, end]], "required_state": [], "timeline_limit": 1, "filters": asked}
+                body, token = {"conn_id": f"c{number}", "lists": {"x": wanted}}, rng.choice(life.users).token
+                theirs, ours = (ask_for_list(server, body, token) for server in (synapse.api.base_url, url))
+                assert ours["count"] == theirs["count"], asked
+                listed, expected = ours["ops"][0]["room_ids"], [room for op in theirs["ops"] for room in op["room_ids"]]
+                # it does not sort what it sends whole
+                assert listed == expected if end < theirs["count"] - 1 else set(listed) == set(expected), asked
+                told += len(listed)
+        assert told > 60
+
+
+def ask_for_list(url: str, body: dict[str, Any], token: str) -> Any:
+    answer = requests.post(url + SYNC, json=body, headers={"Authorization": f"Bearer {token}"}, timeout=60, proxies={"http": ""})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["lists"]["x"]
 
 
 # -- the page

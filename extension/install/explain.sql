@@ -84,35 +84,39 @@ COMMENT ON FUNCTION sliding_sync.explain_room(text, text) IS
     'each column of a room''s row in sliding_sync_joined_rooms: what it should be, what it is, and the event that it comes from';
 
 -- What a verdict means, for somebody who does not know the tables.
-CREATE FUNCTION sliding_sync.verdict_detail(verdict text, membership text, sender text, more text, room_version text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION sliding_sync.verdict_detail(verdict text, membership text, sender text, more text, room_version text, is_known_room boolean)
+    RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE verdict
-        WHEN 'not_a_member' THEN 'As far as the homeserver knows, the user has never been in this room, nor been invited to it.'
-        WHEN 'row_missing' THEN format('The list has nothing to show this room by, or not all of it: %s.',
-                                       coalesce(more, 'the membership has no row'))
-        WHEN 'row_wrong' THEN format('The list shows something else than the room is: %s.', more)
+        WHEN 'not_a_member' THEN CASE WHEN more IS NOT NULL
+            THEN format('As far as the homeserver knows, the user has nothing to do with this room, and yet the list knows of it: %s.', more)
+            WHEN is_known_room THEN 'As far as the homeserver knows, the user has never been in this room, nor been invited to it.'
+            ELSE 'The homeserver knows no room of this id. It may be misspelt.' END
+        WHEN 'row_missing' THEN format('A part of what the list is made of is missing: %s.',
+                                       coalesce(more, 'the user''s own entry for this room, so that it is not shown'))
+        WHEN 'row_wrong' THEN format('The list does not show the room as it is: %s.', more)
         WHEN 'queued' THEN 'The homeserver has put this room aside to look at it again, and may show it late or wrong until then.'
         WHEN 'hidden_unknown_version' THEN CASE WHEN room_version IS NULL
             THEN 'The homeserver does not know the version of this room, and shows no such room.'
             ELSE format('The room has version %s, which the homeserver does not know: it shows no such room.', quote_literal(room_version)) END
-        WHEN 'hidden_forgotten' THEN 'The user has left this room, or was removed from it, and has then forgotten it.'
-        WHEN 'hidden_own_leave' THEN 'The user has left this room, or declined the invitation.'
+        WHEN 'hidden_forgotten' THEN 'The user has left this room, or was removed from it, and has then forgotten it (deleted it from the list).'
+        WHEN 'hidden_own_leave' THEN 'The user has left this room, declined the invitation, or withdrawn the request to be let in.'
         WHEN 'hidden_ignored_inviter' THEN format('The user was invited by %s, whom the user ignores.', sender)
         ELSE CASE membership
             WHEN 'join' THEN 'The user is in this room'
             WHEN 'invite' THEN format('The user was invited by %s', sender)
             WHEN 'knock' THEN 'The user has asked to be let in'
             WHEN 'ban' THEN format('The user was banned by %s, and may see that', sender)
-            WHEN 'leave' THEN format('The user was removed by %s, and may see that', sender)
+            WHEN 'leave' THEN format('The user was removed by %s, or an invitation or a ban was taken back, and may see that', sender)
             ELSE format('The user''s membership is %s', quote_literal(membership)) END
             || coalesce('; it is shown as ' || quote_literal(more) || '.', '; it has no name.') END
 $$;
-COMMENT ON FUNCTION sliding_sync.verdict_detail(text, text, text, text, text) IS 'a verdict of explain_user() in words';
+COMMENT ON FUNCTION sliding_sync.verdict_detail(text, text, text, text, text, boolean) IS 'a verdict of explain_user() in words';
 
-CREATE FUNCTION sliding_sync.verdict_remedy(verdict text, user_id text, room_id text, sender text) RETURNS text
+CREATE FUNCTION sliding_sync.verdict_remedy(verdict text, user_id text, room_id text, sender text, more text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE verdict
-        WHEN 'not_a_member' THEN 'Invite the user, or let the user join.'
+        WHEN 'not_a_member' THEN CASE WHEN more IS NULL THEN 'Invite the user, or let the user join.'
+            ELSE format('SELECT * FROM sliding_sync.repair(room => %L);', room_id) END
         WHEN 'row_missing' THEN format('SELECT * FROM sliding_sync.repair(room => %L);', room_id)
         WHEN 'row_wrong' THEN format('SELECT * FROM sliding_sync.repair(room => %L);', room_id)
         WHEN 'queued' THEN 'SELECT * FROM sliding_sync.finish_background_updates();'
@@ -121,7 +125,32 @@ CREATE FUNCTION sliding_sync.verdict_remedy(verdict text, user_id text, room_id 
         WHEN 'hidden_own_leave' THEN 'Invite the user again, or let the user join.'
         WHEN 'hidden_ignored_inviter' THEN format('The user stops ignoring %s in the client''s settings.', sender) END
 $$;
-COMMENT ON FUNCTION sliding_sync.verdict_remedy(text, text, text, text) IS 'what ends a verdict of explain_user(); NULL where nothing is wrong';
+COMMENT ON FUNCTION sliding_sync.verdict_remedy(text, text, text, text, text) IS 'what ends a verdict of explain_user(); NULL where nothing is wrong';
+
+-- What a wrong column means in a list.
+CREATE FUNCTION sliding_sync.difference_in_words(column_name text, expected text, actual text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE column_name
+        WHEN 'forgotten' THEN CASE WHEN actual = '0' THEN 'the user has forgotten it, and still sees it'
+            ELSE 'it is hidden as if the user had forgotten it' END
+        WHEN 'is_encrypted' THEN CASE WHEN expected IN ('t', 'true') THEN 'it is encrypted, and counts as not encrypted'
+            ELSE 'it is not encrypted, and counts as encrypted' END
+        WHEN 'has_known_state' THEN 'what the homeserver knows of it is not what the list takes to be known'
+        ELSE format('%s is %s, but should be %s',
+            CASE column_name
+                WHEN 'room_name' THEN 'its name'
+                WHEN 'room_type' THEN 'its type'
+                WHEN 'tombstone_successor_room_id' THEN 'the room that replaces it'
+                WHEN 'membership' THEN 'the user''s membership'
+                WHEN 'sender' THEN 'who joined, invited or removed the user'
+                WHEN 'membership_event_id' THEN 'the event that tells of the user''s membership'
+                WHEN 'event_stream_ordering' THEN 'the number of its newest event, which it is sorted by,'
+                WHEN 'bump_stamp' THEN 'the number of its newest message, which clients sort by,'
+                WHEN 'event_instance_name' THEN 'the process that stored its newest event'
+                ELSE column_name END,
+            coalesce(quote_literal(actual), 'missing'), coalesce(quote_literal(expected), 'none')) END
+$$;
+COMMENT ON FUNCTION sliding_sync.difference_in_words(text, text, text) IS 'a wrong column of a row, for somebody who does not know the tables';
 
 -- The findings of one user's memberships, a line for each, in words; and of the rooms that the user has joined.
 CREATE FUNCTION sliding_sync.wrong_rows(member text, room text, target_schema text)
@@ -136,19 +165,20 @@ BEGIN
         INTO joined USING wrong_rows.member, wrong_rows.room;
     RETURN QUERY
         SELECT f.room_id, bool_or(f.is_missing),
-               string_agg(CASE WHEN f.is_missing THEN format('%s has no row', f.whose)
-                               WHEN f.column_name IS NULL THEN format('%s has a row that should not be there', f.whose)
-                               ELSE format('%s: %s is %s instead of %s', f.whose, f.column_name,
-                                           coalesce(quote_literal(f.actual), 'nothing'),
-                                           coalesce(quote_literal(f.expected), 'nothing')) END, '; ' ORDER BY f.whose, f.column_name)
+               string_agg(CASE WHEN f.column_name IS NOT NULL THEN sliding_sync.difference_in_words(f.column_name, f.expected, f.actual)
+                               WHEN f.is_missing AND f.is_of_room
+                                   THEN 'the room''s own entry, so that it is shown as it was when the user joined'
+                               WHEN f.is_missing THEN 'the user''s own entry for this room, so that it is not shown'
+                               WHEN f.is_of_room THEN 'there is an entry of a room that nobody on this homeserver is in'
+                               ELSE 'there is an entry for a user who is no member' END, '; ' ORDER BY f.is_of_room, f.column_name)
         FROM (SELECT v.room_id, v.reason = 'missing_row' AS is_missing, v.column_name, v.actual, v.expected,
-                     'the membership' AS whose
+                     false AS is_of_room
               FROM sliding_sync.verify(target_schema => target_schema, tables => 'memberships', member => wrong_rows.member,
                                        room => wrong_rows.room) v
               WHERE v.severity IN ('visible', 'hidden')
               UNION ALL
               SELECT c.room_id, NOT c.has_actual_row,
-                     CASE WHEN c.has_actual_row AND c.has_expected_row THEN c.column_name END, c.actual, c.expected, 'the room'
+                     CASE WHEN c.has_actual_row AND c.has_expected_row THEN c.column_name END, c.actual, c.expected, true
               FROM sliding_sync.compare_rooms(joined, target_schema) c
               WHERE c.expected IS DISTINCT FROM c.actual
                   AND (c.has_actual_row AND c.has_expected_row OR c.column_name = 'room_id')) f
@@ -175,9 +205,11 @@ BEGIN
         CASE WHEN ignored IS NOT NULL THEN 'ignored_users' END], '{verify,compare_rooms}');
     RETURN QUERY EXECUTE format($query$
         SELECT f.room_id, x.verdict, CASE WHEN x.verdict = 'listed' THEN l.place END,
-               sliding_sync.verdict_detail(x.verdict, f.membership, f.sender, coalesce(w.detail, l.room_name), f.room_version),
-               sliding_sync.verdict_remedy(x.verdict, $1, f.room_id, f.sender)
+               sliding_sync.verdict_detail(x.verdict, f.membership, f.sender,
+                   CASE WHEN x.verdict = 'listed' THEN l.room_name ELSE w.detail END, f.room_version, f.is_known_room),
+               sliding_sync.verdict_remedy(x.verdict, $1, f.room_id, f.sender, w.detail)
         FROM (SELECT k.room_id, c.event_id IS NOT NULL AS is_member, m.room_id IS NOT NULL AS has_row, r.room_version,
+                     r.room_id IS NOT NULL AS is_known_room,
                      coalesce(m.membership, c.membership) AS membership, m.sender, m.forgotten,
                      EXISTS (SELECT FROM %2$s q WHERE q.room_id = k.room_id) AS is_queued,
                      EXISTS (SELECT FROM %3$s i WHERE i.ignorer_user_id = $1 AND i.ignored_user_id = m.sender) AS is_ignored

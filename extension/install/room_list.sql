@@ -30,7 +30,7 @@ CREATE FUNCTION sliding_sync.room_list(
     room_name text, room_type text, is_encrypted boolean, has_known_state boolean, tombstone_successor_room_id text,
     event_stream_ordering bigint, bump_stamp bigint)
     LANGUAGE c STABLE PARALLEL SAFE ROWS 100 AS 'MODULE_PATHNAME', 'sliding_sync_room_list';
-COMMENT ON FUNCTION sliding_sync.room_list(text, boolean, boolean, boolean, text[], text[], text[], text[], text[], text, text, bigint, bigint, text[], text) IS
+COMMENT ON FUNCTION sliding_sync.room_list IS
     'the rooms that a client of this user sees, filtered and sorted as MSC4186 says; reads with the rights of the caller';
 
 CREATE FUNCTION sliding_sync.room_list_changes(
@@ -51,5 +51,5 @@ CREATE FUNCTION sliding_sync.room_list_changes(
     room_name text, room_type text, is_encrypted boolean, has_known_state boolean, tombstone_successor_room_id text,
     event_stream_ordering bigint, bump_stamp bigint, change text)
     LANGUAGE c STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'sliding_sync_room_list_changes';
-COMMENT ON FUNCTION sliding_sync.room_list_changes(text, bigint, boolean, boolean, boolean, text[], text[], text[], text[], text[], text, text[], text) IS
+COMMENT ON FUNCTION sliding_sync.room_list_changes IS
     'what changed in room_list(), sorted by recency, since this position: entered, updated or left; changes without a position are not reported';

@@ -18,24 +18,8 @@ namespace {
 
 using Texts = std::vector<std::optional<std::string_view>>;
 
-Texts usable(const std::optional<TextList>& list) {
-    Texts texts;
-    if (list) {
-        for (const auto& text : *list) {
-            if (text) {
-                texts.emplace_back(std::string_view(*text));
-            }
-        }
-    }
-    return texts;
-}
-
 Texts views(const std::vector<std::string>& strings) {
     return {strings.begin(), strings.end()};
-}
-
-bool has_null(const std::optional<TextList>& list) {
-    return list && std::any_of(list->begin(), list->end(), [](const auto& text) { return !text; });
 }
 
 std::vector<std::string> direct_rooms_of(const ListTables& tables, const std::string& user_id) {
@@ -118,7 +102,29 @@ bool is_in_most_rooms(const ListTables& tables, const std::string& user_id) {
 
 }  // namespace
 
-Arguments list_arguments(const ListTables& tables, const ListRequest& request) {
+Texts not_null(const std::optional<TextList>& list) {
+    Texts texts;
+    if (list) {
+        for (const auto& text : *list) {
+            if (text) {
+                texts.emplace_back(std::string_view(*text));
+            }
+        }
+    }
+    return texts;
+}
+
+bool has_null(const std::optional<TextList>& list) {
+    return list && std::any_of(list->begin(), list->end(), [](const auto& text) { return !text; });
+}
+
+Texts known_versions(const ListRequest& request) {
+    return request.known_versions
+               ? not_null(request.known_versions)
+               : Texts(rules::known_room_versions.begin(), rules::known_room_versions.end());
+}
+
+ListSets read_list_sets(const ListTables& tables, const ListRequest& request) {
     const ListFilters& filters = request.filters;
     std::vector<const char*> names{"sliding_sync_membership_snapshots", "sliding_sync_joined_rooms", "rooms"};
     if (tables.has_ignored_users) {
@@ -131,25 +137,26 @@ Arguments list_arguments(const ListTables& tables, const ListRequest& request) {
         names.push_back("room_tags");
     }
     require_select(tables, names);
-    std::vector<std::string> direct;
-    std::vector<std::string> children;
+    ListSets sets;
     if (filters.is_dm) {
-        direct = direct_rooms_of(tables, request.user_id);
+        sets.direct_rooms = direct_rooms_of(tables, request.user_id);
     }
     if (filters.spaces) {
-        children = space_children(tables, request.user_id, usable(filters.spaces));
+        sets.children_of_spaces = space_children(tables, request.user_id, not_null(filters.spaces));
     }
-    Texts versions = usable(request.known_versions);
-    if (!request.known_versions) {
-        versions.assign(rules::known_room_versions.begin(), rules::known_room_versions.end());
-    }
+    return sets;
+}
+
+Arguments list_arguments(const ListRequest& request, const ListSets& sets) {
+    const ListFilters& filters = request.filters;
     Arguments arguments;
-    arguments.text(request.user_id).texts(versions).texts(views(direct));
+    arguments.text(request.user_id).texts(known_versions(request)).texts(views(sets.direct_rooms));
     arguments.boolean(filters.is_dm.value_or(false)).boolean(filters.is_encrypted.value_or(false));
     arguments.boolean(filters.is_invite.value_or(false));
-    arguments.texts(usable(filters.room_types)).boolean(has_null(filters.room_types));
-    arguments.texts(usable(filters.not_room_types)).boolean(has_null(filters.not_room_types));
-    arguments.texts(usable(filters.tags)).texts(usable(filters.not_tags)).texts(views(children));
+    arguments.texts(not_null(filters.room_types)).boolean(has_null(filters.room_types));
+    arguments.texts(not_null(filters.not_room_types)).boolean(has_null(filters.not_room_types));
+    arguments.texts(not_null(filters.tags)).texts(not_null(filters.not_tags));
+    arguments.texts(views(sets.children_of_spaces));
     arguments.text(rules::lower_case(filters.room_name_like.value_or("")));
     return arguments;
 }

@@ -28,10 +28,24 @@ struct ListRequest {
     std::optional<TextList> known_versions;
 };
 
+/// Rooms that a filter names by way of another table, read once.
+struct ListSets {
+    std::vector<std::string> direct_rooms;
+    std::vector<std::string> children_of_spaces;
+};
+
+/// Inside an open CallerConnection. Raises 42501 where the caller may not read what this list needs.
+[[nodiscard]] ListSets read_list_sets(const ListTables& tables, const ListRequest& request);
+
+/// The versions whose rooms are listed, and the elements of a list that are not NULL; views of the request.
+[[nodiscard]] std::vector<std::optional<std::string_view>> known_versions(const ListRequest& request);
+[[nodiscard]] std::vector<std::optional<std::string_view>> not_null(const std::optional<TextList>& list);
+[[nodiscard]] bool has_null(const std::optional<TextList>& list);
+
 inline constexpr const char* all_memberships = "%S.sliding_sync_membership_snapshots s";
 
-/// The parameters $1 to $14 of every list's query; its own come after them. Raises 42501. Inside an open CallerConnection.
-[[nodiscard]] Arguments list_arguments(const ListTables& tables, const ListRequest& request);
+/// The parameters $1 to $14 of every list's query; its own come after them. Inside an open CallerConnection.
+[[nodiscard]] Arguments list_arguments(const ListRequest& request, const ListSets& sets);
 [[nodiscard]] std::vector<Oid> list_argument_types(std::initializer_list<Oid> more);
 
 /// Templates for `sql_text`. `m` is a membership of $1, `r` its room's row, `j` that of a joined room. Rooms come in the order
@@ -55,8 +69,6 @@ inline constexpr const char* all_memberships = "%S.sliding_sync_membership_snaps
 
 /// What a list is sorted by. Orderings are unique: what comes after them decides nothing but the theoretical.
 [[nodiscard]] std::string sort_columns(ListOrder order, const std::string& of);
-/// The position that a room is sorted by, of the joined rows.
-[[nodiscard]] std::string position_of_room();
 /// The same as expressions of the joined rows, with the names that sort_columns() wants.
 [[nodiscard]] std::string sort_keys(ListOrder order);
 /// The position that a room is sorted by, of the joined rows.

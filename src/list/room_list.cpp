@@ -1,5 +1,6 @@
 #include "list/room_list.hpp"
 
+#include "list/list_page.hpp"
 #include "shared/sql_text.hpp"
 
 #include <limits>
@@ -55,7 +56,11 @@ void room_list(FunctionCallInfo call, const ListTables& tables, const ListReques
     if (range.end && *range.end < range.start) {
         return;
     }
-    Arguments arguments = list_arguments(tables, request);
+    const ListSets sets = read_list_sets(tables, request);
+    if (return_page(call, tables, request, sets, order, range)) {
+        return;
+    }
+    Arguments arguments = list_arguments(request, sets);
     arguments.number(range.start);
     const Joins joins = joins_for(tables, request.user_id);
     if (!range.end) {

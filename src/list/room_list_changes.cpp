@@ -136,7 +136,7 @@ Rows touched_rooms(const ListTables& tables, const std::string& user_id, std::in
 void room_list_changes(FunctionCallInfo call, const ListTables& tables, const ListRequest& request,
                        std::int64_t since) {
     require_select(tables, std::array{"room_memberships", "events"});
-    Arguments arguments = list_arguments(tables, request);
+    const ListSets sets = read_list_sets(tables, request);
     const Rows changed_rooms = touched_rooms(tables, request.user_id, since);
     if (changed_rooms.count == 0) {
         return;
@@ -145,6 +145,7 @@ void room_list_changes(FunctionCallInfo call, const ListTables& tables, const Li
     for (std::size_t i = 0; i < changed_rooms.count; ++i) {
         rooms.push_back(changed_rooms[i][0].text());
     }
+    Arguments arguments = list_arguments(request, sets);
     arguments.number(since).texts(rooms);
     caller_query(sql_text(changes_query(tables, request), tables.schema),
                  list_argument_types({INT8OID, TEXTARRAYOID}))

@@ -80,7 +80,7 @@ std::shared_ptr<CallerQuery> caller_query(const std::string& sql, const std::vec
 }
 
 void begin_rows(FunctionCallInfo call) {
-    call_pg([&] { versions::begin_result_rows(call); });
+    call_pg([&] { versions::begin_expected_rows(call); });
 }
 
 }  // namespace sliding_sync

@@ -23,6 +23,10 @@ namespace {
 
 bool is_null(FunctionCallInfo call, int number, Oid type) {
     const Oid declared = call_pg([&]() -> Oid {
+        // what the caller's statement passes tells it without the catalog
+        if (number < call->nargs && get_fn_expr_argtype(call->flinfo, number) == type) {
+            return type;
+        }
         Oid* types = nullptr;
         int count = 0;
         get_func_signature(call->flinfo->fn_oid, &types, &count);

@@ -14,6 +14,7 @@ extern "C" {
 #include "optimizer/plancat.h"
 #include "utils/acl.h"
 #include "utils/inval.h"
+#include "utils/pg_locale.h"
 #include "utils/rel.h"
 }
 
@@ -44,12 +45,30 @@ inline void begin_result_rows(FunctionCallInfo call) {
 #endif
 }
 
+/// The same with the columns that the caller expects, who looks no declaration up.
+inline void begin_expected_rows(FunctionCallInfo call) {
+#if PG_VERSION_NUM >= 160000
+    InitMaterializedSRF(call, MAT_SRF_USE_EXPECTED_DESC);
+#else
+    SetSingleFuncCall(call, SRF_SINGLE_USE_EXPECTED);
+#endif
+}
+
 /// May the role look names up in this schema?
 inline bool may_use_schema(Oid namespace_oid, Oid role) {
 #if PG_VERSION_NUM >= 160000
     return object_aclcheck(NamespaceRelationId, namespace_oid, role, ACL_USAGE) == ACLCHECK_OK;
 #else
     return pg_namespace_aclcheck(namespace_oid, role, ACL_USAGE) == ACLCHECK_OK;
+#endif
+}
+
+/// Does this collation sort text as memcmp() does?
+inline bool is_order_of_bytes(Oid collation) {
+#if PG_VERSION_NUM >= 180000
+    return pg_newlocale_from_collation(collation)->collate_is_c;
+#else
+    return lc_collate_is_c(collation);
 #endif
 }
 

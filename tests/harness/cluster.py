@@ -77,7 +77,7 @@ class Cluster:
         self.has_extension = extension
         self.root = make_folder("cluster")
         self.root.chmod(0o755)
-        self.bin = self.root / ("pg/bin" if self.installation else f"usr/lib/postgresql/{PG_VERSION}/bin")
+        self.bin = self.root / ("server/bin" if self.installation else f"usr/lib/postgresql/{PG_VERSION}/bin")
         # a relocated one does not know where Debian keeps the headers
         self.pg_config = self.bin / "pg_config" if self.installation else Path(f"/usr/lib/postgresql/{PG_VERSION}/bin/pg_config")
         self.data = make_folder("data", _data_parent(self.root))
