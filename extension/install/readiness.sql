@@ -43,22 +43,27 @@ COMMENT ON VIEW sliding_sync.triggers IS
 COMMENT ON COLUMN sliding_sync.triggers.state IS
     'always: as it should be; origin: does not fire where session_replication_role is replica; replica and disabled: does not fire for a homeserver; missing: it is not there or cannot fire, and attach() makes it; or its function was replaced';
 
+-- Here and in what follows: a view that is named twice is planned twice, and planning is most of the cost, so each stands in
+-- a WITH of its own.
 CREATE VIEW sliding_sync.coverage_gaps AS
+    WITH triggers AS MATERIALIZED (SELECT * FROM sliding_sync.triggers),
+    tables AS MATERIALIZED (
+        SELECT s.schema_name, t.table_name, t.table_oid
+        FROM sliding_sync.homeservers s JOIN sliding_sync.homeserver_tables t ON t.schema_name = s.schema_name)
     SELECT t.schema_name, t.table_name,
            CASE t.state WHEN 'missing' THEN 'trigger_missing' WHEN 'origin' THEN 'trigger_not_always'
                         ELSE 'trigger_disabled' END AS reason
-    FROM sliding_sync.triggers t WHERE t.state <> 'always'
+    FROM triggers t WHERE t.state <> 'always'
     UNION
     SELECT s.schema_name, x.table_name, 'table_missing'
     FROM sliding_sync.homeservers s
         CROSS JOIN (VALUES ('events'), ('event_json'), ('redactions'), ('rooms'), ('room_memberships'),
                            ('current_state_events'), ('local_current_membership')) x (table_name)
-    WHERE NOT EXISTS (SELECT FROM sliding_sync.triggers y
+    WHERE NOT EXISTS (SELECT FROM triggers y
                       WHERE y.schema_name = s.schema_name AND y.table_name = x.table_name)
     UNION ALL
-    SELECT s.schema_name, t.table_name, r.reason
-    FROM sliding_sync.homeservers s
-        JOIN sliding_sync.homeserver_tables t ON t.schema_name = s.schema_name
+    SELECT t.schema_name, t.table_name, r.reason
+    FROM tables t
         JOIN pg_class c ON c.oid = t.table_oid
         JOIN pg_class events ON events.relnamespace = c.relnamespace AND events.relname = 'events'
         CROSS JOIN LATERAL (VALUES
@@ -72,13 +77,15 @@ COMMENT ON VIEW sliding_sync.coverage_gaps IS
 COMMENT ON COLUMN sliding_sync.coverage_gaps.reason IS 'one of the reason codes of ready()';
 
 CREATE VIEW sliding_sync.schemas AS
+    WITH homeservers AS MATERIALIZED (SELECT * FROM sliding_sync.homeservers),
+    derived AS MATERIALIZED (
+        SELECT x.schema_name, c.relowner
+        FROM sliding_sync.homeserver_tables x JOIN pg_class c ON c.oid = x.table_oid WHERE x.is_derived),
+    gaps AS MATERIALIZED (SELECT u.schema_name, u.reason FROM sliding_sync.coverage_gaps u)
     SELECT t.schema_name,
-           (SELECT count(*) = 2 FROM sliding_sync.homeserver_tables x
-                JOIN sliding_sync.homeservers h ON h.schema_name = x.schema_name
-                JOIN pg_class c ON c.oid = x.table_oid AND c.relowner = h.owner_oid
-            WHERE x.schema_name = t.schema_name AND x.is_derived)
+           (SELECT count(*) = 2 FROM derived x WHERE x.schema_name = t.schema_name AND x.relowner = t.owner_oid)
                AS has_derived_tables,
-           ARRAY(SELECT DISTINCT u.reason COLLATE "C" FROM sliding_sync.coverage_gaps u WHERE u.schema_name = t.schema_name
+           ARRAY(SELECT DISTINCT u.reason COLLATE "C" FROM gaps u WHERE u.schema_name = t.schema_name
                  ORDER BY 1) AS coverage_gaps,
            w.complete_at, w.caught_up_at,
            coalesce(w.fingerprint <> sliding_sync.coverage_fingerprint(t.schema_name), false) AS tables_changed,
@@ -89,7 +96,7 @@ CREATE VIEW sliding_sync.schemas AS
            EXISTS (SELECT FROM sliding_sync.quarantine q WHERE q.schema_name = t.schema_name) AS has_quarantine,
            (SELECT max(r.run_id) FROM sliding_sync.runs r
             WHERE r.schema_name = t.schema_name AND r.finished_at IS NULL) AS unfinished_run
-    FROM sliding_sync.homeservers t
+    FROM homeservers t
         LEFT JOIN sliding_sync.trigger_coverage w ON w.schema_name = t.schema_name;
 COMMENT ON VIEW sliding_sync.schemas IS 'one row an attached schema: what ready() looks at; names no room and no user';
 COMMENT ON COLUMN sliding_sync.schemas.coverage_gaps IS
@@ -99,6 +106,16 @@ COMMENT ON COLUMN sliding_sync.schemas.tables_changed IS
 
 -- A homeserver's role, a reader and a monitor may all ask.
 GRANT SELECT ON sliding_sync.triggers, sliding_sync.coverage_gaps, sliding_sync.schemas TO PUBLIC;
+
+CREATE FUNCTION sliding_sync.reasons_against(facts sliding_sync.schemas) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_remove(CASE WHEN NOT facts.has_derived_tables THEN '{derived_table_missing}'::text[] ELSE '{}' END
+                        || facts.coverage_gaps || ARRAY[
+        CASE WHEN facts.complete_at IS NULL THEN 'never_completed' END,
+        CASE WHEN facts.has_bypassed_writes OR facts.tables_changed THEN 'bypassed_writes' END,
+        CASE WHEN facts.has_quarantine THEN 'quarantine' END], NULL)
+$$;
+COMMENT ON FUNCTION sliding_sync.reasons_against(sliding_sync.schemas) IS 'why ready() says no of a schema; none: it says yes';
 
 CREATE FUNCTION sliding_sync.ready(target_schema text DEFAULT NULL, OUT is_ready boolean, OUT reasons text[])
     LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -118,11 +135,7 @@ BEGIN
         reasons := ARRAY['not_attached'];
         RETURN;
     END IF;
-    reasons := array_remove(CASE WHEN NOT facts.has_derived_tables THEN '{derived_table_missing}'::text[] ELSE '{}' END
-                            || facts.coverage_gaps || ARRAY[
-        CASE WHEN facts.complete_at IS NULL THEN 'never_completed' END,
-        CASE WHEN facts.has_bypassed_writes OR facts.tables_changed THEN 'bypassed_writes' END,
-        CASE WHEN facts.has_quarantine THEN 'quarantine' END], NULL);
+    reasons := sliding_sync.reasons_against(facts);
     is_ready := cardinality(reasons) = 0;
 END
 $$;

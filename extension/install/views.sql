@@ -7,7 +7,7 @@ CREATE VIEW sliding_sync.derived_tables AS
            pg_stat_get_live_tuples(c.oid) AS live_rows, pg_stat_get_dead_tuples(c.oid) AS dead_rows,
            pg_stat_get_tuples_inserted(c.oid) AS inserts, pg_stat_get_tuples_updated(c.oid) AS updates,
            pg_stat_get_tuples_deleted(c.oid) AS deletes
-    FROM sliding_sync.schemas s JOIN pg_namespace n ON n.nspname = s.schema_name
+    FROM sliding_sync.homeservers s JOIN pg_namespace n ON n.nspname = s.schema_name
         JOIN pg_class c ON c.relnamespace = n.oid
     WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots');
 COMMENT ON VIEW sliding_sync.derived_tables IS 'both tables of each attached schema, and what the server counts of them';
@@ -66,7 +66,7 @@ CREATE VIEW sliding_sync.needed_indexes AS
                     min(ic.relname::text) FILTER (WHERE NOT i.indisvalid))
                 ELSE format('CREATE %sINDEX CONCURRENTLY ON %I.%I (%s)', CASE WHEN x.is_unique THEN 'UNIQUE ' END,
                     s.schema_name, x.table_name, array_to_string(x.columns, ', ')) END AS remedy
-    FROM sliding_sync.schemas s CROSS JOIN needed x
+    FROM sliding_sync.homeservers s CROSS JOIN needed x
         JOIN pg_namespace n ON n.nspname = s.schema_name
         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = x.table_name AND c.relkind = 'r'
         LEFT JOIN (pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid)
@@ -87,20 +87,26 @@ GRANT SELECT ON sliding_sync.derived_tables, sliding_sync.role_settings, sliding
 -- status: one row an attached schema
 --
 CREATE VIEW sliding_sync.status AS
-    SELECT s.schema_name, v.library_version, v.extension_version, r.is_ready, r.reasons,
+    WITH schemas AS MATERIALIZED (
+        SELECT s.*, sliding_sync.reasons_against(s) AS reasons FROM sliding_sync.schemas s),
+    tables AS MATERIALIZED (
+        SELECT n.nspname AS schema_name, c.relname AS table_name, c.reltuples::bigint AS rows_estimate
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')
+            AND c.reltuples >= 0)
+    SELECT s.schema_name, v.library_version, v.extension_version, s.reasons = '{}' AS is_ready, s.reasons,
            t.triggers_found, t.triggers_expected, t.trigger_state,
-           (SELECT d.rows_estimate FROM sliding_sync.derived_tables d
+           (SELECT d.rows_estimate FROM tables d
             WHERE d.schema_name = s.schema_name AND d.table_name = 'sliding_sync_joined_rooms') AS joined_rooms_estimate,
-           (SELECT d.rows_estimate FROM sliding_sync.derived_tables d WHERE d.schema_name = s.schema_name
+           (SELECT d.rows_estimate FROM tables d WHERE d.schema_name = s.schema_name
                 AND d.table_name = 'sliding_sync_membership_snapshots') AS membership_snapshots_estimate,
            s.complete_at, s.caught_up_at,
            (SELECT count(*) FROM sliding_sync.bypassed_writes u
             WHERE u.schema_name = s.schema_name) AS bypassed_writes,
            (SELECT count(*) FROM sliding_sync.quarantine q WHERE q.schema_name = s.schema_name) AS quarantined,
            s.unfinished_run
-    FROM sliding_sync.schemas s
+    FROM schemas s
         CROSS JOIN sliding_sync.version() v
-        CROSS JOIN LATERAL sliding_sync.ready(s.schema_name) r
         CROSS JOIN LATERAL (
             SELECT count(*) FILTER (WHERE x.state <> 'missing') AS triggers_found, count(*) AS triggers_expected,
                    (array_agg(x.state ORDER BY array_position(
@@ -167,13 +173,18 @@ COMMENT ON COLUMN sliding_sync.progress.sessions IS 'process ids that are at wor
 -- health: one row a finding
 --
 CREATE VIEW sliding_sync.health AS
+    WITH schemas AS MATERIALIZED (SELECT * FROM sliding_sync.schemas),
+    triggers AS MATERIALIZED (SELECT * FROM sliding_sync.triggers),
+    derived_tables AS MATERIALIZED (SELECT * FROM sliding_sync.derived_tables),
+    needed_indexes AS MATERIALIZED (SELECT * FROM sliding_sync.needed_indexes),
+    role_settings AS MATERIALIZED (SELECT * FROM sliding_sync.role_settings)
     SELECT f.severity, f.schema_name, f.code, f.detail, f.remedy
     FROM (
         -- what makes ready() say no
         SELECT 'error' AS severity, s.schema_name, 'derived_table_missing' AS code,
                'A derived table does not exist, or does not belong to the owner of the homeserver''s tables.' AS detail,
                format('SELECT sliding_sync.attach(%L)', s.schema_name) AS remedy
-        FROM sliding_sync.schemas s WHERE NOT s.has_derived_tables
+        FROM schemas s WHERE NOT s.has_derived_tables
         UNION ALL
         SELECT 'error', t.schema_name, 'trigger_missing',
                format('Without their triggers: %s.', string_agg(DISTINCT t.table_name, ', ')),
@@ -183,19 +194,19 @@ CREATE VIEW sliding_sync.health AS
                                 WHERE p.oid = 'sliding_sync.attach(text)'::regprocedure))
                     ELSE '' END ||
                format('SELECT sliding_sync.attach(%L); SELECT sliding_sync.catch_up(%1$L)', t.schema_name)
-        FROM sliding_sync.triggers t WHERE t.state = 'missing' GROUP BY t.schema_name
+        FROM triggers t WHERE t.state = 'missing' GROUP BY t.schema_name
         UNION ALL
         SELECT 'error', t.schema_name, 'trigger_disabled',
                format('Trigger %s of table %s does not fire.', t.trigger_name, t.table_name),
                format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER "%s"; SELECT sliding_sync.catch_up(%1$L)',
                       t.schema_name, t.table_name, t.trigger_name)
-        FROM sliding_sync.triggers t WHERE t.state IN ('replica', 'disabled')
+        FROM triggers t WHERE t.state IN ('replica', 'disabled')
         UNION ALL
         SELECT 'error', t.schema_name, 'trigger_not_always',
                format('Where session_replication_role is replica, writes go unnoticed. Tables: %s.',
                       string_agg(DISTINCT t.table_name, ', ')),
                format('SELECT sliding_sync.attach(%L); SELECT sliding_sync.catch_up(%1$L)', t.schema_name)
-        FROM sliding_sync.triggers t WHERE t.state = 'origin' GROUP BY t.schema_name
+        FROM triggers t WHERE t.state = 'origin' GROUP BY t.schema_name
         UNION ALL
         SELECT 'error', u.schema_name, u.reason, format(x.detail, u.table_name),
                format(x.remedy, u.schema_name, u.table_name)
@@ -212,7 +223,7 @@ CREATE VIEW sliding_sync.health AS
         SELECT 'error', s.schema_name, 'never_completed',
                'Rows from before the triggers are missing or not known to be right.',
                format('CALL sliding_sync.backfill(target_schema => %L)', s.schema_name)
-        FROM sliding_sync.schemas s WHERE s.complete_at IS NULL
+        FROM schemas s WHERE s.complete_at IS NULL
         UNION ALL
         SELECT 'error', s.schema_name, 'bypassed_writes',
                CASE WHEN EXISTS (SELECT FROM sliding_sync.bypassed_writes u WHERE u.schema_name = s.schema_name)
@@ -225,21 +236,24 @@ CREATE VIEW sliding_sync.health AS
                          'known to be right.'
                     END,
                format('SELECT sliding_sync.catch_up(%L)', s.schema_name)
-        FROM sliding_sync.schemas s WHERE s.has_bypassed_writes OR s.tables_changed
+        FROM schemas s WHERE s.has_bypassed_writes OR s.tables_changed
         UNION ALL
-        SELECT 'error', q.schema_name, 'quarantine',
-               format('Keys without a derived row: %s (%s). The last one: %s', count(*),
-                      string_agg(DISTINCT q.reason || ' ' || q.sqlstate, ', '),
-                      (array_agg(q.message ORDER BY q.recorded_at DESC))[1]),
+        SELECT 'error', k.schema_name, 'quarantine',
+               format('Keys without a derived row: %s (%s). The last one: %s', sum(k.keys),
+                      string_agg(k.reason || ' ' || k.sqlstate, ', ' ORDER BY k.reason, k.sqlstate),
+                      (SELECT q.message FROM sliding_sync.quarantine q WHERE q.entry_id = max(k.last_entry))),
                'SELECT * FROM sliding_sync.repair_quarantine()'
-        FROM sliding_sync.quarantine q GROUP BY q.schema_name
+        -- in one pass: there may be as many as there are rooms
+        FROM (SELECT q.schema_name, q.reason, q.sqlstate, count(*) AS keys, max(q.entry_id) AS last_entry
+              FROM sliding_sync.quarantine q GROUP BY q.schema_name, q.reason, q.sqlstate) k
+        GROUP BY k.schema_name
         UNION ALL
         -- what will make it say no, or will fail
         SELECT 'error', d.schema_name, 'owner_differs',
                format('Table %s belongs to %s, and events to %s.', d.table_name, d.owner_name,
                       pg_get_userbyid(e.relowner)),
                format('ALTER TABLE %I.%I OWNER TO %I', d.schema_name, d.table_name, pg_get_userbyid(e.relowner))
-        FROM sliding_sync.derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
+        FROM derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
             JOIN pg_class e ON e.relnamespace = n.oid AND e.relname = 'events' AND e.relkind = 'r'
         WHERE d.owner_name <> pg_get_userbyid(e.relowner)
         UNION ALL
@@ -249,7 +263,7 @@ CREATE VIEW sliding_sync.health AS
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relname IN ('events', 'event_json', 'redactions', 'rooms', 'room_memberships',
                 'current_state_events', 'local_current_membership')
-            AND NOT EXISTS (SELECT FROM sliding_sync.schemas s WHERE s.schema_name = n.nspname)
+            AND NOT EXISTS (SELECT FROM schemas s WHERE s.schema_name = n.nspname)
         GROUP BY n.nspname HAVING count(*) = 7
         UNION ALL
         SELECT 'warning', t.schema_name, 'trigger_not_dependent',
@@ -264,7 +278,7 @@ CREATE VIEW sliding_sync.health AS
         SELECT 'warning', d.schema_name, 'foreign_trigger',
                format('Table %s has trigger %s, which calls %I.%I().', d.table_name, t.tgname, pn.nspname, p.proname),
                format('DROP TRIGGER %I ON %I.%I', t.tgname, d.schema_name, d.table_name)
-        FROM sliding_sync.derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
+        FROM derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
             JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = d.table_name
             JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
             JOIN pg_proc p ON p.oid = t.tgfoid
@@ -274,23 +288,23 @@ CREATE VIEW sliding_sync.health AS
                format('Table %s has no %sindex on (%s).', i.table_name, CASE WHEN i.is_unique THEN 'unique ' END,
                       array_to_string(i.columns, ', ')),
                i.remedy
-        FROM sliding_sync.needed_indexes i WHERE i.state = 'missing'
+        FROM needed_indexes i WHERE i.state = 'missing'
         UNION ALL
         SELECT 'warning', i.schema_name, 'index_invalid',
                format('Index %s of table %s was not built to its end.', i.invalid_index, i.table_name), i.remedy
-        FROM sliding_sync.needed_indexes i WHERE i.state = 'invalid'
+        FROM needed_indexes i WHERE i.state = 'invalid'
         UNION ALL
         SELECT 'warning', NULL, 'switched_off',
                format('sliding_sync.enabled is off for role %s in database %s.', coalesce(r.role_name, '(any)'),
                       coalesce(r.database_name, '(any)')),
                r.remedy
-        FROM sliding_sync.role_settings r WHERE r.switches_off
+        FROM role_settings r WHERE r.switches_off
         UNION ALL
         SELECT 'warning', NULL, 'raises_errors',
                format('A failing refresh fails the transaction of role %s in database %s.',
                       coalesce(r.role_name, '(any)'), coalesce(r.database_name, '(any)')),
                r.remedy
-        FROM sliding_sync.role_settings r WHERE r.name = 'sliding_sync.on_failure' AND lower(r.value) = 'error'
+        FROM role_settings r WHERE r.name = 'sliding_sync.on_failure' AND lower(r.value) = 'error'
         UNION ALL
         SELECT 'error', NULL, 'library_missing',
                format('The library cannot be loaded, and every write to the tables with triggers fails: %s.', l.failure),
@@ -317,7 +331,7 @@ CREATE VIEW sliding_sync.health AS
         SELECT 'notice', d.schema_name, 'bloated',
                format('Table %s has %s dead rows and %s live ones.', d.table_name, d.dead_rows, d.live_rows),
                format('VACUUM %I.%I', d.schema_name, d.table_name)
-        FROM sliding_sync.derived_tables d WHERE d.dead_rows > 10000 + d.live_rows
+        FROM derived_tables d WHERE d.dead_rows > 10000 + d.live_rows
     ) f
     ORDER BY array_position('{error,warning,notice}'::text[], f.severity), f.schema_name, f.code, f.detail;
 COMMENT ON VIEW sliding_sync.health IS 'one row a finding, with the command that cures it; no row: all is well';
@@ -330,6 +344,7 @@ COMMENT ON COLUMN sliding_sync.health.code IS 'one of docs/diagnostics.md';
 -- metrics: for an exporter
 --
 CREATE VIEW sliding_sync.metrics AS
+    WITH status AS MATERIALIZED (SELECT * FROM sliding_sync.status)
     SELECT 'sliding_sync_info' AS name,
            jsonb_build_object('library_version', v.library_version, 'extension_version', v.extension_version) AS labels,
            1::double precision AS value
@@ -339,7 +354,7 @@ CREATE VIEW sliding_sync.metrics AS
     FROM sliding_sync.lost_records l
     UNION ALL
     SELECT m.name, jsonb_build_object('schema', s.schema_name), m.value
-    FROM sliding_sync.status s CROSS JOIN LATERAL (VALUES
+    FROM status s CROSS JOIN LATERAL (VALUES
         ('sliding_sync_ready', s.is_ready::integer::double precision),
         ('sliding_sync_complete_timestamp_seconds', extract(epoch FROM s.complete_at)::double precision),
         ('sliding_sync_caught_up_timestamp_seconds', extract(epoch FROM s.caught_up_at)::double precision),
@@ -351,7 +366,7 @@ CREATE VIEW sliding_sync.metrics AS
     ) m (name, value) WHERE m.value IS NOT NULL
     UNION ALL
     SELECT 'sliding_sync_not_ready_reason', jsonb_build_object('schema', s.schema_name, 'reason', r.reason), 1
-    FROM sliding_sync.status s CROSS JOIN unnest(s.reasons) r (reason)
+    FROM status s CROSS JOIN unnest(s.reasons) r (reason)
     UNION ALL
     SELECT 'sliding_sync_triggers', jsonb_build_object('schema', t.schema_name, 'state', t.state), count(*)
     FROM sliding_sync.triggers t GROUP BY t.schema_name, t.state
