@@ -190,7 +190,7 @@ const Command& command(const std::string& name) {
 
 std::string backfill_statement(const Options& options, std::string_view run_id) {
     SqlCall call("CALL sliding_sync.backfill");
-    call.expression("run_id", run_id);
+    call.expression("run_id", run_id).argument("verbose", false);  // the bar tells
     if (options.batch_size) {
         call.argument("batch_size", *options.batch_size);
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -358,6 +359,19 @@ def test_notices_on_request(cluster: Cluster, database: str) -> None:
         done = call(connection, tables="joined_rooms", verbose=True)
         call(connection, tables="memberships")
     assert told and all(f"{done['joined_rooms']} rooms and 0 memberships" in message for message in told[-1:])
+
+
+def test_notices_of_a_long_call(cluster: Cluster, database: str) -> None:
+    told: list[str] = []
+    with administrator(cluster, database) as connection:
+        connection.execute("SET client_min_messages = notice")
+        connection.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+        done = call(connection, tables="joined_rooms", batch_size=1, pause="11 s", max_duration="12 s")
+        assert not done["is_finished"]
+        call(connection, tables="joined_rooms", batch_size=1, pause="11 s", max_duration="12 s", verbose=False)
+    assert len(told) == 1 and re.fullmatch(
+        r"backfill: \d+ % of about \d+ rooms and memberships, about \d+ (seconds|minutes|hours) left", told[0]
+    ), told
 
 
 # -- several sessions

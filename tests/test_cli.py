@@ -164,7 +164,7 @@ def test_dry_run_of_a_backfill(tool: Tool) -> None:
     done = tool.run("backfill", "-n", "--restart", "--tables", "joined_rooms", "--share", "0.5", "-j", "4", PGPORT="1")
     assert done.stdout.splitlines()[:2] == [
         "CALL sliding_sync.begin_backfill(tables => 'joined_rooms', restart => true) \\gset",
-        "CALL sliding_sync.backfill(run_id => :run_id, share => 0.5);",
+        "CALL sliding_sync.backfill(run_id => :run_id, verbose => false, share => 0.5);",
     ]
 
 

@@ -11,7 +11,7 @@ CREATE PROCEDURE sliding_sync.backfill(
     share double precision DEFAULT 1,
     max_duration interval DEFAULT NULL,
     restart boolean DEFAULT false,
-    verbose boolean DEFAULT false,
+    verbose boolean DEFAULT NULL,
     run_id bigint DEFAULT NULL,
     INOUT joined_rooms bigint DEFAULT NULL,
     INOUT memberships bigint DEFAULT NULL,

@@ -25,7 +25,7 @@ constexpr std::int64_t keys_per_window = 10'000;
 constexpr double wait_for_others_seconds = 0.1;
 constexpr double first_retry_seconds = 0.05;
 constexpr double max_retry_seconds = 2;
-constexpr double report_every_seconds = 5;
+constexpr double report_every_seconds = 10;
 
 class Stopwatch {
 public:
@@ -70,6 +70,9 @@ public:
 
     Backfilled run() {
         run_ = options_.run ? *options_.run : begin_backfill(procedure_, options_);
+        if (options_.verbose.value_or(true)) {
+            done_before_ = read_progress(run_).items_done;
+        }
         while (true) {
             const Step step = try_batch();
             if (step == Step::finished) {
@@ -202,13 +205,36 @@ private:
         (range.is_of_rooms ? done_.joined_rooms : done_.memberships) += batch.items;
         done_.rows_written += batch.rows_written;
         done_.quarantined += batch.quarantined;
-        if (options_.verbose && since_report_.seconds() >= report_every_seconds) {
+        if (options_.verbose.value_or(true) && since_report_.seconds() >= report_every_seconds) {
             since_report_ = {};
-            report();
+            has_reported_ = true;
+            report_progress();
         }
     }
 
-    void report() const {
+    // Of all sessions of the run.
+    void report_progress() const {
+        const RunProgress run = read_progress(run_);
+        const auto done = static_cast<double>(run.items_done);
+        const double total = std::max(static_cast<double>(run.items_total), done);
+        const double rate =
+            std::max(done - static_cast<double>(done_before_), 1.0) / std::max(total_.seconds(), 0.001);
+        const double left = (total - done) / rate;
+        const bool is_long = left >= 7200;
+        call_pg([&] {
+            ereport(NOTICE,
+                    errmsg("backfill: %.0f %% of about %.0f rooms and memberships, about %.0f %s left",
+                           total > 0 ? 100 * done / total : 100, total,
+                           is_long      ? left / 3600
+                           : left < 120 ? left
+                                        : left / 60,
+                           is_long      ? "hours"
+                           : left < 120 ? "seconds"
+                                        : "minutes"));
+        });
+    }
+
+    void report_end() const {
         const Backfilled& done = done_;
         const double seconds = total_.seconds();
         const auto rate =
@@ -255,8 +281,8 @@ private:
             record_complete(options_.scope.schema);
         }
         done_.is_finished = exists(run_);
-        if (options_.verbose) {
-            report();
+        if (options_.verbose.value_or(has_reported_)) {
+            report_end();
         }
         procedure_.commit();
     }
@@ -271,6 +297,8 @@ private:
     Backfilled done_;
     Stopwatch total_;
     Stopwatch since_report_;
+    bool has_reported_ = false;
+    std::int64_t done_before_ = 0;  ///< of the run, when this call began
     double worked_ = 0;
     double rested_ = 0;
     double retry_seconds_ = first_retry_seconds;

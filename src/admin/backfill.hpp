@@ -15,7 +15,7 @@ struct BackfillOptions {
     double share = 1;  ///< of the time to work: 0.5 rests as long as it worked
     std::optional<double> max_seconds;
     bool restart = false;
-    bool verbose = false;
+    std::optional<bool> verbose;  ///< nothing: reports where it takes long
     std::optional<std::int64_t>
         run;  ///< this one and no other; nothing: the unfinished one of the scope, or a new one
 };

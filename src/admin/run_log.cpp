@@ -249,6 +249,18 @@ void record_batch(std::int64_t run, const Range& range, bool is_done, const Batc
                  .real(batch.throttled_seconds));
 }
 
+RunProgress read_progress(std::int64_t run) {
+    static Statement sum("run_progress", sql_text(R"(
+            SELECT COALESCE(pg_catalog.sum(r.items_done), 0)::bigint,
+                COALESCE(pg_catalog.sum(r.items_total), 0)::bigint
+            FROM sliding_sync.run_ranges r WHERE r.run_id %= $1)"),
+                         {INT8OID});
+    const WriteAs reader(bookkeeper());
+    const SpiConnection connection;
+    const auto row = sum.run(Arguments().number(run))[0];
+    return {row[0].number, row[1].number};
+}
+
 bool has_open_ranges(std::int64_t run) {
     static Statement open("open_ranges", sql_text(R"(
             SELECT EXISTS (SELECT FROM sliding_sync.run_ranges r WHERE r.run_id %= $1 AND NOT r.is_done))"),

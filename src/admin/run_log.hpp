@@ -66,6 +66,13 @@ struct BatchResult {
 /// Moves the range on, in the transaction of the batch.
 void record_batch(std::int64_t run, const Range& range, bool is_done, const BatchResult& batch);
 
+/// Of all sessions, committed batches and the current one.
+struct RunProgress {
+    std::int64_t items_done = 0;
+    std::int64_t items_total = 0;  ///< estimate
+};
+[[nodiscard]] RunProgress read_progress(std::int64_t run);
+
 [[nodiscard]] bool has_open_ranges(std::int64_t run);
 
 /// False after another call has restarted.

@@ -56,7 +56,7 @@ BackfillOptions backfill_options(FunctionCallInfo fcinfo) {
     options.max_seconds = seconds_argument(fcinfo, 8);
     require(!options.max_seconds || *options.max_seconds > 0, "max_duration must be more than nothing");
     options.restart = boolean_argument(fcinfo, 9).value_or(false);
-    options.verbose = boolean_argument(fcinfo, 10).value_or(false);
+    options.verbose = boolean_argument(fcinfo, 10);
     if (options.run && (text_argument(fcinfo, 0) || text_argument(fcinfo, 1).value_or("both") != "both" ||
                         text_argument(fcinfo, 2) || text_argument(fcinfo, 3) || options.restart)) {
         throw Error(ERRCODE_INVALID_PARAMETER_VALUE, "a run has its own schema, tables and rooms", "",
