@@ -149,14 +149,16 @@ std::vector<EarlierInvite> Reader::earlier_invites(const MembershipKeys& keys, c
     const Rows rows = ask(earlier_invites_text(), columns);
     std::vector<RedactionCandidate> candidates;
     for (const auto& row : rows.values) {
-        EarlierInvite& invite = invites[position(row[0])];
-        invite.membership = row[5].value_or("");
-        invite.json = row[6].value_or("");
-        candidates.push_back({*row[1], *row[2], row[3], invite.json, optional_number(row[4])});
+        namespace column = earlier_invite_column;
+        EarlierInvite& invite = invites[position(row[column::position])];
+        invite.membership = row[column::membership].value_or("");
+        invite.json = row[column::json].value_or("");
+        candidates.push_back({*row[column::event_id], *row[column::room_id], row[column::sender], invite.json,
+                              optional_number(row[column::stream_ordering])});
     }
     const std::vector<bool> verdicts = redacted(candidates);
     for (std::size_t i = 0; i < rows.values.size(); ++i) {
-        invites[position(rows.values[i][0])].redacted = verdicts[i];
+        invites[position(rows.values[i][earlier_invite_column::position])].redacted = verdicts[i];
     }
     return invites;
 }

@@ -16,12 +16,17 @@ std::string_view view(const Value& value) {
     return value ? std::string_view(*value) : std::string_view();
 }
 
-// Columns 2.. are the same in both statements: stored, rejected, same room, sender, JSON, internal_metadata. The rules look
-// at texts of others: rows and senders outlive them.
+// The rules look at texts of others: rows and senders outlive them.
 rules::RedactionEvent redaction_event(const std::vector<Value>& row, std::deque<std::string>& texts) {
-    return {row[2] == "t", row[3] == "t",
-            row[4] == "t", row[5] ? view(row[5]) : texts.emplace_back(value_or(view(row[6]), "sender", "")),
-            view(row[6]),  view(row[7])};
+    namespace column = redaction_column;
+    const std::string_view json = view(row[column::json]);
+    return {row[column::is_stored] == "t",
+            row[column::is_rejected] == "t",
+            row[column::is_of_same_room] == "t",
+            row[column::sender] ? view(row[column::sender])
+                                : texts.emplace_back(value_or(json, "sender", "")),
+            json,
+            view(row[column::internal_metadata])};
 }
 
 std::vector<rules::RedactionTarget> targets_of(const std::vector<RedactionCandidate>& candidates,
@@ -82,13 +87,13 @@ std::vector<bool> Reader::redacted(const std::vector<RedactionCandidate>& candid
     std::vector<std::vector<rules::Redaction>> redactions(candidates.size());
     Unread unread;
     for (const auto& row : rows.values) {
-        const std::size_t place = position(row[0]);
-        const rules::Redaction redaction{row[1] == "t", redaction_event(row, texts)};
+        const std::size_t place = position(row[redaction_column::position]);
+        const rules::Redaction redaction{row[redaction_column::recheck] == "t", redaction_event(row, texts)};
         if (redaction.recheck && !rules::may_apply(targets[place], redaction.event)) {
             continue;
         }
         if (redaction.recheck) {
-            unread[*row[8]].emplace_back(place, redactions[place].size());
+            unread[*row[redaction_column::event_id]].emplace_back(place, redactions[place].size());
         }
         redactions[place].push_back(redaction);
     }
@@ -98,7 +103,8 @@ std::vector<bool> Reader::redacted(const std::vector<RedactionCandidate>& candid
                               ? ask(ban_redactions_text(tables()), {ban_rooms, ban_users, room_ids})
                               : Rows{};
     for (const auto& row : ban_rows.values) {
-        bans[position(row[0])].push_back({optional_number(row[1]), redaction_event(row, texts)});
+        bans[position(row[redaction_column::position])].push_back(
+            {optional_number(row[redaction_column::redact_end_ordering]), redaction_event(row, texts)});
     }
     for (std::size_t i = 0; i < candidates.size(); ++i) {
         result[i] = rules::is_redacted(targets[i], redactions[i], bans[i]);

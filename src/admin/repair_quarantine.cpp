@@ -33,9 +33,11 @@ std::vector<Key> keys_in_quarantine(const std::optional<std::string>& schema) {
             ORDER BY q.schema_name, q.room_id, q.user_id)"),
                                  {TEXTOID}, Arguments().optional_text(schema));
     std::vector<Key> keys;
+    enum Column : std::size_t { schema_name, namespace_oid, room_id, user_id };
     for (std::size_t i = 0; i < rows.count; ++i) {
-        keys.push_back({std::string(rows[i][0].text()), static_cast<Oid>(rows[i][1].number),
-                        std::string(rows[i][2].text()), rows[i][3].optional_text()});
+        const auto row = rows[i];
+        keys.push_back({std::string(row[schema_name].text()), static_cast<Oid>(row[namespace_oid].number),
+                        std::string(row[room_id].text()), row[user_id].optional_text()});
     }
     return keys;
 }

@@ -179,9 +179,10 @@ RunScope scope_of_run(std::int64_t run) {
             "It was begun anew, or its homeserver was detached, or it was finished long ago.",
             "CALL sliding_sync.begin_backfill() tells the number of the unfinished run, or begins one.");
     }
+    enum Column : std::size_t { schema_name, tables, first_room, last_room };
     const auto row = rows[0];
-    return {std::string(row[0].text()), parse_tables(std::string(row[1].text())), row[2].optional_text(),
-            row[3].optional_text()};
+    return {std::string(row[schema_name].text()), parse_tables(std::string(row[tables].text())),
+            row[first_room].optional_text(), row[last_room].optional_text()};
 }
 
 void lock_runs() {
@@ -219,9 +220,10 @@ std::optional<Range> claim_range(std::int64_t run, std::int64_t preferred,
     if (rows.count == 0) {
         return std::nullopt;
     }
+    enum Column : std::size_t { number, is_of_rooms, up_to_room, position_room, position_user };
     const auto row = rows[0];
-    return Range{row[0].number, row[1].boolean(), row[2].optional_text(), std::string(row[3].text()),
-                 std::string(row[4].text())};
+    return Range{row[number].number, row[is_of_rooms].boolean(), row[up_to_room].optional_text(),
+                 std::string(row[position_room].text()), std::string(row[position_user].text())};
 }
 
 void record_batch(std::int64_t run, const Range& range, bool is_done, const BatchResult& batch) {

@@ -41,6 +41,17 @@ bool stands_in_current_state(const Rows& state, std::string_view event_id) noexc
 
 const std::vector<KeyColumn> membership_key{{"room_id", TEXTOID}, {"user_id", TEXTOID}};
 
+namespace event_column {
+enum Column : std::size_t { room_id, type, state_key, stream_ordering, sender, instance_name, outlier };
+const std::vector<const char*> names{"room_id", "type",          "state_key", "stream_ordering",
+                                     "sender",  "instance_name", "outlier"};
+}  // namespace event_column
+
+constexpr std::string_view rooms_with_state_sql = R"(
+    SELECT k.room_id
+    FROM pg_catalog.unnest($1) k(room_id)
+    WHERE EXISTS (SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id))";
+
 }  // namespace
 
 MembershipFacts::MembershipFacts(const HomeserverSchema& s, Redactions& redacted,
@@ -50,18 +61,14 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, Redactions& redacted
       memberships_("memberships", s, table_name(BaseTable::local_current_membership), membership_key,
                    {"event_id", "membership"}),
       events_("membership_events", s, table_name(BaseTable::events), {{"event_id", TEXTOID}},
-              {"room_id", "type", "state_key", "stream_ordering", "sender", "instance_name", "outlier"}),
+              event_column::names),
       room_memberships_("room_memberships", s, table_name(BaseTable::room_memberships),
                         {{"event_id", TEXTOID}}, {"user_id", "sender", "forgotten"}),
       current_state_("membership_in_current_state", s, table_name(BaseTable::current_state_events),
                      {{"room_id", TEXTOID}, {"type", TEXTOID}, {"state_key", TEXTOID}}, {"event_id"}),
       json_("membership_json", s, table_name(BaseTable::event_json), {{"event_id", TEXTOID}},
             {"json", "internal_metadata"}),
-      rooms_with_state_("rooms_with_state",
-                        sql_text("SELECT k.room_id FROM pg_catalog.unnest($1) k(room_id) WHERE EXISTS "
-                                 "(SELECT FROM %S.current_state_events a WHERE a.room_id %= k.room_id)",
-                                 s.name),
-                        {TEXTARRAYOID}),
+      rooms_with_state_("rooms_with_state", sql_text(rooms_with_state_sql, s.name), {TEXTARRAYOID}),
       been_in_state_("been_in_state", sql_text(been_in_state_text(s), s.name), {TEXTARRAYOID}),
       earlier_invites_("earlier_invites", sql_text(earlier_invites_text(), s.name),
                        {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}) {}
@@ -138,14 +145,16 @@ void MembershipFacts::read_event(LookupScope& scope, rules::MembershipFacts& fac
         facts.forgotten = static_cast<std::int32_t>(row[2].optional_number().value_or(0));
     }
     if (const Rows rows = events_.find(scope, {facts.event_id}); rows.count > 0) {
+        namespace column = event_column;
         const auto row = rows[0];
+        const Cell& state_key = row[column::state_key];
         facts.event_stored =
-            rules::is_its_event(facts, row[0].text(), row[1].text(),
-                                row[2].is_null ? std::nullopt : std::optional(row[2].text()), user_id);
-        facts.stream_ordering = row[3].optional_number();
-        facts.sender = row[4].optional_text();
-        facts.instance_name = row[5].optional_text();
-        facts.outlier = row[6].boolean();
+            rules::is_its_event(facts, row[column::room_id].text(), row[column::type].text(),
+                                state_key.is_null ? std::nullopt : std::optional(state_key.text()), user_id);
+        facts.stream_ordering = row[column::stream_ordering].optional_number();
+        facts.sender = row[column::sender].optional_text();
+        facts.instance_name = row[column::instance_name].optional_text();
+        facts.outlier = row[column::outlier].boolean();
     }
     facts.in_current_state = stands_in_current_state(
         current_state_.find(scope, {facts.room_id, "m.room.member", facts.user_id}), facts.event_id);
@@ -251,17 +260,19 @@ MembershipFacts::earlier_invites(std::span<const MembershipKey> keys,
         Arguments().texts(columns.room_ids).texts(columns.user_ids).texts(but_not_event_ids));
     std::vector<RedactionCandidate> candidates;
     for (std::size_t i = 0; i < rows.count; ++i) {
+        namespace column = earlier_invite_column;
         const auto row = rows[i];
-        EarlierInvite& invite = result[position(row[0])];
-        invite.membership = row[5].text();
-        invite.json = row[6].text();
-        candidates.push_back({row[1].text(), row[2].text(),
-                              row[3].is_null ? std::nullopt : std::optional(row[3].text()), row[6].text(),
-                              row[4].optional_number()});
+        EarlierInvite& invite = result[position(row[column::position])];
+        invite.membership = row[column::membership].text();
+        invite.json = row[column::json].text();
+        const Cell& sender = row[column::sender];
+        candidates.push_back({row[column::event_id].text(), row[column::room_id].text(),
+                              sender.is_null ? std::nullopt : std::optional(sender.text()),
+                              row[column::json].text(), row[column::stream_ordering].optional_number()});
     }
     const std::vector<bool> verdicts = redacted_.of(candidates);
     for (std::size_t i = 0; i < rows.count; ++i) {
-        result[position(rows[i][0])].redacted = verdicts[i];
+        result[position(rows[i][earlier_invite_column::position])].redacted = verdicts[i];
     }
     return result;
 }

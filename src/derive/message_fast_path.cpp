@@ -5,16 +5,20 @@
 
 namespace sliding_sync {
 
+namespace {
+
+constexpr std::string_view advance_orderings_sql = R"(
+    UPDATE %S.sliding_sync_joined_rooms j
+    SET event_stream_ordering = GREATEST(j.event_stream_ordering, $2),
+        bump_stamp = GREATEST(j.bump_stamp, $3)
+    WHERE j.room_id %= $1 AND (j.event_stream_ordering %< $2 OR j.bump_stamp %< $3
+        OR (j.bump_stamp IS NULL AND $3 IS NOT NULL)))";
+
+}  // namespace
+
 MessageFastPath::MessageFastPath(const HomeserverSchema& s, DerivedTable<JoinedRooms>& joined_rooms)
     : joined_rooms_(joined_rooms), has_rejections_(s.has_rejections),
-      advance_("advance_orderings",
-               sql_text("UPDATE %S.sliding_sync_joined_rooms j SET "
-                        "event_stream_ordering = GREATEST(j.event_stream_ordering, $2), "
-                        "bump_stamp = GREATEST(j.bump_stamp, $3) WHERE j.room_id %= $1 AND "
-                        "(j.event_stream_ordering %< $2 OR j.bump_stamp %< $3 OR "
-                        "(j.bump_stamp IS NULL AND $3 IS NOT NULL))",
-                        s.name),
-               {TEXTOID, INT8OID, INT8OID}),
+      advance_("advance_orderings", sql_text(advance_orderings_sql, s.name), {TEXTOID, INT8OID, INT8OID}),
       stored_orderings_("stored_orderings", s, joined_rooms_table, {{"room_id", TEXTOID}},
                         {"xmin", "event_stream_ordering", "bump_stamp"}),
       rejections_("rejections_of_messages", s, table_name(BaseTable::rejections), {{"event_id", TEXTOID}},

@@ -16,17 +16,47 @@ std::string value_or(std::string_view json, std::string_view key, std::string_vi
     return rules::top_level_value(json, key).column().value_or(std::string(otherwise));
 }
 
-// Columns 2.. are the same in both statements: stored, rejected, same room, sender, json, internal_metadata.
+// The sender, or what the JSON says that it is.
+std::string_view sender_of(const Cell& sender, const Cell& json, std::deque<std::string>& senders) {
+    return sender.is_null ? std::string_view(senders.emplace_back(value_or(json.text(), "sender", "")))
+                          : sender.text();
+}
+
 rules::RedactionEvent redaction_event(std::span<const Cell> row, std::deque<std::string>& senders) {
-    const std::string_view sender =
-        row[5].is_null ? std::string_view(senders.emplace_back(value_or(row[6].text(), "sender", "")))
-                       : row[5].text();
-    return {row[2].boolean(), row[3].boolean(), row[4].boolean(), sender, row[6].text(), row[7].text()};
+    namespace column = redaction_column;
+    return {row[column::is_stored].boolean(),
+            row[column::is_rejected].boolean(),
+            row[column::is_of_same_room].boolean(),
+            sender_of(row[column::sender], row[column::json], senders),
+            row[column::json].text(),
+            row[column::internal_metadata].text()};
 }
 
 std::string_view sender_of(const RedactionCandidate& candidate, std::deque<std::string>& senders) {
     return candidate.sender ? *candidate.sender
                             : std::string_view(senders.emplace_back(value_or(candidate.json, "sender", "")));
+}
+
+namespace redacted_state_column {
+enum Column : std::size_t {
+    target_sender = redaction_column::internal_metadata + 1,
+    target_json,  ///< where that must tell the sender
+    target_stream_ordering
+};
+}
+
+std::string redacted_state_sql(const HomeserverSchema& s) {
+    return "SELECT k.n, " + std::string(s.has_redaction_recheck ? "x.recheck" : "true") + R"(,
+            (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), )" +
+           is_rejected(s, "e") + R"(, (e.room_id %= t.room_id), e.sender, j.json, j.internal_metadata,
+            t.sender, CASE WHEN t.sender IS NULL THEN tj.json END, t.stream_ordering
+        FROM pg_catalog.unnest($1) WITH ORDINALITY k(event_id, n)
+        JOIN %S.redactions x ON x.event_id %= k.event_id
+        JOIN %S.events t ON t.event_id %= x.redacts AND t.type %= ANY ()" +
+           relevant_types_array() + R"()
+        LEFT JOIN %S.event_json tj ON tj.event_id %= t.event_id
+        LEFT JOIN %S.events e ON e.event_id %= x.event_id
+        LEFT JOIN %S.event_json j ON j.event_id %= x.event_id)";
 }
 
 }  // namespace
@@ -41,21 +71,7 @@ Redactions::Redactions(const HomeserverSchema& s)
       redactions_("redactions", sql_text(redactions_text(s), s.name), {TEXTARRAYOID, TEXTARRAYOID}),
       ban_redactions_("ban_redactions", sql_text(ban_redactions_text(s), s.name),
                       {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}),
-      redacted_state_("redacted_state",
-                      sql_text("SELECT k.n, " + std::string(s.has_redaction_recheck ? "x.recheck" : "true") +
-                                   ", (e.event_id IS NOT NULL AND j.event_id IS NOT NULL), " +
-                                   is_rejected(s, "e") +
-                                   ", (e.room_id %= t.room_id), e.sender, j.json, j.internal_metadata, "
-                                   "t.sender, CASE WHEN t.sender IS NULL THEN tj.json END, t.stream_ordering "
-                                   "FROM pg_catalog.unnest($1) WITH ORDINALITY k(event_id, n) "
-                                   "JOIN %S.redactions x ON x.event_id %= k.event_id "
-                                   "JOIN %S.events t ON t.event_id %= x.redacts AND t.type %= ANY (" +
-                                   relevant_types_array() +
-                                   ") LEFT JOIN %S.event_json tj ON tj.event_id %= t.event_id "
-                                   "LEFT JOIN %S.events e ON e.event_id %= x.event_id "
-                                   "LEFT JOIN %S.event_json j ON j.event_id %= x.event_id",
-                               s.name),
-                      {TEXTARRAYOID}) {}
+      redacted_state_("redacted_state", sql_text(redacted_state_sql(s), s.name), {TEXTARRAYOID}) {}
 
 // Those that may redact: of each event no more than the first that does.
 std::vector<std::vector<rules::Redaction>>
@@ -72,15 +88,16 @@ Redactions::redactions_of(std::span<const RedactionCandidate> candidates, std::d
     LookupScope scope;
     for (std::size_t i = 0; i < rows.count; ++i) {
         const auto row = rows[i];
-        const std::size_t place = position(row[0]);
-        rules::Redaction redaction{row[1].boolean(), redaction_event(row, senders)};
+        const std::size_t place = position(row[redaction_column::position]);
+        rules::Redaction redaction{row[redaction_column::recheck].boolean(), redaction_event(row, senders)};
         const rules::RedactionTarget target{sender_of(candidates[place], senders),
                                             candidates[place].stream_ordering};
         if (is_redacted[place] || (redaction.recheck && !rules::may_apply(target, redaction.event))) {
             continue;
         }
-        if (const Rows json = redaction.recheck ? json_.find(scope, {row[8].text()}) : Rows{};
-            json.count > 0) {
+        const Rows json =
+            redaction.recheck ? json_.find(scope, {row[redaction_column::event_id].text()}) : Rows{};
+        if (json.count > 0) {
             redaction.event.json = json[0][0].text();
         }
         is_redacted[place] = rules::is_redacted(target, {&redaction, 1}, {});
@@ -116,8 +133,10 @@ std::vector<bool> Redactions::of(std::span<const RedactionCandidate> candidates)
         const Rows ban_rows =
             ban_redactions_.run(Arguments().texts(ban_rooms).texts(ban_users).texts(room_ids));
         for (std::size_t i = 0; i < ban_rows.count; ++i) {
-            bans[position(ban_rows[i][0])].push_back(
-                {ban_rows[i][1].optional_number(), redaction_event(ban_rows[i], senders)});
+            const auto row = ban_rows[i];
+            bans[position(row[redaction_column::position])].push_back(
+                {row[redaction_column::redact_end_ordering].optional_number(),
+                 redaction_event(row, senders)});
         }
     }
     for (std::size_t i = 0; i < candidates.size(); ++i) {
@@ -142,13 +161,14 @@ std::vector<bool> Redactions::redact_state(std::span<const std::span<const std::
     const Rows rows = redacted_state_.run(Arguments().texts(event_ids));
     for (std::size_t i = 0; i < rows.count; ++i) {
         const auto row = rows[i];
-        const rules::Redaction redaction{row[1].boolean(), redaction_event(row, senders)};
+        namespace target_column = redacted_state_column;
+        const rules::Redaction redaction{row[redaction_column::recheck].boolean(),
+                                         redaction_event(row, senders)};
         const rules::RedactionTarget target{
-            row[8].is_null ? std::string_view(senders.emplace_back(value_or(row[9].text(), "sender", "")))
-                           : row[8].text(),
-            row[10].optional_number()};
+            sender_of(row[target_column::target_sender], row[target_column::target_json], senders),
+            row[target_column::target_stream_ordering].optional_number()};
         if (rules::is_redacted(target, {&redaction, 1}, {})) {
-            result[positions[position(row[0])]] = true;
+            result[positions[position(row[redaction_column::position])]] = true;
         }
     }
     return result;

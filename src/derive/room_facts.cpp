@@ -14,6 +14,28 @@ namespace {
 
 const ParameterRows room_keys{"k", {{"room_id", TEXTOID}}};
 
+namespace new_state_column {
+enum Column : std::size_t { position, type, event_id, internal_metadata };
+}
+
+std::string new_state_ids_sql(const HomeserverSchema& s) {
+    return R"(
+        SELECT k.n, e.type, e.event_id, j.internal_metadata
+        FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, oldest, n)
+        JOIN %S.events e ON e.room_id %= k.room_id AND e.stream_ordering %>= k.oldest
+            AND e.type %= ANY ()" +
+           relevant_types_array() + R"() AND NOT e.outlier
+        LEFT JOIN %S.event_json j ON j.event_id %= e.event_id
+        WHERE e.state_key %= '' AND NOT )" +
+           is_rejected(s, "e") + R"(
+        ORDER BY e.stream_ordering)";
+}
+
+constexpr std::string_view visible_before_sql = R"(
+    SELECT e.event_id
+    FROM %S.events e
+    WHERE e.event_id %= ANY ($1))";
+
 }  // namespace
 
 RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted, DerivedTable<JoinedRooms>& rows)
@@ -24,22 +46,8 @@ RoomFacts::RoomFacts(const HomeserverSchema& s, Redactions& redacted, DerivedTab
       orderings_("orderings", orderings_text(s), s.name, room_keys),
       current_state_("current_state", s, table_name(BaseTable::current_state_events),
                      {{"room_id", TEXTOID}, {"type", TEXTOID}, {"state_key", TEXTOID}}, {"event_id"}),
-      new_state_ids_(
-          "new_state_ids",
-          sql_text(
-              "SELECT k.n, e.type, e.event_id, j.internal_metadata FROM ROWS FROM (pg_catalog.unnest($1), "
-              "pg_catalog.unnest($2)) WITH ORDINALITY k(room_id, oldest, n) "
-              "JOIN %S.events e ON e.room_id %= k.room_id AND e.stream_ordering %>= k.oldest "
-              "AND e.type %= ANY (" +
-                  relevant_types_array() +
-                  ") AND NOT e.outlier "
-                  "LEFT JOIN %S.event_json j ON j.event_id %= e.event_id WHERE e.state_key %= '' AND NOT " +
-                  is_rejected(s, "e") + " ORDER BY e.stream_ordering",
-              s.name),
-          {TEXTARRAYOID, INT8ARRAYOID}),
-      visible_before_("visible_before",
-                      sql_text("SELECT e.event_id FROM %S.events e WHERE e.event_id %= ANY ($1)", s.name),
-                      {TEXTARRAYOID}) {}
+      new_state_ids_("new_state_ids", sql_text(new_state_ids_sql(s), s.name), {TEXTARRAYOID, INT8ARRAYOID}),
+      visible_before_("visible_before", sql_text(visible_before_sql, s.name), {TEXTARRAYOID}) {}
 
 std::vector<bool> RoomFacts::in_rooms(std::span<const std::string_view> room_ids) {
     std::vector<bool> result;
@@ -134,19 +142,22 @@ std::vector<rules::StateEvents> RoomFacts::wiped_state(std::span<const std::stri
         LookupScope before(SnapshotKind::before_transaction);
         found = current_state_ids(before, room_ids);
     }
+    namespace column = new_state_column;
     const auto take = [&](std::span<const Cell> row) {
-        if (const auto kind = rules::state_kind(row[1].text())) {
-            found[position(row[0])][static_cast<std::size_t>(*kind)] = row[2].text();
+        if (const auto kind = rules::state_kind(row[column::type].text())) {
+            found[position(row[column::position])][static_cast<std::size_t>(*kind)] =
+                row[column::event_id].text();
         }
     };
     // A soft-failed event never stood in the state of the room.
     const auto is_soft_failed = [](std::span<const Cell> row) {
-        return !row[3].is_null && rules::read_internal_metadata(row[3].text()).soft_failed;
+        const Cell& metadata = row[column::internal_metadata];
+        return !metadata.is_null && rules::read_internal_metadata(metadata.text()).soft_failed;
     };
     const Rows newer = new_state_ids_.run(Arguments().texts(room_ids).numbers(oldest));
     std::vector<std::string_view> newer_ids;
     for (std::size_t i = 0; i < newer.count; ++i) {
-        newer_ids.push_back(newer[i][2].text());
+        newer_ids.push_back(newer[i][column::event_id].text());
     }
     const auto old_ids =
         first_column(visible_before_.run(Arguments().texts(newer_ids), SnapshotKind::before_transaction));

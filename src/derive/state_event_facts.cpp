@@ -22,6 +22,11 @@ bool has_value_of(const rules::RoomState& state, rules::StateKind kind) noexcept
     return false;
 }
 
+namespace column {
+enum Column : std::size_t { room_id, type, sender, stream_ordering, rejection_reason };
+const std::vector<const char*> names{"room_id", "type", "sender", "stream_ordering", "rejection_reason"};
+}  // namespace column
+
 }  // namespace
 
 struct StateEventFacts::StoredEvent {
@@ -34,29 +39,29 @@ struct StateEventFacts::StoredEvent {
 
 StateEventFacts::StateEventFacts(const HomeserverSchema& s, Redactions& redacted)
     : redacted_(redacted), has_rejections_(s.has_rejections),
-      events_("state_events", s, table_name(BaseTable::events), {{"event_id", TEXTOID}},
-              {"room_id", "type", "sender", "stream_ordering", "rejection_reason"}),
+      events_("state_events", s, table_name(BaseTable::events), {{"event_id", TEXTOID}}, column::names),
       rejections_("rejections", s, table_name(BaseTable::rejections), {{"event_id", TEXTOID}}, {}),
       json_("state_event_json", s, table_name(BaseTable::event_json), {{"event_id", TEXTOID}}, {"json"}) {}
 
 std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(LookupScope& scope, RedactionFilter& doubts,
                                                                   std::string_view event_id) {
     const Rows events = events_.find(scope, {event_id});
-    const auto kind = events.count > 0 ? rules::state_kind(events[0][1].text()) : std::nullopt;
+    const auto kind = events.count > 0 ? rules::state_kind(events[0][column::type].text()) : std::nullopt;
     const Rows json = kind ? json_.find(scope, {event_id}) : Rows{};
     if (json.count == 0) {
         return std::nullopt;
     }
     const auto event = events[0];
-    const std::string_view room_id = event[0].text();
+    const std::string_view room_id = event[column::room_id].text();
     const std::string_view text = json[0][0].text();
     // as is_rejected (fact_sql.hpp) says it where events are looked for by their order
-    const bool rejected =
-        !event[4].is_null || (has_rejections_ && rejections_.find(scope, {event_id}).count > 0);
+    const bool rejected = !event[column::rejection_reason].is_null ||
+                          (has_rejections_ && rejections_.find(scope, {event_id}).count > 0);
+    const Cell& sender = event[column::sender];
     return StoredEvent{room_id,
                        *kind,
-                       {event_id, room_id, event[2].is_null ? std::nullopt : std::optional(event[2].text()),
-                        text, event[3].optional_number()},
+                       {event_id, room_id, sender.is_null ? std::nullopt : std::optional(sender.text()), text,
+                        event[column::stream_ordering].optional_number()},
                        *kind != rules::StateKind::create ? doubts.doubt(event_id, room_id) : Doubt::none,
                        {text, false, rejected}};
 }

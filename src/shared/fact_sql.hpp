@@ -1,8 +1,8 @@
 // The statements that read facts by plain SQL: what the extension plans is what the program without it sends.
-// All are templates for `sql_text`; the parameters are arrays, a row's `n` is the position of its key, from
-// 1.
+// All are templates for `sql_text`; the parameters are arrays, a row's `n` is the position of its key, from 1.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "shared/base_tables.hpp"
@@ -24,20 +24,36 @@ namespace sliding_sync {
 /// n, latest, latest of a bump type; of `%R` k(room_id, n).
 [[nodiscard]] std::string orderings_text(const OptionalTables& tables);
 
-/// Redactions of (events, their rooms): n, recheck, is stored, is rejected, same room, sender, JSON where
-/// that must tell the sender, internal_metadata, event id.
+namespace redaction_column {
+enum Column : std::size_t {
+    position,  ///< n
+    recheck,
+    redact_end_ordering = recheck,  ///< of a ban
+    is_stored,
+    is_rejected,
+    is_of_same_room,
+    sender,
+    json,  ///< of a redaction: where that must tell the sender
+    internal_metadata,
+    event_id  ///< of a redaction; a ban's is not selected
+};
+}
+
+/// Redactions of (events, their rooms).
 [[nodiscard]] std::string redactions_text(const OptionalTables& tables);
 
-/// Bans of (rooms, senders) as their events say them (H91), whose events stand in (rooms): n,
-/// redact_end_ordering, then as above, with the JSON.
+/// Bans of (rooms, senders) as their events say them (H91), whose events stand in (rooms).
 [[nodiscard]] std::string ban_redactions_text(const OptionalTables& tables);
 
 /// Of (events), those that ever were in current state, or, where nobody keeps that, whose room the homeserver
 /// ever was in.
 [[nodiscard]] std::string been_in_state_text(const OptionalTables& tables);
 
-/// The latest other invite or knock of (rooms, users, membership events): n, event, room, sender,
-/// stream_ordering, membership, JSON.
+namespace earlier_invite_column {
+enum Column : std::size_t { position, event_id, room_id, sender, stream_ordering, membership, json };
+}
+
+/// The latest other invite or knock of (rooms, users, membership events).
 [[nodiscard]] std::string earlier_invites_text();
 
 /// What ever entered or left the relevant state of (rooms), and the relevant state events of (rooms) that are
