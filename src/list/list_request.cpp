@@ -26,12 +26,14 @@ std::vector<std::string> direct_rooms_of(const ListTables& tables, const std::st
     if (!tables.has_account_data) {
         return {};
     }
-    const Rows rows =
-        caller_query("SELECT a.content FROM " + tables.schema +
-                         ".account_data a WHERE a.user_id OPERATOR(pg_catalog.=) $1 AND a.account_data_type "
-                         "OPERATOR(pg_catalog.=) 'm.direct' LIMIT 1",
-                     {TEXTOID})
-            ->run(Arguments().text(user_id));
+    const Rows rows = caller_query(sql_text(R"(
+                SELECT a.content
+                FROM %S.account_data a
+                WHERE a.user_id %= $1 AND a.account_data_type %= 'm.direct'
+                LIMIT 1)",
+                                            tables.schema),
+                                   {TEXTOID})
+                          ->run(Arguments().text(user_id));
     return rows.count == 0 || rows[0][0].is_null ? std::vector<std::string>{}
                                                  : rules::direct_rooms(rows[0][0].text());
 }
@@ -91,12 +93,12 @@ bool is_in_most_rooms(const ListTables& tables, const std::string& user_id) {
         return false;
     }
     const auto enough = static_cast<std::int64_t>(rooms * share);
-    const Rows count =
-        caller_query(sql_text("SELECT pg_catalog.count(*) FROM (SELECT FROM "
-                              "%S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 LIMIT $2) x",
-                              tables.schema),
-                     {TEXTOID, INT8OID})
-            ->run(Arguments().text(user_id).number(enough));
+    const Rows count = caller_query(sql_text(R"(
+                SELECT pg_catalog.count(*)
+                FROM (SELECT FROM %S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 LIMIT $2) x)",
+                                             tables.schema),
+                                    {TEXTOID, INT8OID})
+                           ->run(Arguments().text(user_id).number(enough));
     return count[0][0].number >= enough;
 }
 
@@ -170,20 +172,21 @@ std::vector<Oid> list_argument_types(std::initializer_list<Oid> more) {
 }
 
 std::string memberships_in(const std::string& rooms) {
-    return "pg_catalog.unnest(" + rooms +
-           ") WITH ORDINALITY k (room_id, n) CROSS JOIN LATERAL (SELECT x.* FROM "
-           "%S.sliding_sync_membership_snapshots x WHERE "
-           "x.room_id %= k.room_id AND x.user_id %= $1 OFFSET 0) s";
+    return "pg_catalog.unnest(" + rooms + R"() WITH ORDINALITY k (room_id, n)
+            CROSS JOIN LATERAL (
+                SELECT x.*
+                FROM %S.sliding_sync_membership_snapshots x
+                WHERE x.room_id %= k.room_id AND x.user_id %= $1 OFFSET 0) s)";
 }
 
 std::string is_listed(const ListTables& tables, const std::string& of) {
     std::string condition =
         of + ".forgotten %= 0 AND (" + of + ".membership %<> 'leave' OR " + of + ".sender %<> $1)";
     if (tables.has_ignored_users) {
-        condition += " AND (" + of + ".membership %<> 'invite' OR NOT " +
-                     is_in(of + ".sender", "ARRAY(SELECT i.ignored_user_id FROM %S.ignored_users i WHERE "
-                                           "i.ignorer_user_id %= $1)") +
-                     ")";
+        const std::string ignored_users = R"(ARRAY(
+                SELECT i.ignored_user_id FROM %S.ignored_users i WHERE i.ignorer_user_id %= $1))";
+        condition +=
+            " AND (" + of + ".membership %<> 'invite' OR NOT " + is_in(of + ".sender", ignored_users) + ")";
     }
     return condition;
 }
@@ -206,12 +209,16 @@ std::string invite_filter(const ListFilters& filters, const std::string& of) {
 
 std::string listed_rooms(const ListTables& tables, const ListFilters& filters, const std::string& from) {
     const bool needs_state = filters.is_encrypted || filters.room_types || filters.not_room_types;
-    return "(SELECT s.* FROM " + from + " WHERE s.user_id %= $1 AND " + is_listed(tables, "s") +
-           invite_filter(filters, "s") + lasting_filters(tables, filters) +
-           (needs_state ? " AND s.has_known_state" : "") +
-           " ORDER BY s.room_id OFFSET 0) m JOIN %S.rooms r ON r.room_id %= m.room_id AND r.room_version %= "
-           "ANY ($2) "
-           "LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= m.room_id AND m.membership %= 'join'" +
+    return R"((
+            SELECT s.*
+            FROM )" +
+           from + R"(
+            WHERE s.user_id %= $1 AND )" +
+           is_listed(tables, "s") + invite_filter(filters, "s") + lasting_filters(tables, filters) +
+           (needs_state ? " AND s.has_known_state" : "") + R"(
+            ORDER BY s.room_id OFFSET 0) m
+        JOIN %S.rooms r ON r.room_id %= m.room_id AND r.room_version %= ANY ($2)
+        LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= m.room_id AND m.membership %= 'join')" +
            room_filters(filters);
 }
 
@@ -260,10 +267,10 @@ std::string sort_columns(ListOrder order, const std::string& of) {
 
 std::string list_columns() {
     return std::string("m.room_id, m.membership, m.sender, m.membership_event_id, ") + room_name +
-           " AS room_name, " + room_type +
-           " AS room_type, COALESCE(j.is_encrypted, m.is_encrypted) AS is_encrypted, "
-           "m.has_known_state, CASE WHEN j.room_id IS NULL THEN m.tombstone_successor_room_id ELSE "
-           "j.tombstone_successor_room_id END AS tombstone_successor_room_id, " +
+           " AS room_name, " + room_type + R"( AS room_type,
+            COALESCE(j.is_encrypted, m.is_encrypted) AS is_encrypted, m.has_known_state,
+            CASE WHEN j.room_id IS NULL THEN m.tombstone_successor_room_id
+                ELSE j.tombstone_successor_room_id END AS tombstone_successor_room_id, )" +
            ordering + " AS event_stream_ordering, " + bump_stamp + " AS bump_stamp";
 }
 

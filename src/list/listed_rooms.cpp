@@ -44,12 +44,13 @@ Names tagged_rooms(const ListTables& tables, const std::string& user_id,
     if (!tables.has_room_tags) {
         return rooms;
     }
-    const Rows rows =
-        caller_query(
-            sql_text("SELECT t.room_id FROM %S.room_tags t WHERE t.user_id %= $1 AND t.tag %= ANY ($2)",
-                     tables.schema),
-            {TEXTOID, TEXTARRAYOID})
-            ->run(Arguments().text(user_id).texts(not_null(tags)));
+    const Rows rows = caller_query(sql_text(R"(
+                SELECT t.room_id
+                FROM %S.room_tags t
+                WHERE t.user_id %= $1 AND t.tag %= ANY ($2))",
+                                            tables.schema),
+                                   {TEXTOID, TEXTARRAYOID})
+                          ->run(Arguments().text(user_id).texts(not_null(tags)));
     for (std::size_t i = 0; i < rows.count; ++i) {
         rooms.insert(rows[i][0].text());
     }

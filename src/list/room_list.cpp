@@ -11,28 +11,34 @@ namespace {
 
 // A page is found among narrow rows, and only its own rooms are then looked at whole.
 std::string narrow_query(const ListTables& tables, const ListRequest& request, ListOrder order) {
-    return "WITH listed AS MATERIALIZED (SELECT m.room_id, " + sort_keys(order) + " FROM " +
-           listed_rooms(tables, request.filters) +
-           ") SELECT l.room_id, (SELECT pg_catalog.count(*) FROM listed) FROM listed l ORDER BY " +
+    return R"(
+        WITH listed AS MATERIALIZED (
+            SELECT m.room_id, )" +
+           sort_keys(order) + " FROM " + listed_rooms(tables, request.filters) + R"()
+        SELECT l.room_id, (SELECT pg_catalog.count(*) FROM listed)
+        FROM listed l
+        ORDER BY )" +
            sort_columns(order, "l") + " OFFSET $15 LIMIT $16";
 }
 
 std::string page_query() {
-    return "SELECT m.n %+ $3 %- 1 AS place, $4, " + list_columns() + " FROM (SELECT k.n, s.* FROM " +
-           memberships_in("$2") +
-           ") m LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= m.room_id AND m.membership %= "
-           "'join' "
-           "ORDER BY place";
+    return "SELECT m.n %+ $3 %- 1 AS place, $4, " + list_columns() + R"(
+        FROM (SELECT k.n, s.* FROM )" +
+           memberships_in("$2") + R"() m
+        LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= m.room_id AND m.membership %= 'join'
+        ORDER BY place)";
 }
 
 // The whole list needs every row anyway: looking each up a second time would cost more than sorting it.
 std::string whole_query(const ListTables& tables, const ListRequest& request, ListOrder order) {
-    return "SELECT pg_catalog.row_number() OVER (ORDER BY " + sort_columns(order, "x") +
-           ") %- 1 AS place, pg_catalog.count(*) OVER () AS total, x.room_id, x.membership, x.sender, "
-           "x.membership_event_id, x.room_name, x.room_type, x.is_encrypted, x.has_known_state, "
-           "x.tombstone_successor_room_id, x.event_stream_ordering, x.bump_stamp FROM (SELECT " +
+    return "SELECT pg_catalog.row_number() OVER (ORDER BY " + sort_columns(order, "x") + R"() %- 1 AS place,
+            pg_catalog.count(*) OVER () AS total, x.room_id, x.membership, x.sender, x.membership_event_id,
+            x.room_name, x.room_type, x.is_encrypted, x.has_known_state, x.tombstone_successor_room_id,
+            x.event_stream_ordering, x.bump_stamp
+        FROM (SELECT )" +
            list_columns() + ", " + sort_keys(order) + " FROM " + listed_rooms(tables, request.filters) +
-           ") x ORDER BY place OFFSET $15";
+           R"() x
+        ORDER BY place OFFSET $15)";
 }
 
 }  // namespace

@@ -90,29 +90,34 @@ std::string changes_query(const ListTables& tables, const ListRequest& request) 
 /// memberships, or the other way round where more of the server's rooms have changed than the user is in.
 Rows touched_rooms(const ListTables& tables, const std::string& user_id, std::int64_t since) {
     constexpr std::int64_t many = 1000;
-    const Rows changed = caller_query(sql_text("SELECT j.room_id FROM %S.sliding_sync_joined_rooms j WHERE "
-                                               "j.event_stream_ordering %> $1 LIMIT $2",
-                                               tables.schema),
-                                      {INT8OID, INT8OID})
+    const auto query = [&](const std::string& text, const std::vector<Oid>& types,
+                           Joins joins = Joins::nested) {
+        return caller_query(sql_text(text, tables.schema), types, joins);
+    };
+    const Rows changed = query(R"(
+            SELECT j.room_id
+            FROM %S.sliding_sync_joined_rooms j
+            WHERE j.event_stream_ordering %> $1
+            LIMIT $2)",
+                               {INT8OID, INT8OID})
                              ->run(Arguments().number(since).number(many));
     const auto count = static_cast<std::int64_t>(changed.count);
-    const Rows memberships =
-        caller_query(
-            sql_text(
-                "SELECT pg_catalog.count(*) FROM (SELECT FROM %S.sliding_sync_membership_snapshots s WHERE "
-                "s.user_id %= $1 LIMIT $2) x",
-                tables.schema),
-            {TEXTOID, INT8OID})
-            ->run(Arguments().text(user_id).number(count + 1));
+    const Rows memberships = query(R"(
+            SELECT pg_catalog.count(*)
+            FROM (SELECT FROM %S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 LIMIT $2) x)",
+                                   {TEXTOID, INT8OID})
+                                 ->run(Arguments().text(user_id).number(count + 1));
     if (count == many || memberships[0][0].number <= count) {
-        return caller_query(
-                   sql_text(
-                       "SELECT s.room_id FROM (SELECT s.* FROM %S.sliding_sync_membership_snapshots s WHERE "
-                       "s.user_id %= $1 ORDER BY s.room_id OFFSET 0) s LEFT JOIN "
-                       "%S.sliding_sync_joined_rooms j ON j.room_id %= s.room_id AND s.membership %= 'join' "
-                       "WHERE s.event_stream_ordering %> $2 OR j.event_stream_ordering %> $2",
-                       tables.schema),
-                   {TEXTOID, INT8OID}, joins_for(tables, user_id))
+        return query(R"(
+            SELECT s.room_id
+            FROM (
+                SELECT s.*
+                FROM %S.sliding_sync_membership_snapshots s
+                WHERE s.user_id %= $1
+                ORDER BY s.room_id OFFSET 0) s
+            LEFT JOIN %S.sliding_sync_joined_rooms j ON j.room_id %= s.room_id AND s.membership %= 'join'
+            WHERE s.event_stream_ordering %> $2 OR j.event_stream_ordering %> $2)",
+                     {TEXTOID, INT8OID}, joins_for(tables, user_id))
             ->run(Arguments().text(user_id).number(since));
     }
     std::vector<std::string_view> rooms;
@@ -120,14 +125,16 @@ Rows touched_rooms(const ListTables& tables, const std::string& user_id, std::in
         rooms.push_back(changed[i][0].text());
     }
     // The comparison of rows leaves the planner no index but that of the user's memberships.
-    return caller_query(
-               sql_text(
-                   "SELECT s.room_id FROM %S.sliding_sync_membership_snapshots s WHERE s.user_id %= $1 AND "
-                   "ROW(s.user_id, s.event_stream_ordering) %> ROW($1, $2) UNION ALL SELECT s.room_id FROM " +
-                       memberships_in("$3") +
-                       " WHERE s.membership %= 'join' AND s.event_stream_ordering %<= $2",
-                   tables.schema),
-               {TEXTOID, INT8OID, TEXTARRAYOID})
+    return query(R"(
+            SELECT s.room_id
+            FROM %S.sliding_sync_membership_snapshots s
+            WHERE s.user_id %= $1 AND ROW(s.user_id, s.event_stream_ordering) %> ROW($1, $2)
+            UNION ALL
+            SELECT s.room_id
+            FROM )" + memberships_in("$3") +
+                     R"(
+            WHERE s.membership %= 'join' AND s.event_stream_ordering %<= $2)",
+                 {TEXTOID, INT8OID, TEXTARRAYOID})
         ->run(Arguments().text(user_id).number(since).texts(rooms));
 }
 

@@ -4,6 +4,7 @@
 #include "rules/json.hpp"
 #include "rules/list_filters.hpp"
 #include "rules/redaction.hpp"
+#include "shared/fact_sql.hpp"
 #include "shared/sql_text.hpp"
 
 extern "C" {
@@ -46,55 +47,64 @@ std::string own_value(std::string_view json, std::string_view key, std::string_v
 
 std::vector<Child> named_children(const ListTables& tables, const std::string& user_id,
                                   std::span<const std::optional<std::string_view>> spaces) {
-    const Rows rows =
-        caller_query(
-            sql_text("SELECT c.state_key, c.event_id, c.room_id, e.sender, e.stream_ordering, d.json "
-                     "FROM pg_catalog.unnest($2) s (room_id) "
-                     "JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= s.room_id AND "
-                     "m.user_id %= $1 AND m.membership %= 'join' "
-                     "JOIN %S.current_state_events c ON c.room_id %= s.room_id AND c.type %= "
-                     "'m.space.child' AND c.state_key %<> c.room_id "
-                     "JOIN %S.events e ON e.event_id %= c.event_id AND NOT " +
-                         is_rejected(tables) + " JOIN %S.event_json d ON d.event_id %= c.event_id",
-                     tables.schema),
-            {TEXTOID, TEXTARRAYOID})
-            ->run(Arguments().text(user_id).texts(spaces));
+    const Rows rows = caller_query(sql_text(R"(
+                SELECT c.state_key, c.event_id, c.room_id, e.sender, e.stream_ordering, d.json
+                FROM pg_catalog.unnest($2) s (room_id)
+                JOIN %S.sliding_sync_membership_snapshots m ON m.room_id %= s.room_id
+                    AND m.user_id %= $1 AND m.membership %= 'join'
+                JOIN %S.current_state_events c ON c.room_id %= s.room_id
+                    AND c.type %= 'm.space.child' AND c.state_key %<> c.room_id
+                JOIN %S.events e ON e.event_id %= c.event_id AND NOT )" +
+                                                is_rejected(tables) + R"(
+                JOIN %S.event_json d ON d.event_id %= c.event_id)",
+                                            tables.schema),
+                                   {TEXTOID, TEXTARRAYOID})
+                          ->run(Arguments().text(user_id).texts(spaces));
+    enum Column : std::size_t { state_key, event_id, room_id, sender, stream_ordering, json_text };
     std::vector<Child> children;
     for (std::size_t i = 0; i < rows.count; ++i) {
         const auto row = rows[i];
-        const std::string_view json = row[5].text();
+        const std::string_view json = row[json_text].text();
         if (!rules::names_a_server(json)) {
             continue;
         }
         Child& child = children.emplace_back();
-        child.room_id = row[0].text();
-        child.event_id = row[1].text();
-        child.space_id = row[2].text();
+        child.room_id = row[state_key].text();
+        child.event_id = row[event_id].text();
+        child.space_id = row[room_id].text();
         child.own_room_id = own_value(json, "room_id", child.space_id);
-        child.sender = row[3].is_null ? own_value(json, "sender", "") : std::string(row[3].text());
-        child.stream_ordering = row[4].optional_number();
+        child.sender = row[sender].is_null ? own_value(json, "sender", "") : std::string(row[sender].text());
+        child.stream_ordering = row[stream_ordering].optional_number();
     }
     return children;
 }
 
-// The columns from 2 on are those of both queries below: stored, rejected, same room, sender, json, internal_metadata.
 rules::RedactionEvent redaction_event(std::span<const Cell> row, Facts& facts) {
-    const std::string_view json = keep(facts, std::string(row[6].text()));
-    const std::string_view sender =
-        keep(facts, row[5].is_null ? own_value(json, "sender", "") : std::string(row[5].text()));
-    return {row[2].boolean(),
-            row[3].boolean(),
-            row[4].boolean(),
-            sender,
+    namespace column = redaction_column;
+    const std::string_view json = keep(facts, std::string(row[column::json].text()));
+    const Cell& sender = row[column::sender];
+    return {row[column::is_stored].boolean(),
+            row[column::is_rejected].boolean(),
+            row[column::is_of_same_room].boolean(),
+            keep(facts, sender.is_null ? own_value(json, "sender", "") : std::string(sender.text())),
             json,
-            keep(facts, std::string(row[7].text()))};
+            keep(facts, std::string(row[column::internal_metadata].text()))};
 }
 
-std::string redacting_events(const ListTables& tables, const std::string& event_id) {
-    return "(e.event_id IS NOT NULL AND d.event_id IS NOT NULL), " + is_rejected(tables) +
-           ", (e.room_id %= k.room_id), e.sender, d.json, d.internal_metadata FROM ROWS FROM "
-           "(pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) WITH ORDINALITY "
-           "k (key, room_id, sender, n) JOIN %S." +
+// The columns of redaction_column; `what` is the second, `redactions` the table `x` and its condition, and
+// `event_id` its column that names the redacting event.
+std::string redactions_sql(const ListTables& tables, const std::string& what, const std::string& redactions,
+                           const std::string& event_id) {
+    return "SELECT k.n, " + what + R"(,
+            (e.event_id IS NOT NULL AND d.event_id IS NOT NULL), )" +
+           is_rejected(tables) + R"(, (e.room_id %= k.room_id), e.sender, d.json, d.internal_metadata
+        FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))
+            WITH ORDINALITY k (key, room_id, sender, n)
+        JOIN %S.)" +
+           redactions + R"(
+        LEFT JOIN %S.events e ON e.event_id %= x.)" +
+           event_id + R"(
+        LEFT JOIN %S.event_json d ON d.event_id %= x.)" +
            event_id;
 }
 
@@ -109,35 +119,33 @@ void read_redactions(const ListTables& tables, std::vector<Child>& children, Fac
         own_rooms.push_back(child.own_room_id);
         senders.push_back(child.sender);
     }
-    const auto query = [&](const char* extra, const char* table, const char* redacting,
-                           const std::vector<std::string_view>& keys) {
-        const std::string text =
-            std::string("SELECT k.n, ") + extra + ", " +
-            redacting_events(tables, std::string(table) +
-                                         " LEFT JOIN %S.events e ON "
-                                         "e.event_id %= x." +
-                                         redacting + " LEFT JOIN %S.event_json d ON d.event_id %= x." +
-                                         redacting);
+    const auto query = [&](const std::string& text, const std::vector<std::string_view>& keys) {
         return caller_query(sql_text(text, tables.schema), {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID})
             ->run(Arguments().texts(keys).texts(rooms).texts(senders));
     };
-    const Rows redactions = query(tables.has_redaction_recheck ? "x.recheck" : "true",
-                                  "redactions x ON x.redacts %= k.key", "event_id", events);
+    const auto child_of = [&](std::span<const Cell> row) -> Child& {
+        return children[static_cast<std::size_t>(row[redaction_column::position].number - 1)];
+    };
+    const Rows redactions = query(redactions_sql(tables, tables.has_redaction_recheck ? "x.recheck" : "true",
+                                                 "redactions x ON x.redacts %= k.key", "event_id"),
+                                  events);
     for (std::size_t i = 0; i < redactions.count; ++i) {
         const auto row = redactions[i];
-        children[static_cast<std::size_t>(row[0].number - 1)].redactions.push_back(
-            {row[1].boolean(), redaction_event(row, facts)});
+        child_of(row).redactions.push_back(
+            {row[redaction_column::recheck].boolean(), redaction_event(row, facts)});
     }
     if (!tables.has_ban_redactions) {
         return;
     }
-    const Rows bans = query("x.redact_end_ordering",
-                            "room_ban_redactions x ON x.room_id %= k.key AND x.user_id %= k.sender",
-                            "redacting_event_id", own_rooms);
+    const Rows bans =
+        query(redactions_sql(tables, "x.redact_end_ordering",
+                             "room_ban_redactions x ON x.room_id %= k.key AND x.user_id %= k.sender",
+                             "redacting_event_id"),
+              own_rooms);
     for (std::size_t i = 0; i < bans.count; ++i) {
         const auto row = bans[i];
-        children[static_cast<std::size_t>(row[0].number - 1)].bans.push_back(
-            {row[1].optional_number(), redaction_event(row, facts)});
+        child_of(row).bans.push_back(
+            {row[redaction_column::redact_end_ordering].optional_number(), redaction_event(row, facts)});
     }
 }
 

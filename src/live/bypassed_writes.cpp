@@ -61,10 +61,10 @@ void warn(const std::optional<PgError>& failure) {
 // The schemas whose derived rows may be wrong by the change. A table is known by its number: it may have been moved, or its
 // schema renamed, and both come back.
 std::vector<std::string> schemas_of(const BypassedWrite& change) {
-    static Statement find("find_coverage",
-                          sql_text("SELECT w.schema_name FROM sliding_sync.trigger_coverage w "
-                                   "WHERE $1::pg_catalog.oid %= ANY (w.tables)",
-                                   ""),
+    static Statement find("find_coverage", sql_text(R"(
+            SELECT w.schema_name
+            FROM sliding_sync.trigger_coverage w
+            WHERE $1::pg_catalog.oid %= ANY (w.tables))"),
                           {INT8OID});
     std::vector<std::string> schemas;
     const Oid schema = call_pg([&] { return get_rel_namespace(change.table); });
@@ -98,16 +98,21 @@ bool run(Statement& statement, const std::string& schema, BypassReason reason) {
 void write(const std::string& schema, BypassReason reason) {
     static Statement hold(
         "hold_bypassed_write",
-        // a lock would be gone after the commit, and catch_up(), looking at an earlier moment, would take the row away
-        // without having seen the changes: from a new version it gets 40001
-        sql_text(
-            "UPDATE sliding_sync.bypassed_writes u SET recorded_at = u.recorded_at WHERE u.write_id %= ANY "
-            "(ARRAY(SELECT w.write_id FROM sliding_sync.bypassed_writes w WHERE w.schema_name %= $1 "
-            "AND w.reason %= $2 ORDER BY w.write_id LIMIT 1 FOR UPDATE SKIP LOCKED))",
-            ""),
+        // a lock would be gone after the commit, and catch_up(), looking at an earlier moment, would take the
+        // row away without having seen the changes: from a new version it gets 40001
+        sql_text(R"(
+            UPDATE sliding_sync.bypassed_writes u
+            SET recorded_at = u.recorded_at
+            WHERE u.write_id %= ANY (ARRAY(
+                SELECT w.write_id
+                FROM sliding_sync.bypassed_writes w
+                WHERE w.schema_name %= $1 AND w.reason %= $2
+                ORDER BY w.write_id LIMIT 1
+                FOR UPDATE SKIP LOCKED)))"),
         {TEXTOID, TEXTOID});
-    static Statement insert("insert_bypassed_write",
-                            "INSERT INTO sliding_sync.bypassed_writes (schema_name, reason) VALUES ($1, $2)",
+    static Statement insert("insert_bypassed_write", R"(
+            INSERT INTO sliding_sync.bypassed_writes (schema_name, reason)
+            VALUES ($1, $2))",
                             {TEXTOID, TEXTOID});
     bool is_held = false;
     // at REPEATABLE READ the row may be gone by now

@@ -43,18 +43,23 @@ std::string_view copy(std::string_view text) {
 // What was deleted because nothing stands for it any more, or was made again before the end, is not lost.
 bool are_missing(const HomeserverSchema& schema, bool are_rooms, std::span<const std::string_view> room_ids,
                  std::span<const std::string_view> user_ids) {
-    const std::string rooms =
-        "SELECT EXISTS (SELECT FROM pg_catalog.unnest($1) k (room_id) JOIN %S.rooms r "
-        "ON r.room_id %= k.room_id WHERE NOT EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j "
-        "WHERE j.room_id %= k.room_id) AND EXISTS (SELECT FROM %S.current_state_events c "
-        "WHERE c.room_id %= k.room_id AND c.state_key %= '' AND c.type %= ANY (" +
-        relevant_types_array() + ")) AND $2 IS NOT NULL)";
-    const std::string memberships =
-        "SELECT EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) k (room_id, "
-        "user_id) "
-        "JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= k.user_id "
-        "WHERE NOT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m "
-        "WHERE m.room_id %= k.room_id AND m.user_id %= k.user_id))";
+    const std::string rooms = R"(
+        SELECT EXISTS (
+            SELECT
+            FROM pg_catalog.unnest($1) k (room_id)
+            JOIN %S.rooms r ON r.room_id %= k.room_id
+            WHERE NOT EXISTS (SELECT FROM %S.sliding_sync_joined_rooms j WHERE j.room_id %= k.room_id)
+                AND EXISTS (SELECT FROM %S.current_state_events c WHERE c.room_id %= k.room_id
+                    AND c.state_key %= '' AND c.type %= ANY ()" +
+                              relevant_types_array() + R"())
+                AND $2 IS NOT NULL))";
+    constexpr std::string_view memberships = R"(
+        SELECT EXISTS (
+            SELECT
+            FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) k (room_id, user_id)
+            JOIN %S.local_current_membership l ON l.room_id %= k.room_id AND l.user_id %= k.user_id
+            WHERE NOT EXISTS (SELECT FROM %S.sliding_sync_membership_snapshots m
+                WHERE m.room_id %= k.room_id AND m.user_id %= k.user_id)))";
     const WriteAs reader(schema.derived_owner);
     const SpiConnection connection;
     return query_once(sql_text(are_rooms ? rooms : memberships, schema.name), {TEXTARRAYOID, TEXTARRAYOID},
