@@ -121,13 +121,13 @@ bool return_page(FunctionCallInfo call, const ListTables& tables, const ListRequ
     Order sorting(order);
     const std::vector<Sorted> sorted =
         sorting.sort(rooms, static_cast<std::size_t>(range.start), static_cast<std::size_t>(last) + 1);
-    call_pg([&] {
+    call_pg([&](PgFrame frame) {
         for (std::int64_t place = range.start; place <= last; ++place) {
             Datum values[column_types.size()];
             bool nulls[column_types.size()] = {};
             values[0] = Int64GetDatum(place);
             values[1] = Int64GetDatum(total);
-            list.fill_row(*sorted[static_cast<std::size_t>(place)].room, values + 2, nulls + 2);
+            list.fill_row(frame, *sorted[static_cast<std::size_t>(place)].room, values + 2, nulls + 2);
             tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
         }
     });

@@ -22,8 +22,8 @@ namespace sliding_sync {
 
 namespace {
 
-/// The table if it is the homeserver's, else InvalidOid. C calls only.
-Oid find_table(Oid namespace_oid, Oid owner, const char* name) {
+/// The table if it is the homeserver's, else InvalidOid.
+Oid find_table(PgFrame, Oid namespace_oid, Oid owner, const char* name) {
     const Oid table = get_relname_relid(name, namespace_oid);
     if (table == InvalidOid) {
         return InvalidOid;
@@ -39,8 +39,8 @@ struct Found {
     Oid owner;
 };
 
-/// The homeserver that a row of sliding_sync.attachments is about, as long as it is still there. C calls only.
-Found homeserver_of(HeapTuple row, TupleDesc columns, const char* wanted_schema) {
+/// The homeserver that a row of sliding_sync.attachments is about, as long as it is still there.
+Found homeserver_of(PgFrame, HeapTuple row, TupleDesc columns, const char* wanted_schema) {
     const auto* const schema = find_attribute(columns, "schema_name");
     const auto* const events = find_attribute(columns, "events_oid");
     if (schema == nullptr || events == nullptr || schema->atttypid != TEXTOID || events->atttypid != OIDOID) {
@@ -66,7 +66,7 @@ Found find_homeserver(const std::optional<std::string>& target_schema) {
         Found homeserver;
         int count;
     };
-    const Result result = call_pg([&]() -> Result {
+    const Result result = call_pg([&](PgFrame frame) -> Result {
         Result so_far{{InvalidOid, InvalidOid}, 0};
         const Oid schema = get_namespace_oid("sliding_sync", true);
         const Oid table = OidIsValid(schema) ? get_relname_relid("attachments", schema) : InvalidOid;
@@ -77,7 +77,7 @@ Found find_homeserver(const std::optional<std::string>& target_schema) {
         SysScanDesc const scan =
             systable_beginscan(attached, InvalidOid, false, GetActiveSnapshot(), 0, nullptr);
         while (HeapTuple const row = systable_getnext(scan)) {
-            const Found found = homeserver_of(row, RelationGetDescr(attached), expected);
+            const Found found = homeserver_of(frame, row, RelationGetDescr(attached), expected);
             if (OidIsValid(found.namespace_oid)) {
                 so_far = {found, so_far.count + 1};
             }
@@ -102,7 +102,9 @@ ListTables read_tables(const Found& found) {
         call_pg([&]() -> const char* { return get_namespace_name(found.namespace_oid); });
     tables.schema = quoted_identifier(name);
     const auto has = [&](const char* table) {
-        return call_pg([&] { return find_table(found.namespace_oid, found.owner, table) != InvalidOid; });
+        return call_pg([&](PgFrame frame) {
+            return find_table(frame, found.namespace_oid, found.owner, table) != InvalidOid;
+        });
     };
     for (const char* const table :
          {joined_rooms_table, membership_snapshots_table, table_name(BaseTable::rooms)}) {
@@ -118,9 +120,9 @@ ListTables read_tables(const Found& found) {
     tables.has_room_tags = has("room_tags");
     tables.has_rejections = has(table_name(BaseTable::rejections));
     tables.has_ban_redactions = has(table_name(BaseTable::room_ban_redactions));
-    tables.has_redaction_recheck = call_pg([&] {
+    tables.has_redaction_recheck = call_pg([&](PgFrame frame) {
         const Oid redactions =
-            find_table(found.namespace_oid, found.owner, table_name(BaseTable::redactions));
+            find_table(frame, found.namespace_oid, found.owner, table_name(BaseTable::redactions));
         return redactions != InvalidOid && get_attnum(redactions, "recheck") != InvalidAttrNumber;
     });
     return tables;

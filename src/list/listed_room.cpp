@@ -6,7 +6,7 @@ extern "C" {
 
 namespace sliding_sync {
 
-struct varlena* KeptTexts::keep(Datum text, bool is_null) {
+struct varlena* KeptTexts::keep(PgFrame, Datum text, bool is_null) {
     if (is_null) {
         return nullptr;
     }

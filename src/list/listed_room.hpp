@@ -36,11 +36,11 @@ struct ListedRoom {
     }
 };
 
-/// Copies of texts, close together. C calls only.
+/// Copies of texts, close together.
 class KeptTexts {
 public:
     /// The text in the current memory context; nullptr where it is NULL.
-    [[nodiscard]] struct varlena* keep(Datum text, bool is_null);
+    [[nodiscard]] struct varlena* keep(PgFrame frame, Datum text, bool is_null);
     [[nodiscard]] std::size_t bytes() const noexcept {
         return bytes_;
     }
@@ -64,9 +64,9 @@ inline ItemPointerData place_of(std::uint64_t number) noexcept {
     return place;
 }
 
-/// Makes an array one element longer, if it must be. C calls only.
+/// Makes an array one element longer, if it must be.
 template <typename Element>
-void make_room(Element*& elements, std::size_t count) {
+void make_room(PgFrame, Element*& elements, std::size_t count) {
     constexpr std::size_t first = 64;
     if (count == 0) {
         elements = static_cast<Element*>(palloc(first * sizeof(Element)));

@@ -19,7 +19,7 @@ namespace sliding_sync {
 
 namespace {
 
-Datum text_datum(std::string_view text) {
+Datum text_datum(PgFrame, std::string_view text) {
     return PointerGetDatum(cstring_to_text_with_len(text.data(), static_cast<int>(text.size())));
 }
 
@@ -72,12 +72,12 @@ bool ListedRooms::read(const ListTables& tables, const ListRequest& request, con
                        bool with_names) {
     const ListFilters& filters = request.filters;
     const Wanted wanted{filters.room_types || filters.not_room_types, with_names || filters.room_name_like};
-    if (!call_pg([&] { return find_memberships(request.user_id); })) {
+    if (!call_pg([&](PgFrame frame) { return find_memberships(frame, request.user_id); })) {
         return false;
     }
     // each page of the table once, as a bitmap scan does it
     std::sort(found_, found_ + found_count_);
-    if (!call_pg([&] { return read_memberships(request, wanted); })) {
+    if (!call_pg([&](PgFrame frame) { return read_memberships(frame, request, wanted); })) {
         return false;
     }
     if (tables.has_ignored_users && !drop_ignored(tables, request.user_id)) {
@@ -94,11 +94,10 @@ bool ListedRooms::read(const ListTables& tables, const ListRequest& request, con
     return true;
 }
 
-// C calls only.
-bool ListedRooms::find_memberships(const std::string& user_id) {
-    memberships_.look_for({text_datum(user_id)});
-    while (memberships_.next_entry()) {
-        make_room(found_, found_count_);
+bool ListedRooms::find_memberships(PgFrame frame, const std::string& user_id) {
+    memberships_.look_for(frame, {text_datum(frame, user_id)});
+    while (memberships_.next_entry(frame)) {
+        make_room(frame, found_, found_count_);
         found_[found_count_++] = number_of(memberships_.place());
         if (found_count_ * sizeof *found_ > get_hash_memory_limit()) {
             return false;
@@ -107,10 +106,9 @@ bool ListedRooms::find_memberships(const std::string& user_id) {
     return true;
 }
 
-// C calls only.
-bool ListedRooms::read_memberships(const ListRequest& request, Wanted wanted) {
+bool ListedRooms::read_memberships(PgFrame frame, const ListRequest& request, Wanted wanted) {
     for (std::size_t i = 0; i < found_count_; ++i) {
-        if (memberships_.fetch(place_of(found_[i])) && !add_membership(request, wanted)) {
+        if (memberships_.fetch(frame, place_of(found_[i])) && !add_membership(frame, request, wanted)) {
             return false;
         }
     }
@@ -118,15 +116,15 @@ bool ListedRooms::read_memberships(const ListRequest& request, Wanted wanted) {
 }
 
 // Whoever is added is in the list of everything, as far as the membership tells; of ignored users later.
-bool ListedRooms::add_membership(const ListRequest& request, Wanted wanted) {
+bool ListedRooms::add_membership(PgFrame frame, const ListRequest& request, Wanted wanted) {
     namespace column = membership_column;
-    if (memberships_.number(column::forgotten) != 0) {
+    if (memberships_.number(frame, column::forgotten) != 0) {
         return true;
     }
-    const std::string_view membership = memberships_.text(column::membership);
-    const std::string_view sender = memberships_.text(column::sender);
-    const std::optional<std::int64_t> position = memberships_.number(column::position);
-    const std::optional<bool> is_encrypted = memberships_.truth(column::is_encrypted);
+    const std::string_view membership = memberships_.text(frame, column::membership);
+    const std::string_view sender = memberships_.text(frame, column::sender);
+    const std::optional<std::int64_t> position = memberships_.number(frame, column::position);
+    const std::optional<bool> is_encrypted = memberships_.truth(frame, column::is_encrypted);
     if (membership.data() == nullptr || sender.data() == nullptr || !position || !is_encrypted) {
         return false;
     }
@@ -137,10 +135,10 @@ bool ListedRooms::add_membership(const ListRequest& request, Wanted wanted) {
     }
     const auto text = [&](bool is_wanted, std::size_t number) -> struct varlena* {
         bool is_null = !is_wanted;
-        const Datum value = is_wanted ? memberships_.value(number, is_null) : Datum{0};
-        return texts_.keep(value, is_null);
+        const Datum value = is_wanted ? memberships_.value(frame, number, is_null) : Datum{0};
+        return texts_.keep(frame, value, is_null);
     };
-    make_room(rooms_, count_);
+    make_room(frame, rooms_, count_);
     ListedRoom& added = rooms_[count_++];
     added = {};
     added.room_id = text(true, column::room_id);
@@ -152,7 +150,7 @@ bool ListedRooms::add_membership(const ListRequest& request, Wanted wanted) {
     added.membership = memberships_.place();
     added.is_join = membership == "join";
     added.is_invite = is_invite;
-    added.has_known_state = memberships_.truth(column::has_known_state).value_or(false);
+    added.has_known_state = memberships_.truth(frame, column::has_known_state).value_or(false);
     added.is_encrypted = *is_encrypted;
     const std::size_t taken = texts_.bytes() + found_count_ * sizeof *found_ + count_ * sizeof *rooms_;
     return added.room_id != nullptr && taken <= get_hash_memory_limit();
@@ -177,15 +175,15 @@ bool ListedRooms::drop_ignored(const ListTables& tables, const std::string& user
         std::string_view* users;
         std::size_t count;
     };
-    const List list = call_pg([&]() -> List {
+    const List list = call_pg([&](PgFrame frame) -> List {
         List so_far{nullptr, 0};
-        ignored_users.look_for({text_datum(user_id)});
-        while (ignored_users.next()) {
+        ignored_users.look_for(frame, {text_datum(frame, user_id)});
+        while (ignored_users.next(frame)) {
             bool is_null = false;
-            const Datum user = ignored_users.value(ignored_column::ignored_user_id, is_null);
+            const Datum user = ignored_users.value(frame, ignored_column::ignored_user_id, is_null);
             if (!is_null) {
-                make_room(so_far.users, so_far.count);
-                so_far.users[so_far.count++] = ListedRoom::view(texts_.keep(user, is_null));
+                make_room(frame, so_far.users, so_far.count);
+                so_far.users[so_far.count++] = ListedRoom::view(texts_.keep(frame, user, is_null));
             }
         }
         return so_far;
@@ -223,8 +221,8 @@ void ListedRooms::drop_unknown_versions(const ListRequest& request) {
     const auto versions = known_versions(request);
     look_up_rooms(
         versions_, rooms(), &RoomPlaces::Places::room, [](const ListedRoom&) { return true; },
-        [&](ListedRoom& room) {
-            const std::string_view version = versions_.text(version_column::room_version);
+        [&](PgFrame frame, ListedRoom& room) {
+            const std::string_view version = versions_.text(frame, version_column::room_version);
             room.is_of_known_version = version.data() != nullptr &&
                                        std::any_of(versions.begin(), versions.end(),
                                                    [&](const auto& known) { return *known == version; });
@@ -237,20 +235,20 @@ void ListedRooms::read_joined_rooms(Wanted wanted) {
     look_up_rooms(
         joined_rooms_, rooms(), &RoomPlaces::Places::joined_room,
         [](const ListedRoom& room) { return room.is_join; },
-        [&](ListedRoom& room) {
+        [&](PgFrame frame, ListedRoom& room) {
             room.joined_room = joined_rooms_.place();
-            room.position = joined_rooms_.number(column::position).value_or(room.position);
-            const std::int64_t bump = joined_rooms_.number(column::bump_stamp).value_or(0);
+            room.position = joined_rooms_.number(frame, column::position).value_or(room.position);
+            const std::int64_t bump = joined_rooms_.number(frame, column::bump_stamp).value_or(0);
             room.bump_stamp = bump > 0 ? bump : room.bump_stamp;
-            room.is_encrypted = joined_rooms_.truth(column::is_encrypted).value_or(room.is_encrypted);
+            room.is_encrypted = joined_rooms_.truth(frame, column::is_encrypted).value_or(room.is_encrypted);
             bool is_null = false;
             if (wanted.types) {
-                const Datum type = joined_rooms_.value(column::room_type, is_null);
-                room.type = is_null ? room.type : texts_.keep(type, is_null);
+                const Datum type = joined_rooms_.value(frame, column::room_type, is_null);
+                room.type = is_null ? room.type : texts_.keep(frame, type, is_null);
             }
             if (wanted.names) {
-                const Datum name = joined_rooms_.value(column::room_name, is_null);
-                room.name = texts_.keep(name, is_null);
+                const Datum name = joined_rooms_.value(frame, column::room_name, is_null);
+                room.name = texts_.keep(frame, name, is_null);
             }
         });
 }
@@ -280,21 +278,21 @@ void ListedRooms::drop_by_state(const ListFilters& filters) {
     }
 }
 
-void ListedRooms::fill_row(const ListedRoom& room, Datum* values, bool* nulls) {
+void ListedRooms::fill_row(PgFrame frame, const ListedRoom& room, Datum* values, bool* nulls) {
     namespace member = membership_column;
     namespace joined = joined_column;
-    bool is_there = memberships_.fetch(room.membership);
+    bool is_there = memberships_.fetch(frame, room.membership);
     const bool has_joined_room = ItemPointerIsValid(&room.joined_room);
-    is_there = is_there && (!has_joined_room || joined_rooms_.fetch(room.joined_room));
+    is_there = is_there && (!has_joined_room || joined_rooms_.fetch(frame, room.joined_room));
     if (!is_there) {
         raise_pg_error(ERRCODE_INTERNAL_ERROR, "sliding_sync: a row of a room list is gone while it is read");
     }
     const auto of_membership = [&](std::size_t at, std::size_t column) {
-        values[at] = memberships_.value(column, nulls[at]);
+        values[at] = memberships_.value(frame, column, nulls[at]);
     };
     const auto of_room = [&](std::size_t at, std::size_t column, std::size_t joined_column) {
-        values[at] = has_joined_room ? joined_rooms_.value(joined_column, nulls[at])
-                                     : memberships_.value(column, nulls[at]);
+        values[at] = has_joined_room ? joined_rooms_.value(frame, joined_column, nulls[at])
+                                     : memberships_.value(frame, column, nulls[at]);
     };
     const auto of_either = [&](std::size_t at, std::size_t column, std::size_t joined_column) {
         of_room(at, column, joined_column);

@@ -24,17 +24,17 @@ public:
         return {rooms_, count_};
     }
 
-    /// The columns of the result from `room_id` on, for a room that was read. C calls only.
-    void fill_row(const ListedRoom& room, Datum* values, bool* nulls);
+    /// The columns of the result from `room_id` on, for a room that was read.
+    void fill_row(PgFrame frame, const ListedRoom& room, Datum* values, bool* nulls);
 
 private:
     struct Wanted {
         bool types;
         bool names;
     };
-    [[nodiscard]] bool find_memberships(const std::string& user_id);
-    [[nodiscard]] bool read_memberships(const ListRequest& request, Wanted wanted);
-    [[nodiscard]] bool add_membership(const ListRequest& request, Wanted wanted);
+    [[nodiscard]] bool find_memberships(PgFrame frame, const std::string& user_id);
+    [[nodiscard]] bool read_memberships(PgFrame frame, const ListRequest& request, Wanted wanted);
+    [[nodiscard]] bool add_membership(PgFrame frame, const ListRequest& request, Wanted wanted);
     [[nodiscard]] bool drop_ignored(const ListTables& tables, const std::string& user_id);
     void drop_by_sets(const ListTables& tables, const ListRequest& request, const ListSets& sets);
     void drop_unknown_versions(const ListRequest& request);

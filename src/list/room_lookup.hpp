@@ -7,34 +7,33 @@
 
 namespace sliding_sync {
 
-// C calls only.
 template <typename Look>
-void look_up_by_index(KeyScan& scan, ItemPointerData RoomPlaces::Places::*place,
+void look_up_by_index(PgFrame frame, KeyScan& scan, ItemPointerData RoomPlaces::Places::*place,
                       std::span<ListedRoom*> missing, Look look) {
     // an entry of an index costs a fraction of a look-up
     constexpr double entries = 16;
     RoomPlaces& known = room_places();
     const auto found = [&](ListedRoom& room) {
         known.of(room.hash).*place = scan.place();
-        look(room);
+        look(frame, room);
     };
     if (!scan.is_in_order_of_bytes() || scan.estimated_rows() <= 0 ||
         scan.estimated_rows() > entries * static_cast<double>(missing.size())) {
         for (ListedRoom* const room : missing) {
-            scan.look_for({PointerGetDatum(room->room_id)});
-            if (scan.next()) {
+            scan.look_for(frame, {PointerGetDatum(room->room_id)});
+            if (scan.next(frame)) {
                 found(*room);
             }
         }
         return;
     }
-    scan.walk();
-    for (std::size_t i = 0; i < missing.size() && scan.next_entry();) {
-        const std::string_view entry = scan.entry_text();
+    scan.walk(frame);
+    for (std::size_t i = 0; i < missing.size() && scan.next_entry(frame);) {
+        const std::string_view entry = scan.entry_text(frame);
         while (i < missing.size() && missing[i]->id() < entry) {
             ++i;
         }
-        if (i < missing.size() && missing[i]->id() == entry && scan.fetch(scan.place())) {
+        if (i < missing.size() && missing[i]->id() == entry && scan.fetch(frame, scan.place())) {
             const ListedRoom& first = *missing[i];
             for (; i < missing.size() && missing[i]->id() == first.id(); ++i) {
                 found(*missing[i]);
@@ -43,7 +42,7 @@ void look_up_by_index(KeyScan& scan, ItemPointerData RoomPlaces::Places::*place,
     }
 }
 
-/// Calls `look`, which may make C calls only, with each room whose row is found: where it was last, else through the index.
+/// Calls `look` with a PgFrame and each room whose row is found: where it was last, else through the index.
 template <typename IsWanted, typename Look>
 void look_up_rooms(KeyScan& scan, std::span<ListedRoom> rooms, ItemPointerData RoomPlaces::Places::*place,
                    IsWanted is_wanted, Look look) {
@@ -68,10 +67,10 @@ void look_up_rooms(KeyScan& scan, std::span<ListedRoom> rooms, ItemPointerData R
     // each page of the table once
     std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) { return a.place < b.place; });
     std::size_t moved = 0;
-    call_pg([&] {
+    call_pg([&](PgFrame frame) {
         for (const Found& last : found) {
-            if (scan.fetch(place_of(last.place)) && scan.text(0) == last.room->id()) {
-                look(*last.room);
+            if (scan.fetch(frame, place_of(last.place)) && scan.text(frame, 0) == last.room->id()) {
+                look(frame, *last.room);
             } else {
                 found[moved++].room = last.room;
             }
@@ -83,7 +82,7 @@ void look_up_rooms(KeyScan& scan, std::span<ListedRoom> rooms, ItemPointerData R
     // in the order of the index: neighbours share pages
     std::sort(missing.begin(), missing.end(),
               [](const ListedRoom* a, const ListedRoom* b) { return a->id() < b->id(); });
-    call_pg([&] { look_up_by_index(scan, place, missing, look); });
+    call_pg([&](PgFrame frame) { look_up_by_index(frame, scan, place, missing, look); });
 }
 
 }  // namespace sliding_sync

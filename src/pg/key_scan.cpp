@@ -26,7 +26,7 @@ namespace sliding_sync {
 namespace {
 
 // A query of this user would see the same rows.
-bool is_readable_as_it_is(Relation table) {
+bool is_readable_as_it_is(PgFrame, Relation table) {
     const Oid oid = RelationGetRelid(table);
     return table->rd_rel->relkind == RELKIND_RELATION && !table->rd_rel->relhassubclass &&
            table->rd_tableam == GetHeapamTableAmRoutine() &&
@@ -36,7 +36,7 @@ bool is_readable_as_it_is(Relation table) {
 
 // Text is compared byte by byte here, which is what these collations call equal.
 // A column that is computed at each reading (from PostgreSQL 18 on) is not there.
-bool is_as_expected(const FormData_pg_attribute& attribute, Oid type) {
+bool is_as_expected(PgFrame, const FormData_pg_attribute& attribute, Oid type) {
     constexpr char computed = 'v';
     if (attribute.attgenerated == computed) {
         return false;
@@ -47,7 +47,7 @@ bool is_as_expected(const FormData_pg_attribute& attribute, Oid type) {
                : attribute.atttypid == type;
 }
 
-std::string_view text_of(Datum value, bool is_null) {
+std::string_view text_of(PgFrame, Datum value, bool is_null) {
     if (is_null) {
         return {};
     }
@@ -57,7 +57,7 @@ std::string_view text_of(Datum value, bool is_null) {
 
 }  // namespace
 
-void ScannedTable::look_up(Oid namespace_oid) {
+void ScannedTable::look_up(PgFrame, Oid namespace_oid) {
     if (generation_ != catalog_generation() || namespace_oid_ != namespace_oid) {
         namespace_oid_ = namespace_oid;
         table_oid_ = get_relname_relid(table_name_, namespace_oid);
@@ -66,22 +66,22 @@ void ScannedTable::look_up(Oid namespace_oid) {
 }
 
 // It may have been renamed while its lock was waited for.
-bool ScannedTable::is_the_one(Relation table) const {
+bool ScannedTable::is_the_one(Relation table) const noexcept {
     return RelationGetNamespace(table) == namespace_oid_ &&
            strcmp(RelationGetRelationName(table), table_name_) == 0;
 }
 
-bool ScannedTable::find_columns(Relation table) {
+bool ScannedTable::find_columns(PgFrame frame, Relation table) {
     for (std::size_t i = 0; i < columns_.size(); ++i) {
         auto* const attribute = find_attribute(RelationGetDescr(table), columns_[i].name);
-        if (attribute == nullptr || !is_as_expected(*attribute, columns_[i].type)) {
+        if (attribute == nullptr || !is_as_expected(frame, *attribute, columns_[i].type)) {
             return false;
         }
         numbers_[i] = attribute->attnum;
     }
     for (const KeyColumn& column : key_) {
         auto* const attribute = find_attribute(RelationGetDescr(table), column.name);
-        if (attribute == nullptr || !is_as_expected(*attribute, column.type)) {
+        if (attribute == nullptr || !is_as_expected(frame, *attribute, column.type)) {
             return false;
         }
     }
@@ -104,7 +104,7 @@ bool ScannedTable::find_index(PgFrame frame, Relation table) {
 KeyScan::KeyScan(ScannedTable& table, Oid namespace_oid)
     : scanned_(table), exceptions_(std::uncaught_exceptions()) {
     call_pg([&](PgFrame frame) {
-        scanned_.look_up(namespace_oid);
+        scanned_.look_up(frame, namespace_oid);
         table_ =
             OidIsValid(scanned_.table_oid_) ? try_table_open(scanned_.table_oid_, AccessShareLock) : nullptr;
         if (table_ == nullptr) {
@@ -113,15 +113,15 @@ KeyScan::KeyScan(ScannedTable& table, Oid namespace_oid)
         // only now, with the table locked, the catalog stands still
         if (scanned_.generation_ != catalog_generation()) {
             const std::uint64_t generation = catalog_generation();
-            if (!scanned_.is_the_one(table_) || !scanned_.find_columns(table_) ||
+            if (!scanned_.is_the_one(table_) || !scanned_.find_columns(frame, table_) ||
                 !scanned_.find_index(frame, table_)) {
                 scanned_.generation_ = 0;
                 return;
             }
             scanned_.generation_ = generation;
         }
-        if (is_readable_as_it_is(table_)) {
-            begin();
+        if (is_readable_as_it_is(frame, table_)) {
+            begin(frame);
         }
     });
 }
@@ -145,7 +145,7 @@ KeyScan::~KeyScan() {
     }
 }
 
-void KeyScan::begin() {
+void KeyScan::begin(PgFrame) {
     index_ = index_open(scanned_.index_.index, AccessShareLock);
     slot_ = table_slot_create(table_, nullptr);
     for (std::size_t i = 0; i < scanned_.key_.size(); ++i) {
@@ -162,7 +162,7 @@ void KeyScan::begin() {
     scan_ = versions::begin_index_scan(table_, index_, GetActiveSnapshot(), scanned_.key_.size());
 }
 
-void KeyScan::look_for(std::initializer_list<Datum> key) {
+void KeyScan::look_for(PgFrame, std::initializer_list<Datum> key) {
     for (std::size_t i = 0; i < scanned_.key_.size(); ++i) {
         keys_[i].sk_argument = key.begin()[scanned_.index_.keys[i]];
     }
@@ -170,7 +170,7 @@ void KeyScan::look_for(std::initializer_list<Datum> key) {
     current_ = scan_;
 }
 
-void KeyScan::walk() {
+void KeyScan::walk(PgFrame) {
     if (walk_ == nullptr) {
         walk_ = versions::begin_index_scan(table_, index_, GetActiveSnapshot(), 0);
         walk_->xs_want_itup = true;
@@ -179,7 +179,7 @@ void KeyScan::walk() {
     current_ = walk_;
 }
 
-bool KeyScan::next_entry() {
+bool KeyScan::next_entry(PgFrame) {
     CHECK_FOR_INTERRUPTS();
     ItemPointer const place = index_getnext_tid(current_, ForwardScanDirection);
     if (place == nullptr) {
@@ -189,12 +189,12 @@ bool KeyScan::next_entry() {
     return true;
 }
 
-std::string_view KeyScan::entry_text() {
+std::string_view KeyScan::entry_text(PgFrame frame) {
     bool is_null = false;
-    return text_of(index_getattr(walk_->xs_itup, 1, walk_->xs_itupdesc, &is_null), is_null);
+    return text_of(frame, index_getattr(walk_->xs_itup, 1, walk_->xs_itupdesc, &is_null), is_null);
 }
 
-bool KeyScan::fetch(ItemPointerData place) {
+bool KeyScan::fetch(PgFrame, ItemPointerData place) {
     CHECK_FOR_INTERRUPTS();
     if (ItemPointerGetBlockNumberNoCheck(&place) >= pages_) {
         return false;
@@ -204,25 +204,25 @@ bool KeyScan::fetch(ItemPointerData place) {
     return table_index_fetch_tuple(scan_->xs_heapfetch, &place, scan_->xs_snapshot, slot_, &is_more, nullptr);
 }
 
-std::optional<std::int64_t> KeyScan::number(std::size_t column) {
+std::optional<std::int64_t> KeyScan::number(PgFrame frame, std::size_t column) {
     bool is_null = false;
-    const Datum number = value(column, is_null);
+    const Datum number = value(frame, column, is_null);
     return is_null ? std::nullopt
                    : std::optional<std::int64_t>(scanned_.columns_[column].type == INT8OID
                                                      ? DatumGetInt64(number)
                                                      : DatumGetInt32(number));
 }
 
-std::optional<bool> KeyScan::truth(std::size_t column) {
+std::optional<bool> KeyScan::truth(PgFrame frame, std::size_t column) {
     bool is_null = false;
-    const Datum truth = value(column, is_null);
+    const Datum truth = value(frame, column, is_null);
     return is_null ? std::nullopt : std::optional<bool>(DatumGetBool(truth));
 }
 
-std::string_view KeyScan::text(std::size_t column) {
+std::string_view KeyScan::text(PgFrame frame, std::size_t column) {
     bool is_null = false;
-    const Datum text = value(column, is_null);
-    return text_of(text, is_null);
+    const Datum text = value(frame, column, is_null);
+    return text_of(frame, text, is_null);
 }
 
 }  // namespace sliding_sync

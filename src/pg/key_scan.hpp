@@ -31,10 +31,9 @@ public:
 
 private:
     friend class KeyScan;
-    // C calls only.
-    void look_up(Oid namespace_oid);
-    [[nodiscard]] bool is_the_one(Relation table) const;
-    [[nodiscard]] bool find_columns(Relation table);
+    void look_up(PgFrame frame, Oid namespace_oid);
+    [[nodiscard]] bool is_the_one(Relation table) const noexcept;
+    [[nodiscard]] bool find_columns(PgFrame frame, Relation table);
     [[nodiscard]] bool find_index(PgFrame frame, Relation table);
 
     const char* table_name_;
@@ -63,26 +62,26 @@ public:
         return scan_ != nullptr;
     }
 
-    // What follows are C calls only. Values point into the table's page, and last until the next row.
+    // Values point into the table's page, and last until the next row.
 
     /// Begins to look for rows with this key.
-    void look_for(std::initializer_list<Datum> key);
+    void look_for(PgFrame frame, std::initializer_list<Datum> key);
     /// Begins to walk through all of the index, in its order.
-    void walk();
+    void walk(PgFrame frame);
     /// Goes on to the next entry of the index. Whether there is a row that can be seen, fetch() says.
-    [[nodiscard]] bool next_entry();
+    [[nodiscard]] bool next_entry(PgFrame frame);
     /// Where the index says that the row is: another time fetch() finds it there without the index.
     [[nodiscard]] ItemPointerData place() const noexcept {
         return place_;
     }
     /// While walking: the first column of the index, which is text.
-    [[nodiscard]] std::string_view entry_text();
+    [[nodiscard]] std::string_view entry_text(PgFrame frame);
     /// Whether a row can be seen at this place, which may be any: the caller compares its key.
-    [[nodiscard]] bool fetch(ItemPointerData place);
+    [[nodiscard]] bool fetch(PgFrame frame, ItemPointerData place);
     /// The next row with the key.
-    [[nodiscard]] bool next() {
-        while (next_entry()) {
-            if (fetch(place_)) {
+    [[nodiscard]] bool next(PgFrame frame) {
+        while (next_entry(frame)) {
+            if (fetch(frame, place_)) {
                 return true;
             }
         }
@@ -98,16 +97,16 @@ public:
         return is_in_order_of_bytes_;
     }
 
-    [[nodiscard]] Datum value(std::size_t column, bool& is_null) {
+    [[nodiscard]] Datum value(PgFrame, std::size_t column, bool& is_null) {
         return slot_getattr(slot_, scanned_.numbers_[column], &is_null);
     }
-    [[nodiscard]] std::optional<std::int64_t> number(std::size_t column);
-    [[nodiscard]] std::optional<bool> truth(std::size_t column);
+    [[nodiscard]] std::optional<std::int64_t> number(PgFrame frame, std::size_t column);
+    [[nodiscard]] std::optional<bool> truth(PgFrame frame, std::size_t column);
     /// Without a pointer to it: NULL.
-    [[nodiscard]] std::string_view text(std::size_t column);
+    [[nodiscard]] std::string_view text(PgFrame frame, std::size_t column);
 
 private:
-    void begin();
+    void begin(PgFrame frame);
 
     ScannedTable& scanned_;
     int exceptions_;
