@@ -15,7 +15,8 @@ class BatchBoundary {
 public:
     explicit BatchBoundary(const Connector& connector);
 
-    /// Of these sessions, those whose batch has ended since they were first asked about; all when nobody can tell.
+    /// Of these sessions, those whose batch has ended since they were first asked about; all when nobody can
+    /// tell.
     [[nodiscard]] std::vector<int> at_boundary(const std::vector<int>& pids);
 
 private:

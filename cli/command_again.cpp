@@ -18,7 +18,8 @@ std::string quoted(const std::string& word) {
     return text + "'";
 }
 
-/// The connection string that this argument ends in, without its password; the argument itself when it has none.
+/// The connection string that this argument ends in, without its password; the argument itself when it has
+/// none.
 std::string without_password(const std::string& argument, const ConnectionOptions& connection) {
     if (!connection.database) {
         return argument;

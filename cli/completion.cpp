@@ -105,7 +105,8 @@ std::string bash_completion(const CLI::App& app) {
     }
     return fmt::format(R"(# bash completion for sliding-sync
 _sliding_sync() {{
-    local current=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} command= words= options= word
+    local current=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}
+    local command= words= options= word
     if [[ $before == = ]]; then before=${{COMP_WORDS[COMP_CWORD-2]}}; fi
     if [[ $current == = ]]; then before=${{COMP_WORDS[COMP_CWORD-1]}} current=; fi
     case $before in

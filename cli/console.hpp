@@ -1,4 +1,5 @@
-// Standard error: messages as PostgreSQL's tools print them, and one line below them that shows how far something is.
+// Standard error: messages as PostgreSQL's tools print them, and one line below them that shows how far
+// something is.
 #pragma once
 
 #include <mutex>

@@ -1,4 +1,5 @@
-// A session of the server. Everything that is asked of libpqxx is asked in database.cpp, for it differs between its versions.
+// A session of the server. Everything that is asked of libpqxx is asked in database.cpp, for it differs
+// between its versions.
 #pragma once
 
 #include <functional>

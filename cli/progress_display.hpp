@@ -1,4 +1,5 @@
-// What is seen of a backfill: a bar on a terminal, a line every few seconds elsewhere, or a JSON object a second.
+// What is seen of a backfill: a bar on a terminal, a line every few seconds elsewhere, or a JSON object a
+// second.
 #pragma once
 
 #include <chrono>

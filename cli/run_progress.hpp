@@ -46,7 +46,8 @@ public:
     const std::optional<Progress>& look();
     const std::optional<Progress>& look_now();
 
-    /// All that this run has done since the program began, also in calls that died; as far as this role may know.
+    /// All that this run has done since the program began, also in calls that died; as far as this role may
+    /// know.
     [[nodiscard]] std::optional<Totals> totals_of_run();
 
 private:

@@ -1,5 +1,5 @@
-// Facts of a homeserver's tables, many keys a statement, by the extension's own SQL where it has some. Answers are in the
-// order of the keys.
+// Facts of a homeserver's tables, many keys a statement, by the extension's own SQL where it has some.
+// Answers are in the order of the keys.
 #pragma once
 
 #include <array>

@@ -71,8 +71,8 @@ Texts texts_of(const std::set<std::int64_t>& ids) {
     return texts;
 }
 
-// What these groups hold themselves, and where they hang. A purge can leave the edge of a group behind: what then hangs on
-// it must not be believed, so a group is one that has rows, or is looked up.
+// What these groups hold themselves, and where they hang. A purge can leave the edge of a group behind: what
+// then hangs on it must not be believed, so a group is one that has rows, or is looked up.
 void read_groups(Reader& reader, const std::set<std::int64_t>& ids, Groups& groups) {
     const Parameters parameters{texts_of(ids)};
     const Rows rows =

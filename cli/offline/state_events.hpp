@@ -11,7 +11,8 @@ public:
 
     void read(const std::vector<StateEventIds>& ids);
 
-    /// Of those that were read, as far as they are of this room and of their kind. Its texts live as long as this.
+    /// Of those that were read, as far as they are of this room and of their kind. Its texts live as long as
+    /// this.
     [[nodiscard]] rules::StateEvents of(const std::string& room_id, const StateEventIds& ids) const;
 
 private:

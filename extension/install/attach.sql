@@ -38,8 +38,8 @@ CREATE FUNCTION sliding_sync.attach(target_schema text DEFAULT NULL) RETURNS tex
 COMMENT ON FUNCTION sliding_sync.attach(text) IS
     'puts the triggers on the homeserver''s tables in this schema (or in the only one that holds some), and makes the derived tables when they are missing; returns the schema';
 
--- In SQL, as everything that is needed when the library is gone. Whoever comes after a lock request waits as long as it
--- does: attempts are short, and each takes every table or none.
+-- In SQL, as everything that is needed when the library is gone. Whoever comes after a lock request waits as
+-- long as it does: attempts are short, and each takes every table or none.
 CREATE FUNCTION sliding_sync.detach(target_schema text DEFAULT NULL) RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 AS $$
 DECLARE
@@ -56,8 +56,8 @@ BEGIN
         RAISE invalid_schema_name USING MESSAGE = format('schema "%s" does not exist', target_schema);
     END IF;
     FOR homeserver IN
-        -- A homeserver's transaction begins by locking its room: asked for there first, the lock keeps new writers waiting
-        -- before they hold anything that it has to wait for in turn.
+        -- A homeserver's transaction begins by locking its room: asked for there first, the lock keeps new
+        -- writers waiting before they hold anything that it has to wait for in turn.
         SELECT h.schema_name,
                array_agg(c.oid ORDER BY array_position('{rooms,event_json,events,redactions,rejections,room_memberships,'
                    'current_state_events,local_current_membership,room_ban_redactions}'::text[], c.relname::text)

@@ -152,7 +152,8 @@ CREATE FUNCTION sliding_sync.difference_in_words(column_name text, expected text
 $$;
 COMMENT ON FUNCTION sliding_sync.difference_in_words(text, text, text) IS 'a wrong column of a row, for somebody who does not know the tables';
 
--- The findings of one user's memberships, a line for each, in words; and of the rooms that the user has joined.
+-- The findings of one user's memberships, a line for each, in words; and of the rooms that the user has
+-- joined.
 CREATE FUNCTION sliding_sync.wrong_rows(member text, room text, target_schema text)
     RETURNS TABLE (room_id text, is_missing boolean, detail text)
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$

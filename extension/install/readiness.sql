@@ -1,5 +1,5 @@
--- May a reader trust the tables? Everything here looks at catalogs and at the extension's own tables only, so it costs
--- the same on a large homeserver as on a small one.
+-- May a reader trust the tables? Everything here looks at catalogs and at the extension's own tables only, so
+-- it costs the same on a large homeserver as on a small one.
 
 CREATE FUNCTION sliding_sync.has_own_function() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -26,7 +26,8 @@ CREATE VIEW sliding_sync.triggers AS
             JOIN pg_proc p ON p.oid = t.tgfoid
         WHERE p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'sliding_sync')
             AND p.proname = 'collect' AND t.tgqual IS NULL AND t.tgattr::text = ''
-            -- our function, and not another one under its name; a table whose own row says that it has no triggers fires none
+            -- our function, and not another one under its name; a table whose own row says that it has no
+            -- triggers fires none
             AND sliding_sync.has_own_function() AND c.relhastriggers
             -- AFTER DELETE FOR EACH ROW; AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; AFTER TRUNCATE
             AND t.tgtype = CASE WHEN c.is_derived THEN 9 WHEN t.tgname = 'A_sliding_sync' THEN 29 ELSE 32 END

@@ -1,6 +1,6 @@
--- The extension's own tables are published like any others, by FOR ALL TABLES. What they say is of one database: of its
--- triggers, process ids and bypassed writes. So the rows that a subscription brings are dropped on arrival: they
--- neither meet rows of this database under the same key nor are taken for such.
+-- The extension's own tables are published like any others, by FOR ALL TABLES. What they say is of one
+-- database: of its triggers, process ids and bypassed writes. So the rows that a subscription brings are
+-- dropped on arrival: they neither meet rows of this database under the same key nor are taken for such.
 
 CREATE FUNCTION sliding_sync.drop_replicated_row() RETURNS trigger
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sliding_sync_drop_replicated_row';

@@ -1,5 +1,5 @@
--- What long work has done, where it stands, and since when nothing can have escaped the triggers. Written by the
--- functions of the extension only, as the owner of these tables.
+-- What long work has done, where it stands, and since when nothing can have escaped the triggers. Written by
+-- the functions of the extension only, as the owner of these tables.
 
 CREATE TABLE sliding_sync.runs (
     run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -102,8 +102,9 @@ COMMENT ON COLUMN sliding_sync.homeserver_tables.owner_version IS
     'changes when the superuser who owns the table is altered; NULL: the owner of events does';
 GRANT SELECT ON sliding_sync.homeserver_tables TO PUBLIC;
 
--- The version of a catalog row (xmin, and ctid within a transaction) changes with every command that changes the row, also
--- with one that changes it back. VACUUM, ANALYZE and CREATE INDEX write their numbers in place and leave it.
+-- The version of a catalog row (xmin, and ctid within a transaction) changes with every command that changes
+-- the row, also with one that changes it back. VACUUM, ANALYZE and CREATE INDEX write their numbers in place
+-- and leave it.
 CREATE FUNCTION sliding_sync.coverage_fingerprint(target_schema text) RETURNS text
     LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

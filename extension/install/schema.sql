@@ -1,7 +1,7 @@
 \echo Use "CREATE EXTENSION sliding_sync" to load this file. \quit
 
--- The schema is made here and not by the control file: so it belongs to the extension, and nobody else can put
--- functions into it.
+-- The schema is made here and not by the control file: so it belongs to the extension, and nobody else can
+-- put functions into it.
 CREATE SCHEMA sliding_sync;
 -- No name below means anything of somebody else's, whatever the schema that CREATE EXTENSION was called in.
 SET LOCAL search_path = pg_catalog, pg_temp;

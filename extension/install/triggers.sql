@@ -1,5 +1,5 @@
--- The trigger function of every table. Any role may name it in CREATE TRIGGER, which a restore by the tables' plain owner needs;
--- a trigger needs ownership of the table all the same.
+-- The trigger function of every table. Any role may name it in CREATE TRIGGER, which a restore by the tables'
+-- plain owner needs; a trigger needs ownership of the table all the same.
 
 CREATE FUNCTION sliding_sync.collect() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'sliding_sync_collect';

@@ -1,5 +1,5 @@
--- What a monitor looks at. The views read the extension's tables with the rights of their owner and otherwise only
--- catalogs, so a role that has nothing but pg_monitor can read them.
+-- What a monitor looks at. The views read the extension's tables with the rights of their owner and otherwise
+-- only catalogs, so a role that has nothing but pg_monitor can read them.
 
 CREATE VIEW sliding_sync.derived_tables AS
     SELECT n.nspname::text AS schema_name, c.relname::text AS table_name, pg_get_userbyid(c.relowner)::text AS owner_name,

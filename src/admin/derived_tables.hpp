@@ -28,7 +28,8 @@ inline constexpr const char* constraints_and_indexes<MembershipSnapshots> = R"(
         FOREIGN KEY (event_stream_ordering) REFERENCES %S.events (stream_ordering),
     CONSTRAINT sliding_sync_membership_snapshots_membership_event_id_fkey
         FOREIGN KEY (membership_event_id) REFERENCES %S.events (event_id),
-    CONSTRAINT sliding_sync_membership_snapshots_room_id_fkey FOREIGN KEY (room_id) REFERENCES %S.rooms (room_id)
+    CONSTRAINT sliding_sync_membership_snapshots_room_id_fkey
+        FOREIGN KEY (room_id) REFERENCES %S.rooms (room_id)
 );
 CREATE UNIQUE INDEX sliding_sync_membership_snapshots_event_stream_ordering
     ON %S.sliding_sync_membership_snapshots (event_stream_ordering);

@@ -47,7 +47,9 @@ private:
 enum class Doubt : std::uint8_t {
     none,  ///< nothing redacts it
     some,
-    many,  ///< anybody in a room may send redactions that nobody accepts: judging them all costs too much while somebody waits
+    /// Anybody in a room may send redactions that nobody accepts: judging them all costs too much while
+    /// somebody waits.
+    many,
 };
 
 /// Which events need a verdict at all; most do not. Asked within one reading: bans concern a whole room, and

@@ -5,7 +5,8 @@
 
 namespace sliding_sync {
 
-/// sliding_sync.lower_case(text): called for each room's name, so its declaration is looked at once a statement.
+/// sliding_sync.lower_case(text): called for each room's name, so its declaration is looked at once a
+/// statement.
 [[nodiscard]] Datum lower_case_text(FunctionCallInfo call);
 
 /// sliding_sync.known_room_versions().

@@ -6,7 +6,8 @@
 
 namespace sliding_sync {
 
-/// Returns the rooms of the list as room_list() does, without a plan. False, and no row, where a query must do it.
+/// Returns the rooms of the list as room_list() does, without a plan. False, and no row, where a query must
+/// do it.
 [[nodiscard]] bool return_page(FunctionCallInfo call, const ListTables& tables, const ListRequest& request,
                                const ListSets& sets, ListOrder order, const ListRange& range);
 

@@ -48,13 +48,14 @@ inline constexpr const char* all_memberships = "%S.sliding_sync_membership_snaps
 [[nodiscard]] Arguments list_arguments(const ListRequest& request, const ListSets& sets);
 [[nodiscard]] std::vector<Oid> list_argument_types(std::initializer_list<Oid> more);
 
-/// Templates for `sql_text`. `m` is a membership of $1, `r` its room's row, `j` that of a joined room. Rooms come in the order
-/// of their ids, which is that of both tables' indexes: neighbours lie together. `from` are the memberships to look at, as `s`.
+/// Templates for `sql_text`. `m` is a membership of $1, `r` its room's row, `j` that of a joined room. Rooms
+/// come in the order of their ids, which is that of both tables' indexes: neighbours lie together. `from` are
+/// the memberships to look at, as `s`.
 [[nodiscard]] std::string listed_rooms(const ListTables& tables, const ListFilters& filters,
                                        const std::string& from = all_memberships);
 
-/// The memberships in these rooms ($2 for instance), each looked up by its key, as `s`. The planner would rather go through all
-/// memberships of a user, for it thinks of an average one.
+/// The memberships in these rooms ($2 for instance), each looked up by its key, as `s`. The planner would
+/// rather go through all memberships of a user, for it thinks of an average one.
 [[nodiscard]] std::string memberships_in(const std::string& rooms);
 
 /// A condition on membership, sender and forgotten: rooms that are in the list of everything.

@@ -58,8 +58,8 @@ Found homeserver_of(PgFrame, HeapTuple row, TupleDesc columns, const char* wante
     return is_it ? Found{namespace_oid, relation_owner(table)} : Found{InvalidOid, InvalidOid};
 }
 
-// What the view sliding_sync.homeservers shows to everybody, read without a plan: making one takes a new connection as long as
-// a short list.
+// What the view sliding_sync.homeservers shows to everybody, read without a plan: making one takes a new
+// connection as long as a short list.
 Found find_homeserver(const std::optional<std::string>& target_schema) {
     const char* const expected = target_schema ? target_schema->c_str() : nullptr;
     struct Result {

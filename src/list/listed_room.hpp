@@ -10,8 +10,8 @@ extern "C" {
 
 namespace sliding_sync {
 
-/// What is read of a room until it is known whether it is in the list, and where. Texts live as long as the CallerConnection; one
-/// that is nullptr is NULL, or not asked for.
+/// What is read of a room until it is known whether it is in the list, and where. Texts live as long as the
+/// CallerConnection; one that is nullptr is NULL, or not asked for.
 struct ListedRoom {
     struct varlena* room_id;
     struct varlena* sender;

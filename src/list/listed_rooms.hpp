@@ -1,5 +1,5 @@
-// The rooms of a list, read through indexes without a plan. What is decided here is what the query of list_request.hpp decides;
-// tests ask both.
+// The rooms of a list, read through indexes without a plan. What is decided here is what the query of
+// list_request.hpp decides; tests ask both.
 #pragma once
 
 #include "list/list_request.hpp"
@@ -16,8 +16,8 @@ public:
     /// False where the tables must be read by a query.
     [[nodiscard]] bool can_read() const noexcept;
 
-    /// Finds the rooms that pass all filters, in no order. False where they take more memory than a backend should, or where a column
-    /// is NULL that is NULL on no homeserver.
+    /// Finds the rooms that pass all filters, in no order. False where they take more memory than a backend
+    /// should, or where a column is NULL that is NULL on no homeserver.
     [[nodiscard]] bool read(const ListTables& tables, const ListRequest& request, const ListSets& sets,
                             bool with_names);
     [[nodiscard]] std::span<ListedRoom> rooms() noexcept {

@@ -1,9 +1,10 @@
-// A room has changed since a position if its own position is newer, or the user's membership: every such room stands above
-// all others, so its place is found without them.
+// A room has changed since a position if its own position is newer, or the user's membership: every such room
+// stands above all others, so its place is found without them.
 //
-// Whether it was in the list then is asked of the user's membership events: the newest one up to the position. What has no
-// position cannot be asked for, and is taken to be as it is now: tags, account data, ignored users, children of spaces.
-// `forgotten` is known by membership event, but not since when; see `past`.
+// Whether it was in the list then is asked of the user's membership events: the newest one up to the
+// position. What has no position cannot be asked for, and is taken to be as it is now: tags, account data,
+// ignored users, children of spaces. `forgotten` is known by membership event, but not since when; see
+// `past`.
 #include "list/room_list_changes.hpp"
 
 #include "shared/sql_text.hpp"
@@ -12,8 +13,8 @@ namespace sliding_sync {
 
 namespace {
 
-// The membership as it was at the position. An event that is marked as forgotten was forgotten then, unless a newer one is
-// marked too: forgetting marks all that there are, so the mark may be as new as that.
+// The membership as it was at the position. An event that is marked as forgotten was forgotten then, unless a
+// newer one is marked too: forgetting marks all that there are, so the mark may be as new as that.
 std::string past_memberships(const ListTables& tables, const ListFilters& filters) {
     const std::string events = R"(
         FROM %S.room_memberships e JOIN %S.events v ON v.event_id %= e.event_id
@@ -86,8 +87,9 @@ std::string changes_query(const ListTables& tables, const ListRequest& request) 
         ORDER BY c.place, c.room_id COLLATE pg_catalog."C")";
 }
 
-/// The rooms whose own position, or whose membership of the user, is newer. From the server's newest rooms to the user's
-/// memberships, or the other way round where more of the server's rooms have changed than the user is in.
+/// The rooms whose own position, or whose membership of the user, is newer. From the server's newest rooms to
+/// the user's memberships, or the other way round where more of the server's rooms have changed than the user
+/// is in.
 Rows touched_rooms(const ListTables& tables, const std::string& user_id, std::int64_t since) {
     constexpr std::int64_t many = 1000;
     const auto query = [&](const std::string& text, const std::vector<Oid>& types,

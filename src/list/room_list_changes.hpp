@@ -5,7 +5,8 @@
 
 namespace sliding_sync {
 
-/// Returns the rooms that entered, changed or left, as the set of rows of `call`. Costs what the changes cost, and not the list.
+/// Returns the rooms that entered, changed or left, as the set of rows of `call`. Costs what the changes
+/// cost, and not the list.
 void room_list_changes(FunctionCallInfo call, const ListTables& tables, const ListRequest& request,
                        std::int64_t since);
 

@@ -9,8 +9,9 @@ extern "C" {
 
 namespace sliding_sync {
 
-/// For each room, by the hash of its id, a place in `rooms` and one in `sliding_sync_joined_rooms`; invalid where none is known. What
-/// is found at a place is always compared: it may be another room's by now, or that of another homeserver.
+/// For each room, by the hash of its id, a place in `rooms` and one in `sliding_sync_joined_rooms`; invalid
+/// where none is known. What is found at a place is always compared: it may be another room's by now, or that
+/// of another homeserver.
 class RoomPlaces {
 public:
     struct Places {

@@ -58,8 +58,8 @@ void warn(const std::optional<PgError>& failure) {
     }
 }
 
-// The schemas whose derived rows may be wrong by the change. A table is known by its number: it may have been moved, or its
-// schema renamed, and both come back.
+// The schemas whose derived rows may be wrong by the change. A table is known by its number: it may have been
+// moved, or its schema renamed, and both come back.
 std::vector<std::string> schemas_of(const BypassedWrite& change) {
     static Statement find("find_coverage", sql_text(R"(
             SELECT w.schema_name

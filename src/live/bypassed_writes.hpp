@@ -1,5 +1,5 @@
-// Changes that the triggers see but must not act on: they are only noted to have happened, so that catch_up() and
-// ready() know of them without looking at every row.
+// Changes that the triggers see but must not act on: they are only noted to have happened, so that catch_up()
+// and ready() know of them without looking at every row.
 #pragma once
 
 #include "guard/boundary.hpp"
@@ -22,10 +22,10 @@ void record_bypassed_write(Oid table, BypassReason reason);
 
 [[nodiscard]] bool has_bypassed_writes() noexcept;
 
-/// Before commit: leaves a row in sliding_sync.bypassed_writes, or a new version of one that is there already, for
-/// catch_up() must not take that one away before it can see this transaction's changes. A table that was moved counts
-/// if it was a homeserver's when rows were last known to be right, and not because somebody put our trigger on it. What
-/// fails costs a WARNING, and not the transaction.
+/// Before commit: leaves a row in sliding_sync.bypassed_writes, or a new version of one that is there
+/// already, for catch_up() must not take that one away before it can see this transaction's changes. A table
+/// that was moved counts if it was a homeserver's when rows were last known to be right, and not because
+/// somebody put our trigger on it. What fails costs a WARNING, and not the transaction.
 void write_bypassed_writes();
 
 void forget_bypassed_writes() noexcept;

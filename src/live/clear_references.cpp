@@ -89,14 +89,15 @@ void remove_references(PendingKeys& keys, const OldEvent& event, const Homeserve
     }
 }
 
-// Where the tables are plain, removing rows leaves nothing to fail at that removing more of them would not fail at too.
+// Where the tables are plain, removing rows leaves nothing to fail at that removing more of them would not
+// fail at too.
 bool needs_a_net(const Homeserver& homeserver) noexcept {
     return !homeserver.schema.joined_rooms_is_plain || !homeserver.schema.membership_snapshots_is_plain ||
            is_injecting_faults();
 }
 
-// What fails costs the rows of the room, all of which are made again when the transaction ends, and not the homeserver's
-// statement.
+// What fails costs the rows of the room, all of which are made again when the transaction ends, and not the
+// homeserver's statement.
 void carry_out_for_room(PendingKeys& keys, std::string_view room_id, const Homeserver& homeserver,
                         const std::function<void()>& work) {
     if (!needs_a_net(homeserver)) {

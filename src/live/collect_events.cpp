@@ -23,8 +23,8 @@ enum Column : std::size_t {
     rejection_reason,
     count
 };
-// A history purge makes outliers of all state events of a room, members among them: no snapshot changes by that which
-// knows something.
+// A history purge makes outliers of all state events of a room, members among them: no snapshot changes by
+// that which knows something.
 constexpr std::array<WatchedColumn, count> watched{
     {{{"event_id", ColumnKind::key}, its_room | its_verdicts | its_membership},
      {{"room_id", ColumnKind::key}, its_room | its_verdicts | its_membership},
@@ -109,8 +109,8 @@ void collect(PendingKeys& keys, const Change<count>& change, Concerns concerns, 
         return;
     }
     if (!change.after) {
-        // A purge deletes a million: not one by one. Snapshots that refer to the event were removed before the foreign
-        // keys were checked (clear_references.hpp).
+        // A purge deletes a million: not one by one. Snapshots that refer to the event were removed before
+        // the foreign keys were checked (clear_references.hpp).
         PendingRoom& room = pending_room(keys, change.before->text(room_id));
         room.orderings = true;
         room.state = true;

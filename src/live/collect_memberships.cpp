@@ -40,7 +40,8 @@ void collect(PendingKeys& keys, const Change<count>& change, Concerns, bool) {
     }
     for_each_row(change, [&](const Row<count>& row) {
         if (change.before) {
-            // also without a membership that can be seen: another transaction may be making it a membership again
+            // also without a membership that can be seen: another transaction may be making it a membership
+            // again
             pending_membership(keys, row.text(room_id), row.text(user_id));
             pending_event(keys, row.text(event_id)).membership = true;
         } else {

@@ -15,8 +15,8 @@ namespace sliding_sync {
 
 namespace {
 
-// More rounds than any chain of triggers on the derived tables needs. What a trigger changes again whenever its row is written
-// loses the row in the rounds after that.
+// More rounds than any chain of triggers on the derived tables needs. What a trigger changes again whenever
+// its row is written loses the row in the rounds after that.
 constexpr int max_rounds = 100;
 
 constexpr std::int64_t keys_per_page = 1000;
@@ -164,8 +164,8 @@ Refreshed refresh_everything(const Homeserver& homeserver, const PendingKeys& ke
     return refreshed;
 }
 
-// Where the derived tables have triggers of their owner, what these put off would fail with no subtransaction open. The
-// server has fired what others have put off before, and no statement of theirs follows.
+// Where the derived tables have triggers of their owner, what these put off would fail with no subtransaction
+// open. The server has fired what others have put off before, and no statement of theirs follows.
 void set_constraints_immediate(const Homeserver& homeserver) {
     const HomeserverSchema& schema = homeserver.schema;
     if (!(schema.joined_rooms_is_plain && schema.membership_snapshots_is_plain) &&
@@ -175,9 +175,9 @@ void set_constraints_immediate(const Homeserver& homeserver) {
     }
 }
 
-// Whose redaction or rejection is of an event that another transaction is just storing cannot tell its room, and the other one
-// does not see the change. So a flush that cannot tell runs alone, from here to the end of its transaction. Returns whether
-// others may have ended meanwhile.
+// Whose redaction or rejection is of an event that another transaction is just storing cannot tell its room,
+// and the other one does not see the change. So a flush that cannot tell runs alone, from here to the end of
+// its transaction. Returns whether others may have ended meanwhile.
 bool lock_flush(const HomeserverSchema& schema, KeyResolver& resolver) {
     const bool is_alone = resolver.names_missing_event();
     if (!is_alone && try_flush_lock(schema.namespace_oid)) {

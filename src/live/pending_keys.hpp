@@ -47,8 +47,8 @@ struct PendingRoom {
     bool state;
     bool may_be_rewritten;
     bool memberships;  ///< look at all memberships of the room
-    bool
-        incomplete_memberships;  ///< look at those whose snapshot is missing, knows nothing, or is of a very old event
+    /// Look at those whose snapshot is missing, knows nothing, or is of a very old event.
+    bool incomplete_memberships;
     std::int64_t latest;       ///< PG_INT64_MIN: none
     std::int64_t latest_bump;  ///< PG_INT64_MIN: none
     std::int64_t oldest_new;   ///< PG_INT64_MAX: none
@@ -70,8 +70,8 @@ struct PendingMembership {
     TextKey user_id;
     BeforeTransaction before;
     TextKey event_id_before;
-    bool
-        may_be_remote;  ///< only an event or its state tells of it: the user may be none of this homeserver's
+    /// Only an event or its state tells of it: the user may be none of this homeserver's.
+    bool may_be_remote;
 };
 
 struct PendingEvent {

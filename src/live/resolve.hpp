@@ -12,12 +12,12 @@ public:
 
     [[nodiscard]] bool has_work() const noexcept;
 
-    /// Whether a redaction or rejection is of an event that is not there and was not there before: its room cannot be told,
-    /// and who is just storing it does not see the change either.
+    /// Whether a redaction or rejection is of an event that is not there and was not there before: its room
+    /// cannot be told, and who is just storing it does not see the change either.
     [[nodiscard]] bool names_missing_event();
 
-    /// Adds what it finds; the same key may then stand in `changes` more than once. A look-up that fails is noted in
-    /// quarantine.
+    /// Adds what it finds; the same key may then stand in `changes` more than once. A look-up that fails is
+    /// noted in quarantine.
     void resolve(Changes& changes);
 
 private:

@@ -1,4 +1,5 @@
-// The rows that a trigger is fired for, read by column name. C calls only, no guard: for code that runs once a row.
+// The rows that a trigger is fired for, read by column name. C calls only, no guard: for code that runs once
+// a row.
 #pragma once
 
 #include "pg/catalog.hpp"

@@ -1,5 +1,5 @@
-// The columns that the fact readers of src/derive use, table by table, and what a change of each concerns. What a changed row
-// makes pending follows from them, and from nothing else. C calls only: runs once a row.
+// The columns that the fact readers of src/derive use, table by table, and what a change of each concerns.
+// What a changed row makes pending follows from them, and from nothing else. C calls only: runs once a row.
 #pragma once
 
 #include "live/pending_keys.hpp"
@@ -43,7 +43,8 @@ Concerns concerns_of(const std::array<WatchedColumn, count>& watched, const Chan
     return concerns;
 }
 
-/// Reads the row with the columns of its table. Without the columns that name what it concerns, anything may have changed.
+/// Reads the row with the columns of its table. Without the columns that name what it concerns, anything may
+/// have changed.
 template <const auto& watched, typename Collect>
 void read_and_collect(const TriggerData& trigger, PendingKeys& keys, Collect collect) {
     constexpr std::size_t count = std::size(watched);

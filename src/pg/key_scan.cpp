@@ -126,8 +126,8 @@ KeyScan::KeyScan(ScannedTable& table, Oid namespace_oid)
     });
 }
 
-// Nothing of this raises an error: it runs where one would jump over C++ frames. While an exception passes, the abort of the
-// (sub)transaction closes what is open.
+// Nothing of this raises an error: it runs where one would jump over C++ frames. While an exception passes,
+// the abort of the (sub)transaction closes what is open.
 KeyScan::~KeyScan() {
     if (std::uncaught_exceptions() != exceptions_) {
         return;

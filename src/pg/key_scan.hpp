@@ -1,5 +1,6 @@
-// Rows of a table by the values of some columns, read without a plan: with the rights of whoever calls, and of the very moment that
-// the calling statement sees, like a CallerQuery. What cannot be read so is left to one.
+// Rows of a table by the values of some columns, read without a plan: with the rights of whoever calls, and
+// of the very moment that the calling statement sees, like a CallerQuery. What cannot be read so is left to
+// one.
 #pragma once
 
 #include "pg/key_index.hpp"
@@ -56,8 +57,8 @@ public:
     KeyScan(const KeyScan&) = delete;
     KeyScan& operator=(const KeyScan&) = delete;
 
-    /// False where only a query reads the table as its owner means it, or finds its rows: a view, a partitioned table, row security,
-    /// rights to some columns, other types, no fitting index.
+    /// False where only a query reads the table as its owner means it, or finds its rows: a view, a
+    /// partitioned table, row security, rights to some columns, other types, no fitting index.
     [[nodiscard]] bool is_open() const noexcept {
         return scan_ != nullptr;
     }

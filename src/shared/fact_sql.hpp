@@ -1,5 +1,6 @@
 // The statements that read facts by plain SQL: what the extension plans is what the program without it sends.
-// All are templates for `sql_text`; the parameters are arrays, a row's `n` is the position of its key, from 1.
+// All are templates for `sql_text`; the parameters are arrays, and a row's `n` is the position of its key,
+// from 1.
 #pragma once
 
 #include <cstddef>
