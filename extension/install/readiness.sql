@@ -44,8 +44,8 @@ COMMENT ON VIEW sliding_sync.triggers IS
 COMMENT ON COLUMN sliding_sync.triggers.state IS
     'always: as it should be; origin: does not fire where session_replication_role is replica; replica and disabled: does not fire for a homeserver; missing: it is not there or cannot fire, and attach() makes it; or its function was replaced';
 
--- Here and in what follows: a view that is named twice is planned twice, and planning is most of the cost, so each stands in
--- a WITH of its own.
+-- Here and in what follows: a view that is named twice is planned twice, and planning is most of the cost, so
+-- each stands in a WITH of its own.
 CREATE VIEW sliding_sync.coverage_gaps AS
     WITH triggers AS MATERIALIZED (SELECT * FROM sliding_sync.triggers),
     tables AS MATERIALIZED (
