@@ -61,7 +61,8 @@ SELECT join('!r', '@carl:hs.test') \gset
 TABLE newest;
 SELECT who, name FROM snapshots;
 
--- what was noted before it was switched off is still written; what is changed while it is off is not noted
+-- what was noted before it was switched off is still written; what is changed while it is off is not noted, but a membership
+-- without a row is found where its room was
 BEGIN;
 SELECT rename('!r', '@anna:hs.test', 'Noted') \gset
 SET LOCAL sliding_sync.enabled = off;

@@ -355,3 +355,30 @@ def test_memory_has_a_limit(cluster: Cluster, connection: Connection) -> None:
         session.execute("RESET ROLE; SET work_mem = '64kB'; SET hash_mem_multiplier = 1")
         assert "sliding_sync_membership_snapshots s" in plans_of(session, call, OWNER)
         assert rooms(session, ", sort_by => 'name'", "@many:hs.test") == expected
+
+
+def test_a_list_within_the_reading_of_another_homeservers(cluster: Cluster) -> None:
+    """A policy of the tables' owner asks for a list of another schema, whose tables have their columns in another order."""
+    name = create_homeserver(cluster, "nested lists")
+    with connect(cluster, name, SUPERUSER) as connection:
+        connection.execute("CALL operations.make_homeserver('other')")
+        connection.execute("DROP TABLE other.rooms CASCADE")
+        connection.execute("CREATE TABLE other.rooms (room_id text PRIMARY KEY, room_version text, is_public boolean, creator text)")
+        connection.execute("SELECT sliding_sync.attach('other')")
+        connection.execute("SELECT create_room('!a:hs.test', '@anna:hs.test', name => 'A'); UPDATE rooms SET is_public = true")
+        connection.execute("CREATE TABLE homeserver.room_tags (user_id text, room_id text, tag text, content text)")
+        connection.execute("INSERT INTO homeserver.room_tags VALUES ('@anna:hs.test', '!a:hs.test', 'x', '{}')")
+        connection.execute(
+            "CREATE FUNCTION asks_for_the_other() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN"
+            " PERFORM FROM sliding_sync.room_list('@nobody:hs.test', target_schema => 'other'); RETURN true; END $$"
+        )
+        connection.execute("CREATE POLICY p ON homeserver.room_tags USING (asks_for_the_other())")
+        connection.execute("ALTER TABLE homeserver.room_tags ENABLE ROW LEVEL SECURITY")
+        connection.execute("CREATE ROLE lister; GRANT USAGE ON SCHEMA homeserver, other, operations TO lister")
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA homeserver, other TO lister; SET ROLE lister")
+        listed = connection.execute(
+            "SELECT room_id, room_name FROM sliding_sync.room_list('@anna:hs.test', tags => '{x}', target_schema => 'homeserver')"
+        ).fetchall()
+        assert listed == [("!a:hs.test", "A")]
+    cluster.drop_database(name)
+    cluster.execute("DROP ROLE lister")

@@ -1,14 +1,14 @@
 \echo Use "CREATE EXTENSION sliding_sync" to load this file. \quit
 
--- The schema is made here and not by the control file: so it belongs to the extension, and nobody else can put
--- functions into it.
+-- The schema is made here and not by the control file: so it belongs to the extension, and nobody else can
+-- put functions into it.
 CREATE SCHEMA sliding_sync;
 -- No name below means anything of somebody else's, whatever the schema that CREATE EXTENSION was called in.
 SET LOCAL search_path = pg_catalog, pg_temp;
 COMMENT ON SCHEMA sliding_sync IS 'keeps the sliding sync tables of a Matrix homeserver exact';
 GRANT USAGE ON SCHEMA sliding_sync TO PUBLIC;
--- The trigger function of every table. Any role may name it in CREATE TRIGGER, which a restore by the tables' plain owner needs;
--- a trigger needs ownership of the table all the same.
+-- The trigger function of every table. Any role may name it in CREATE TRIGGER, which a restore by the tables'
+-- plain owner needs; a trigger needs ownership of the table all the same.
 
 CREATE FUNCTION sliding_sync.collect() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'sliding_sync_collect';
@@ -46,8 +46,8 @@ COMMENT ON FUNCTION sliding_sync.repair_quarantine() IS
     'makes the rows of the keys in quarantine once more and takes the keys out for which that works';
 
 REVOKE ALL ON FUNCTION sliding_sync.repair_quarantine() FROM PUBLIC;
--- What long work has done, where it stands, and since when nothing can have escaped the triggers. Written by the
--- functions of the extension only, as the owner of these tables.
+-- What long work has done, where it stands, and since when nothing can have escaped the triggers. Written by
+-- the functions of the extension only, as the owner of these tables.
 
 CREATE TABLE sliding_sync.runs (
     run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -150,8 +150,9 @@ COMMENT ON COLUMN sliding_sync.homeserver_tables.owner_version IS
     'changes when the superuser who owns the table is altered; NULL: the owner of events does';
 GRANT SELECT ON sliding_sync.homeserver_tables TO PUBLIC;
 
--- The version of a catalog row (xmin, and ctid within a transaction) changes with every command that changes the row, also
--- with one that changes it back. VACUUM, ANALYZE and CREATE INDEX write their numbers in place and leave it.
+-- The version of a catalog row (xmin, and ctid within a transaction) changes with every command that changes
+-- the row, also with one that changes it back. VACUUM, ANALYZE and CREATE INDEX write their numbers in place
+-- and leave it.
 CREATE FUNCTION sliding_sync.coverage_fingerprint(target_schema text) RETURNS text
     LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -231,8 +232,8 @@ CREATE FUNCTION sliding_sync.attach(target_schema text DEFAULT NULL) RETURNS tex
 COMMENT ON FUNCTION sliding_sync.attach(text) IS
     'puts the triggers on the homeserver''s tables in this schema (or in the only one that holds some), and makes the derived tables when they are missing; returns the schema';
 
--- In SQL, as everything that is needed when the library is gone. Whoever comes after a lock request waits as long as it
--- does: attempts are short, and each takes every table or none.
+-- In SQL, as everything that is needed when the library is gone. Whoever comes after a lock request waits as
+-- long as it does: attempts are short, and each takes every table or none.
 CREATE FUNCTION sliding_sync.detach(target_schema text DEFAULT NULL) RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 AS $$
 DECLARE
@@ -249,8 +250,8 @@ BEGIN
         RAISE invalid_schema_name USING MESSAGE = format('schema "%s" does not exist', target_schema);
     END IF;
     FOR homeserver IN
-        -- A homeserver's transaction begins by locking its room: asked for there first, the lock keeps new writers waiting
-        -- before they hold anything that it has to wait for in turn.
+        -- A homeserver's transaction begins by locking its room: asked for there first, the lock keeps new
+        -- writers waiting before they hold anything that it has to wait for in turn.
         SELECT h.schema_name,
                array_agg(c.oid ORDER BY array_position('{rooms,event_json,events,redactions,rejections,room_memberships,'
                    'current_state_events,local_current_membership,room_ban_redactions}'::text[], c.relname::text)
@@ -340,7 +341,8 @@ CREATE PROCEDURE sliding_sync.backfill(
     share double precision DEFAULT 1,
     max_duration interval DEFAULT NULL,
     restart boolean DEFAULT false,
-    verbose boolean DEFAULT false,
+    verbose boolean DEFAULT NULL,
+    run_id bigint DEFAULT NULL,
     INOUT joined_rooms bigint DEFAULT NULL,
     INOUT memberships bigint DEFAULT NULL,
     INOUT rows_written bigint DEFAULT NULL,
@@ -348,10 +350,22 @@ CREATE PROCEDURE sliding_sync.backfill(
     INOUT is_finished boolean DEFAULT NULL
 ) LANGUAGE c AS 'MODULE_PATHNAME', 'sliding_sync_backfill';
 COMMENT ON PROCEDURE sliding_sync.backfill(text, text, text, text, bigint, interval, interval, double precision, interval,
-    boolean, boolean, bigint, bigint, bigint, bigint, boolean) IS
+    boolean, boolean, bigint, bigint, bigint, bigint, bigint, boolean) IS
     'fills and corrects the derived tables, batch by batch, while the homeserver runs; goes on with an unfinished run';
 REVOKE ALL ON PROCEDURE sliding_sync.backfill(text, text, text, text, bigint, interval, interval, double precision,
-    interval, boolean, boolean, bigint, bigint, bigint, bigint, boolean) FROM PUBLIC;
+    interval, boolean, boolean, bigint, bigint, bigint, bigint, bigint, boolean) FROM PUBLIC;
+
+CREATE PROCEDURE sliding_sync.begin_backfill(
+    target_schema text DEFAULT NULL,
+    tables text DEFAULT 'both',
+    first_room text DEFAULT NULL,
+    last_room text DEFAULT NULL,
+    restart boolean DEFAULT false,
+    INOUT run_id bigint DEFAULT NULL
+) LANGUAGE c AS 'MODULE_PATHNAME', 'sliding_sync_begin_backfill';
+COMMENT ON PROCEDURE sliding_sync.begin_backfill(text, text, text, text, boolean, bigint) IS
+    'the number of the unfinished run, or of a new one: sessions that name it work on this run, and never begin another';
+REVOKE ALL ON PROCEDURE sliding_sync.begin_backfill(text, text, text, text, boolean, bigint) FROM PUBLIC;
 
 CREATE FUNCTION sliding_sync.catch_up(target_schema text DEFAULT NULL, mode text DEFAULT 'repair', OUT had_gap boolean,
     OUT joined_rooms bigint, OUT memberships bigint, OUT rows_written bigint, OUT quarantined bigint)
@@ -453,8 +467,8 @@ CREATE FUNCTION sliding_sync.version(OUT library_version text, OUT extension_ver
 $$;
 COMMENT ON FUNCTION sliding_sync.version() IS
     'the versions of library and SQL, which should be the same, and the attached schemas; library_version is NULL when the library cannot be loaded';
--- May a reader trust the tables? Everything here looks at catalogs and at the extension's own tables only, so it costs
--- the same on a large homeserver as on a small one.
+-- May a reader trust the tables? Everything here looks at catalogs and at the extension's own tables only, so
+-- it costs the same on a large homeserver as on a small one.
 
 CREATE FUNCTION sliding_sync.has_own_function() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -481,7 +495,8 @@ CREATE VIEW sliding_sync.triggers AS
             JOIN pg_proc p ON p.oid = t.tgfoid
         WHERE p.pronamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'sliding_sync')
             AND p.proname = 'collect' AND t.tgqual IS NULL AND t.tgattr::text = ''
-            -- our function, and not another one under its name; a table whose own row says that it has no triggers fires none
+            -- our function, and not another one under its name; a table whose own row says that it has no
+            -- triggers fires none
             AND sliding_sync.has_own_function() AND c.relhastriggers
             -- AFTER DELETE FOR EACH ROW; AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; AFTER TRUNCATE
             AND t.tgtype = CASE WHEN c.is_derived THEN 9 WHEN t.tgname = 'A_sliding_sync' THEN 29 ELSE 32 END
@@ -498,22 +513,27 @@ COMMENT ON VIEW sliding_sync.triggers IS
 COMMENT ON COLUMN sliding_sync.triggers.state IS
     'always: as it should be; origin: does not fire where session_replication_role is replica; replica and disabled: does not fire for a homeserver; missing: it is not there or cannot fire, and attach() makes it; or its function was replaced';
 
+-- Here and in what follows: a view that is named twice is planned twice, and planning is most of the cost, so
+-- each stands in a WITH of its own.
 CREATE VIEW sliding_sync.coverage_gaps AS
+    WITH triggers AS MATERIALIZED (SELECT * FROM sliding_sync.triggers),
+    tables AS MATERIALIZED (
+        SELECT s.schema_name, t.table_name, t.table_oid
+        FROM sliding_sync.homeservers s JOIN sliding_sync.homeserver_tables t ON t.schema_name = s.schema_name)
     SELECT t.schema_name, t.table_name,
            CASE t.state WHEN 'missing' THEN 'trigger_missing' WHEN 'origin' THEN 'trigger_not_always'
                         ELSE 'trigger_disabled' END AS reason
-    FROM sliding_sync.triggers t WHERE t.state <> 'always'
+    FROM triggers t WHERE t.state <> 'always'
     UNION
     SELECT s.schema_name, x.table_name, 'table_missing'
     FROM sliding_sync.homeservers s
         CROSS JOIN (VALUES ('events'), ('event_json'), ('redactions'), ('rooms'), ('room_memberships'),
                            ('current_state_events'), ('local_current_membership')) x (table_name)
-    WHERE NOT EXISTS (SELECT FROM sliding_sync.triggers y
+    WHERE NOT EXISTS (SELECT FROM triggers y
                       WHERE y.schema_name = s.schema_name AND y.table_name = x.table_name)
     UNION ALL
-    SELECT s.schema_name, t.table_name, r.reason
-    FROM sliding_sync.homeservers s
-        JOIN sliding_sync.homeserver_tables t ON t.schema_name = s.schema_name
+    SELECT t.schema_name, t.table_name, r.reason
+    FROM tables t
         JOIN pg_class c ON c.oid = t.table_oid
         JOIN pg_class events ON events.relnamespace = c.relnamespace AND events.relname = 'events'
         CROSS JOIN LATERAL (VALUES
@@ -527,13 +547,15 @@ COMMENT ON VIEW sliding_sync.coverage_gaps IS
 COMMENT ON COLUMN sliding_sync.coverage_gaps.reason IS 'one of the reason codes of ready()';
 
 CREATE VIEW sliding_sync.schemas AS
+    WITH homeservers AS MATERIALIZED (SELECT * FROM sliding_sync.homeservers),
+    derived AS MATERIALIZED (
+        SELECT x.schema_name, c.relowner
+        FROM sliding_sync.homeserver_tables x JOIN pg_class c ON c.oid = x.table_oid WHERE x.is_derived),
+    gaps AS MATERIALIZED (SELECT u.schema_name, u.reason FROM sliding_sync.coverage_gaps u)
     SELECT t.schema_name,
-           (SELECT count(*) = 2 FROM sliding_sync.homeserver_tables x
-                JOIN sliding_sync.homeservers h ON h.schema_name = x.schema_name
-                JOIN pg_class c ON c.oid = x.table_oid AND c.relowner = h.owner_oid
-            WHERE x.schema_name = t.schema_name AND x.is_derived)
+           (SELECT count(*) = 2 FROM derived x WHERE x.schema_name = t.schema_name AND x.relowner = t.owner_oid)
                AS has_derived_tables,
-           ARRAY(SELECT DISTINCT u.reason COLLATE "C" FROM sliding_sync.coverage_gaps u WHERE u.schema_name = t.schema_name
+           ARRAY(SELECT DISTINCT u.reason COLLATE "C" FROM gaps u WHERE u.schema_name = t.schema_name
                  ORDER BY 1) AS coverage_gaps,
            w.complete_at, w.caught_up_at,
            coalesce(w.fingerprint <> sliding_sync.coverage_fingerprint(t.schema_name), false) AS tables_changed,
@@ -544,7 +566,7 @@ CREATE VIEW sliding_sync.schemas AS
            EXISTS (SELECT FROM sliding_sync.quarantine q WHERE q.schema_name = t.schema_name) AS has_quarantine,
            (SELECT max(r.run_id) FROM sliding_sync.runs r
             WHERE r.schema_name = t.schema_name AND r.finished_at IS NULL) AS unfinished_run
-    FROM sliding_sync.homeservers t
+    FROM homeservers t
         LEFT JOIN sliding_sync.trigger_coverage w ON w.schema_name = t.schema_name;
 COMMENT ON VIEW sliding_sync.schemas IS 'one row an attached schema: what ready() looks at; names no room and no user';
 COMMENT ON COLUMN sliding_sync.schemas.coverage_gaps IS
@@ -554,6 +576,16 @@ COMMENT ON COLUMN sliding_sync.schemas.tables_changed IS
 
 -- A homeserver's role, a reader and a monitor may all ask.
 GRANT SELECT ON sliding_sync.triggers, sliding_sync.coverage_gaps, sliding_sync.schemas TO PUBLIC;
+
+CREATE FUNCTION sliding_sync.reasons_against(facts sliding_sync.schemas) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_remove(CASE WHEN NOT facts.has_derived_tables THEN '{derived_table_missing}'::text[] ELSE '{}' END
+                        || facts.coverage_gaps || ARRAY[
+        CASE WHEN facts.complete_at IS NULL THEN 'never_completed' END,
+        CASE WHEN facts.has_bypassed_writes OR facts.tables_changed THEN 'bypassed_writes' END,
+        CASE WHEN facts.has_quarantine THEN 'quarantine' END], NULL)
+$$;
+COMMENT ON FUNCTION sliding_sync.reasons_against(sliding_sync.schemas) IS 'why ready() says no of a schema; none: it says yes';
 
 CREATE FUNCTION sliding_sync.ready(target_schema text DEFAULT NULL, OUT is_ready boolean, OUT reasons text[])
     LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -573,11 +605,7 @@ BEGIN
         reasons := ARRAY['not_attached'];
         RETURN;
     END IF;
-    reasons := array_remove(CASE WHEN NOT facts.has_derived_tables THEN '{derived_table_missing}'::text[] ELSE '{}' END
-                            || facts.coverage_gaps || ARRAY[
-        CASE WHEN facts.complete_at IS NULL THEN 'never_completed' END,
-        CASE WHEN facts.has_bypassed_writes OR facts.tables_changed THEN 'bypassed_writes' END,
-        CASE WHEN facts.has_quarantine THEN 'quarantine' END], NULL);
+    reasons := sliding_sync.reasons_against(facts);
     is_ready := cardinality(reasons) = 0;
 END
 $$;
@@ -690,8 +718,8 @@ COMMENT ON FUNCTION sliding_sync.finish_background_updates(text, boolean) IS
     'when ready() and verify() find nothing wrong: ends the homeserver''s own updates that fill the derived tables, and empties their queue; a dry run only says what it would end';
 
 REVOKE ALL ON FUNCTION sliding_sync.finish_background_updates(text, boolean) FROM PUBLIC;
--- What a monitor looks at. The views read the extension's tables with the rights of their owner and otherwise only
--- catalogs, so a role that has nothing but pg_monitor can read them.
+-- What a monitor looks at. The views read the extension's tables with the rights of their owner and otherwise
+-- only catalogs, so a role that has nothing but pg_monitor can read them.
 
 CREATE VIEW sliding_sync.derived_tables AS
     SELECT n.nspname::text AS schema_name, c.relname::text AS table_name, pg_get_userbyid(c.relowner)::text AS owner_name,
@@ -699,7 +727,7 @@ CREATE VIEW sliding_sync.derived_tables AS
            pg_stat_get_live_tuples(c.oid) AS live_rows, pg_stat_get_dead_tuples(c.oid) AS dead_rows,
            pg_stat_get_tuples_inserted(c.oid) AS inserts, pg_stat_get_tuples_updated(c.oid) AS updates,
            pg_stat_get_tuples_deleted(c.oid) AS deletes
-    FROM sliding_sync.schemas s JOIN pg_namespace n ON n.nspname = s.schema_name
+    FROM sliding_sync.homeservers s JOIN pg_namespace n ON n.nspname = s.schema_name
         JOIN pg_class c ON c.relnamespace = n.oid
     WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots');
 COMMENT ON VIEW sliding_sync.derived_tables IS 'both tables of each attached schema, and what the server counts of them';
@@ -758,7 +786,7 @@ CREATE VIEW sliding_sync.needed_indexes AS
                     min(ic.relname::text) FILTER (WHERE NOT i.indisvalid))
                 ELSE format('CREATE %sINDEX CONCURRENTLY ON %I.%I (%s)', CASE WHEN x.is_unique THEN 'UNIQUE ' END,
                     s.schema_name, x.table_name, array_to_string(x.columns, ', ')) END AS remedy
-    FROM sliding_sync.schemas s CROSS JOIN needed x
+    FROM sliding_sync.homeservers s CROSS JOIN needed x
         JOIN pg_namespace n ON n.nspname = s.schema_name
         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = x.table_name AND c.relkind = 'r'
         LEFT JOIN (pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid)
@@ -779,20 +807,26 @@ GRANT SELECT ON sliding_sync.derived_tables, sliding_sync.role_settings, sliding
 -- status: one row an attached schema
 --
 CREATE VIEW sliding_sync.status AS
-    SELECT s.schema_name, v.library_version, v.extension_version, r.is_ready, r.reasons,
+    WITH schemas AS MATERIALIZED (
+        SELECT s.*, sliding_sync.reasons_against(s) AS reasons FROM sliding_sync.schemas s),
+    tables AS MATERIALIZED (
+        SELECT n.nspname AS schema_name, c.relname AS table_name, c.reltuples::bigint AS rows_estimate
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')
+            AND c.reltuples >= 0)
+    SELECT s.schema_name, v.library_version, v.extension_version, s.reasons = '{}' AS is_ready, s.reasons,
            t.triggers_found, t.triggers_expected, t.trigger_state,
-           (SELECT d.rows_estimate FROM sliding_sync.derived_tables d
+           (SELECT d.rows_estimate FROM tables d
             WHERE d.schema_name = s.schema_name AND d.table_name = 'sliding_sync_joined_rooms') AS joined_rooms_estimate,
-           (SELECT d.rows_estimate FROM sliding_sync.derived_tables d WHERE d.schema_name = s.schema_name
+           (SELECT d.rows_estimate FROM tables d WHERE d.schema_name = s.schema_name
                 AND d.table_name = 'sliding_sync_membership_snapshots') AS membership_snapshots_estimate,
            s.complete_at, s.caught_up_at,
            (SELECT count(*) FROM sliding_sync.bypassed_writes u
             WHERE u.schema_name = s.schema_name) AS bypassed_writes,
            (SELECT count(*) FROM sliding_sync.quarantine q WHERE q.schema_name = s.schema_name) AS quarantined,
            s.unfinished_run
-    FROM sliding_sync.schemas s
+    FROM schemas s
         CROSS JOIN sliding_sync.version() v
-        CROSS JOIN LATERAL sliding_sync.ready(s.schema_name) r
         CROSS JOIN LATERAL (
             SELECT count(*) FILTER (WHERE x.state <> 'missing') AS triggers_found, count(*) AS triggers_expected,
                    (array_agg(x.state ORDER BY array_position(
@@ -859,13 +893,18 @@ COMMENT ON COLUMN sliding_sync.progress.sessions IS 'process ids that are at wor
 -- health: one row a finding
 --
 CREATE VIEW sliding_sync.health AS
+    WITH schemas AS MATERIALIZED (SELECT * FROM sliding_sync.schemas),
+    triggers AS MATERIALIZED (SELECT * FROM sliding_sync.triggers),
+    derived_tables AS MATERIALIZED (SELECT * FROM sliding_sync.derived_tables),
+    needed_indexes AS MATERIALIZED (SELECT * FROM sliding_sync.needed_indexes),
+    role_settings AS MATERIALIZED (SELECT * FROM sliding_sync.role_settings)
     SELECT f.severity, f.schema_name, f.code, f.detail, f.remedy
     FROM (
         -- what makes ready() say no
         SELECT 'error' AS severity, s.schema_name, 'derived_table_missing' AS code,
                'A derived table does not exist, or does not belong to the owner of the homeserver''s tables.' AS detail,
                format('SELECT sliding_sync.attach(%L)', s.schema_name) AS remedy
-        FROM sliding_sync.schemas s WHERE NOT s.has_derived_tables
+        FROM schemas s WHERE NOT s.has_derived_tables
         UNION ALL
         SELECT 'error', t.schema_name, 'trigger_missing',
                format('Without their triggers: %s.', string_agg(DISTINCT t.table_name, ', ')),
@@ -875,19 +914,19 @@ CREATE VIEW sliding_sync.health AS
                                 WHERE p.oid = 'sliding_sync.attach(text)'::regprocedure))
                     ELSE '' END ||
                format('SELECT sliding_sync.attach(%L); SELECT sliding_sync.catch_up(%1$L)', t.schema_name)
-        FROM sliding_sync.triggers t WHERE t.state = 'missing' GROUP BY t.schema_name
+        FROM triggers t WHERE t.state = 'missing' GROUP BY t.schema_name
         UNION ALL
         SELECT 'error', t.schema_name, 'trigger_disabled',
                format('Trigger %s of table %s does not fire.', t.trigger_name, t.table_name),
                format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER "%s"; SELECT sliding_sync.catch_up(%1$L)',
                       t.schema_name, t.table_name, t.trigger_name)
-        FROM sliding_sync.triggers t WHERE t.state IN ('replica', 'disabled')
+        FROM triggers t WHERE t.state IN ('replica', 'disabled')
         UNION ALL
         SELECT 'error', t.schema_name, 'trigger_not_always',
                format('Where session_replication_role is replica, writes go unnoticed. Tables: %s.',
                       string_agg(DISTINCT t.table_name, ', ')),
                format('SELECT sliding_sync.attach(%L); SELECT sliding_sync.catch_up(%1$L)', t.schema_name)
-        FROM sliding_sync.triggers t WHERE t.state = 'origin' GROUP BY t.schema_name
+        FROM triggers t WHERE t.state = 'origin' GROUP BY t.schema_name
         UNION ALL
         SELECT 'error', u.schema_name, u.reason, format(x.detail, u.table_name),
                format(x.remedy, u.schema_name, u.table_name)
@@ -904,7 +943,7 @@ CREATE VIEW sliding_sync.health AS
         SELECT 'error', s.schema_name, 'never_completed',
                'Rows from before the triggers are missing or not known to be right.',
                format('CALL sliding_sync.backfill(target_schema => %L)', s.schema_name)
-        FROM sliding_sync.schemas s WHERE s.complete_at IS NULL
+        FROM schemas s WHERE s.complete_at IS NULL
         UNION ALL
         SELECT 'error', s.schema_name, 'bypassed_writes',
                CASE WHEN EXISTS (SELECT FROM sliding_sync.bypassed_writes u WHERE u.schema_name = s.schema_name)
@@ -917,21 +956,24 @@ CREATE VIEW sliding_sync.health AS
                          'known to be right.'
                     END,
                format('SELECT sliding_sync.catch_up(%L)', s.schema_name)
-        FROM sliding_sync.schemas s WHERE s.has_bypassed_writes OR s.tables_changed
+        FROM schemas s WHERE s.has_bypassed_writes OR s.tables_changed
         UNION ALL
-        SELECT 'error', q.schema_name, 'quarantine',
-               format('Keys without a derived row: %s (%s). The last one: %s', count(*),
-                      string_agg(DISTINCT q.reason || ' ' || q.sqlstate, ', '),
-                      (array_agg(q.message ORDER BY q.recorded_at DESC))[1]),
+        SELECT 'error', k.schema_name, 'quarantine',
+               format('Keys without a derived row: %s (%s). The last one: %s', sum(k.keys),
+                      string_agg(k.reason || ' ' || k.sqlstate, ', ' ORDER BY k.reason, k.sqlstate),
+                      (SELECT q.message FROM sliding_sync.quarantine q WHERE q.entry_id = max(k.last_entry))),
                'SELECT * FROM sliding_sync.repair_quarantine()'
-        FROM sliding_sync.quarantine q GROUP BY q.schema_name
+        -- in one pass: there may be as many as there are rooms
+        FROM (SELECT q.schema_name, q.reason, q.sqlstate, count(*) AS keys, max(q.entry_id) AS last_entry
+              FROM sliding_sync.quarantine q GROUP BY q.schema_name, q.reason, q.sqlstate) k
+        GROUP BY k.schema_name
         UNION ALL
         -- what will make it say no, or will fail
         SELECT 'error', d.schema_name, 'owner_differs',
                format('Table %s belongs to %s, and events to %s.', d.table_name, d.owner_name,
                       pg_get_userbyid(e.relowner)),
                format('ALTER TABLE %I.%I OWNER TO %I', d.schema_name, d.table_name, pg_get_userbyid(e.relowner))
-        FROM sliding_sync.derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
+        FROM derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
             JOIN pg_class e ON e.relnamespace = n.oid AND e.relname = 'events' AND e.relkind = 'r'
         WHERE d.owner_name <> pg_get_userbyid(e.relowner)
         UNION ALL
@@ -941,7 +983,7 @@ CREATE VIEW sliding_sync.health AS
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relname IN ('events', 'event_json', 'redactions', 'rooms', 'room_memberships',
                 'current_state_events', 'local_current_membership')
-            AND NOT EXISTS (SELECT FROM sliding_sync.schemas s WHERE s.schema_name = n.nspname)
+            AND NOT EXISTS (SELECT FROM schemas s WHERE s.schema_name = n.nspname)
         GROUP BY n.nspname HAVING count(*) = 7
         UNION ALL
         SELECT 'warning', t.schema_name, 'trigger_not_dependent',
@@ -956,7 +998,7 @@ CREATE VIEW sliding_sync.health AS
         SELECT 'warning', d.schema_name, 'foreign_trigger',
                format('Table %s has trigger %s, which calls %I.%I().', d.table_name, t.tgname, pn.nspname, p.proname),
                format('DROP TRIGGER %I ON %I.%I', t.tgname, d.schema_name, d.table_name)
-        FROM sliding_sync.derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
+        FROM derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
             JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = d.table_name
             JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
             JOIN pg_proc p ON p.oid = t.tgfoid
@@ -966,23 +1008,23 @@ CREATE VIEW sliding_sync.health AS
                format('Table %s has no %sindex on (%s).', i.table_name, CASE WHEN i.is_unique THEN 'unique ' END,
                       array_to_string(i.columns, ', ')),
                i.remedy
-        FROM sliding_sync.needed_indexes i WHERE i.state = 'missing'
+        FROM needed_indexes i WHERE i.state = 'missing'
         UNION ALL
         SELECT 'warning', i.schema_name, 'index_invalid',
                format('Index %s of table %s was not built to its end.', i.invalid_index, i.table_name), i.remedy
-        FROM sliding_sync.needed_indexes i WHERE i.state = 'invalid'
+        FROM needed_indexes i WHERE i.state = 'invalid'
         UNION ALL
         SELECT 'warning', NULL, 'switched_off',
                format('sliding_sync.enabled is off for role %s in database %s.', coalesce(r.role_name, '(any)'),
                       coalesce(r.database_name, '(any)')),
                r.remedy
-        FROM sliding_sync.role_settings r WHERE r.switches_off
+        FROM role_settings r WHERE r.switches_off
         UNION ALL
         SELECT 'warning', NULL, 'raises_errors',
                format('A failing refresh fails the transaction of role %s in database %s.',
                       coalesce(r.role_name, '(any)'), coalesce(r.database_name, '(any)')),
                r.remedy
-        FROM sliding_sync.role_settings r WHERE r.name = 'sliding_sync.on_failure' AND lower(r.value) = 'error'
+        FROM role_settings r WHERE r.name = 'sliding_sync.on_failure' AND lower(r.value) = 'error'
         UNION ALL
         SELECT 'error', NULL, 'library_missing',
                format('The library cannot be loaded, and every write to the tables with triggers fails: %s.', l.failure),
@@ -993,7 +1035,9 @@ CREATE VIEW sliding_sync.health AS
         SELECT 'warning', NULL, 'version_differs',
                format('The library is %s and the SQL is %s. A session keeps the library that it has loaded.',
                       v.library_version, v.extension_version),
-               'ALTER EXTENSION sliding_sync UPDATE'
+               CASE WHEN string_to_array(v.library_version, '.')::integer[] > string_to_array(v.extension_version, '.')::integer[]
+                    THEN 'ALTER EXTENSION sliding_sync UPDATE'
+                    ELSE format('Install the extension''s package, version %s, on this host; then connect anew', v.extension_version) END
         FROM sliding_sync.version() v WHERE v.library_version <> v.extension_version
         UNION ALL
         SELECT 'warning', p.schema_name, 'run_interrupted',
@@ -1007,7 +1051,7 @@ CREATE VIEW sliding_sync.health AS
         SELECT 'notice', d.schema_name, 'bloated',
                format('Table %s has %s dead rows and %s live ones.', d.table_name, d.dead_rows, d.live_rows),
                format('VACUUM %I.%I', d.schema_name, d.table_name)
-        FROM sliding_sync.derived_tables d WHERE d.dead_rows > 10000 + d.live_rows
+        FROM derived_tables d WHERE d.dead_rows > 10000 + d.live_rows
     ) f
     ORDER BY array_position('{error,warning,notice}'::text[], f.severity), f.schema_name, f.code, f.detail;
 COMMENT ON VIEW sliding_sync.health IS 'one row a finding, with the command that cures it; no row: all is well';
@@ -1020,6 +1064,7 @@ COMMENT ON COLUMN sliding_sync.health.code IS 'one of docs/diagnostics.md';
 -- metrics: for an exporter
 --
 CREATE VIEW sliding_sync.metrics AS
+    WITH status AS MATERIALIZED (SELECT * FROM sliding_sync.status)
     SELECT 'sliding_sync_info' AS name,
            jsonb_build_object('library_version', v.library_version, 'extension_version', v.extension_version) AS labels,
            1::double precision AS value
@@ -1029,7 +1074,7 @@ CREATE VIEW sliding_sync.metrics AS
     FROM sliding_sync.lost_records l
     UNION ALL
     SELECT m.name, jsonb_build_object('schema', s.schema_name), m.value
-    FROM sliding_sync.status s CROSS JOIN LATERAL (VALUES
+    FROM status s CROSS JOIN LATERAL (VALUES
         ('sliding_sync_ready', s.is_ready::integer::double precision),
         ('sliding_sync_complete_timestamp_seconds', extract(epoch FROM s.complete_at)::double precision),
         ('sliding_sync_caught_up_timestamp_seconds', extract(epoch FROM s.caught_up_at)::double precision),
@@ -1041,7 +1086,7 @@ CREATE VIEW sliding_sync.metrics AS
     ) m (name, value) WHERE m.value IS NOT NULL
     UNION ALL
     SELECT 'sliding_sync_not_ready_reason', jsonb_build_object('schema', s.schema_name, 'reason', r.reason), 1
-    FROM sliding_sync.status s CROSS JOIN unnest(s.reasons) r (reason)
+    FROM status s CROSS JOIN unnest(s.reasons) r (reason)
     UNION ALL
     SELECT 'sliding_sync_triggers', jsonb_build_object('schema', t.schema_name, 'state', t.state), count(*)
     FROM sliding_sync.triggers t GROUP BY t.schema_name, t.state
@@ -1109,7 +1154,7 @@ DECLARE
 BEGIN
     IF preflight.operation IS NULL OR preflight.operation <> ALL (tasks) THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = format('"%s" is nothing to prepare for', preflight.operation),
+            MESSAGE = format('unrecognized operation: "%s"', preflight.operation),
             HINT = format('One of: %s.', array_to_string(tasks, ', '));
     END IF;
 
@@ -1351,9 +1396,9 @@ END
 $$;
 COMMENT ON FUNCTION sliding_sync.preflight(text, text) IS
     'what stands in the way of delete_room, purge_history, port_database, upgrade, downgrade or remove_extension, and the command that cures it; no row: go ahead';
--- The extension's own tables are published like any others, by FOR ALL TABLES. What they say is of one database: of its
--- triggers, process ids and bypassed writes. So the rows that a subscription brings are dropped on arrival: they
--- neither meet rows of this database under the same key nor are taken for such.
+-- The extension's own tables are published like any others, by FOR ALL TABLES. What they say is of one
+-- database: of its triggers, process ids and bypassed writes. So the rows that a subscription brings are
+-- dropped on arrival: they neither meet rows of this database under the same key nor are taken for such.
 
 CREATE FUNCTION sliding_sync.drop_replicated_row() RETURNS trigger
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sliding_sync_drop_replicated_row';
@@ -1406,7 +1451,7 @@ CREATE FUNCTION sliding_sync.room_list(
     room_name text, room_type text, is_encrypted boolean, has_known_state boolean, tombstone_successor_room_id text,
     event_stream_ordering bigint, bump_stamp bigint)
     LANGUAGE c STABLE PARALLEL SAFE ROWS 100 AS 'MODULE_PATHNAME', 'sliding_sync_room_list';
-COMMENT ON FUNCTION sliding_sync.room_list(text, boolean, boolean, boolean, text[], text[], text[], text[], text[], text, text, bigint, bigint, text[], text) IS
+COMMENT ON FUNCTION sliding_sync.room_list IS
     'the rooms that a client of this user sees, filtered and sorted as MSC4186 says; reads with the rights of the caller';
 
 CREATE FUNCTION sliding_sync.room_list_changes(
@@ -1427,7 +1472,7 @@ CREATE FUNCTION sliding_sync.room_list_changes(
     room_name text, room_type text, is_encrypted boolean, has_known_state boolean, tombstone_successor_room_id text,
     event_stream_ordering bigint, bump_stamp bigint, change text)
     LANGUAGE c STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'sliding_sync_room_list_changes';
-COMMENT ON FUNCTION sliding_sync.room_list_changes(text, bigint, boolean, boolean, boolean, text[], text[], text[], text[], text[], text, text[], text) IS
+COMMENT ON FUNCTION sliding_sync.room_list_changes IS
     'what changed in room_list(), sorted by recency, since this position: entered, updated or left; changes without a position are not reported';
 -- Why a room is in a user's list or not, and where the values of a room's row come from: for a person.
 
@@ -1515,35 +1560,39 @@ COMMENT ON FUNCTION sliding_sync.explain_room(text, text) IS
     'each column of a room''s row in sliding_sync_joined_rooms: what it should be, what it is, and the event that it comes from';
 
 -- What a verdict means, for somebody who does not know the tables.
-CREATE FUNCTION sliding_sync.verdict_detail(verdict text, membership text, sender text, more text, room_version text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION sliding_sync.verdict_detail(verdict text, membership text, sender text, more text, room_version text, is_known_room boolean)
+    RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE verdict
-        WHEN 'not_a_member' THEN 'As far as the homeserver knows, the user has never been in this room, nor been invited to it.'
-        WHEN 'row_missing' THEN format('The list has nothing to show this room by, or not all of it: %s.',
-                                       coalesce(more, 'the membership has no row'))
-        WHEN 'row_wrong' THEN format('The list shows something else than the room is: %s.', more)
+        WHEN 'not_a_member' THEN CASE WHEN more IS NOT NULL
+            THEN format('As far as the homeserver knows, the user has nothing to do with this room, and yet the list knows of it: %s.', more)
+            WHEN is_known_room THEN 'As far as the homeserver knows, the user has never been in this room, nor been invited to it.'
+            ELSE 'The homeserver knows no room of this id. It may be misspelt.' END
+        WHEN 'row_missing' THEN format('A part of what the list is made of is missing: %s.',
+                                       coalesce(more, 'the user''s own entry for this room, so that it is not shown'))
+        WHEN 'row_wrong' THEN format('The list does not show the room as it is: %s.', more)
         WHEN 'queued' THEN 'The homeserver has put this room aside to look at it again, and may show it late or wrong until then.'
         WHEN 'hidden_unknown_version' THEN CASE WHEN room_version IS NULL
             THEN 'The homeserver does not know the version of this room, and shows no such room.'
             ELSE format('The room has version %s, which the homeserver does not know: it shows no such room.', quote_literal(room_version)) END
-        WHEN 'hidden_forgotten' THEN 'The user has left this room, or was removed from it, and has then forgotten it.'
-        WHEN 'hidden_own_leave' THEN 'The user has left this room, or declined the invitation.'
+        WHEN 'hidden_forgotten' THEN 'The user has left this room, or was removed from it, and has then forgotten it (deleted it from the list).'
+        WHEN 'hidden_own_leave' THEN 'The user has left this room, declined the invitation, or withdrawn the request to be let in.'
         WHEN 'hidden_ignored_inviter' THEN format('The user was invited by %s, whom the user ignores.', sender)
         ELSE CASE membership
             WHEN 'join' THEN 'The user is in this room'
             WHEN 'invite' THEN format('The user was invited by %s', sender)
             WHEN 'knock' THEN 'The user has asked to be let in'
             WHEN 'ban' THEN format('The user was banned by %s, and may see that', sender)
-            WHEN 'leave' THEN format('The user was removed by %s, and may see that', sender)
+            WHEN 'leave' THEN format('The user was removed by %s, or an invitation or a ban was taken back, and may see that', sender)
             ELSE format('The user''s membership is %s', quote_literal(membership)) END
             || coalesce('; it is shown as ' || quote_literal(more) || '.', '; it has no name.') END
 $$;
-COMMENT ON FUNCTION sliding_sync.verdict_detail(text, text, text, text, text) IS 'a verdict of explain_user() in words';
+COMMENT ON FUNCTION sliding_sync.verdict_detail(text, text, text, text, text, boolean) IS 'a verdict of explain_user() in words';
 
-CREATE FUNCTION sliding_sync.verdict_remedy(verdict text, user_id text, room_id text, sender text) RETURNS text
+CREATE FUNCTION sliding_sync.verdict_remedy(verdict text, user_id text, room_id text, sender text, more text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE verdict
-        WHEN 'not_a_member' THEN 'Invite the user, or let the user join.'
+        WHEN 'not_a_member' THEN CASE WHEN more IS NULL THEN 'Invite the user, or let the user join.'
+            ELSE format('SELECT * FROM sliding_sync.repair(room => %L);', room_id) END
         WHEN 'row_missing' THEN format('SELECT * FROM sliding_sync.repair(room => %L);', room_id)
         WHEN 'row_wrong' THEN format('SELECT * FROM sliding_sync.repair(room => %L);', room_id)
         WHEN 'queued' THEN 'SELECT * FROM sliding_sync.finish_background_updates();'
@@ -1552,9 +1601,35 @@ CREATE FUNCTION sliding_sync.verdict_remedy(verdict text, user_id text, room_id 
         WHEN 'hidden_own_leave' THEN 'Invite the user again, or let the user join.'
         WHEN 'hidden_ignored_inviter' THEN format('The user stops ignoring %s in the client''s settings.', sender) END
 $$;
-COMMENT ON FUNCTION sliding_sync.verdict_remedy(text, text, text, text) IS 'what ends a verdict of explain_user(); NULL where nothing is wrong';
+COMMENT ON FUNCTION sliding_sync.verdict_remedy(text, text, text, text, text) IS 'what ends a verdict of explain_user(); NULL where nothing is wrong';
 
--- The findings of one user's memberships, a line for each, in words; and of the rooms that the user has joined.
+-- What a wrong column means in a list.
+CREATE FUNCTION sliding_sync.difference_in_words(column_name text, expected text, actual text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE column_name
+        WHEN 'forgotten' THEN CASE WHEN actual = '0' THEN 'the user has forgotten it, and still sees it'
+            ELSE 'it is hidden as if the user had forgotten it' END
+        WHEN 'is_encrypted' THEN CASE WHEN expected IN ('t', 'true') THEN 'it is encrypted, and counts as not encrypted'
+            ELSE 'it is not encrypted, and counts as encrypted' END
+        WHEN 'has_known_state' THEN 'what the homeserver knows of it is not what the list takes to be known'
+        ELSE format('%s is %s, but should be %s',
+            CASE column_name
+                WHEN 'room_name' THEN 'its name'
+                WHEN 'room_type' THEN 'its type'
+                WHEN 'tombstone_successor_room_id' THEN 'the room that replaces it'
+                WHEN 'membership' THEN 'the user''s membership'
+                WHEN 'sender' THEN 'who joined, invited or removed the user'
+                WHEN 'membership_event_id' THEN 'the event that tells of the user''s membership'
+                WHEN 'event_stream_ordering' THEN 'the number of its newest event, which it is sorted by,'
+                WHEN 'bump_stamp' THEN 'the number of its newest message, which clients sort by,'
+                WHEN 'event_instance_name' THEN 'the process that stored its newest event'
+                ELSE column_name END,
+            coalesce(quote_literal(actual), 'missing'), coalesce(quote_literal(expected), 'none')) END
+$$;
+COMMENT ON FUNCTION sliding_sync.difference_in_words(text, text, text) IS 'a wrong column of a row, for somebody who does not know the tables';
+
+-- The findings of one user's memberships, a line for each, in words; and of the rooms that the user has
+-- joined.
 CREATE FUNCTION sliding_sync.wrong_rows(member text, room text, target_schema text)
     RETURNS TABLE (room_id text, is_missing boolean, detail text)
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
@@ -1567,19 +1642,20 @@ BEGIN
         INTO joined USING wrong_rows.member, wrong_rows.room;
     RETURN QUERY
         SELECT f.room_id, bool_or(f.is_missing),
-               string_agg(CASE WHEN f.is_missing THEN format('%s has no row', f.whose)
-                               WHEN f.column_name IS NULL THEN format('%s has a row that should not be there', f.whose)
-                               ELSE format('%s: %s is %s instead of %s', f.whose, f.column_name,
-                                           coalesce(quote_literal(f.actual), 'nothing'),
-                                           coalesce(quote_literal(f.expected), 'nothing')) END, '; ' ORDER BY f.whose, f.column_name)
+               string_agg(CASE WHEN f.column_name IS NOT NULL THEN sliding_sync.difference_in_words(f.column_name, f.expected, f.actual)
+                               WHEN f.is_missing AND f.is_of_room
+                                   THEN 'the room''s own entry, so that it is shown as it was when the user joined'
+                               WHEN f.is_missing THEN 'the user''s own entry for this room, so that it is not shown'
+                               WHEN f.is_of_room THEN 'there is an entry of a room that nobody on this homeserver is in'
+                               ELSE 'there is an entry for a user who is no member' END, '; ' ORDER BY f.is_of_room, f.column_name)
         FROM (SELECT v.room_id, v.reason = 'missing_row' AS is_missing, v.column_name, v.actual, v.expected,
-                     'the membership' AS whose
+                     false AS is_of_room
               FROM sliding_sync.verify(target_schema => target_schema, tables => 'memberships', member => wrong_rows.member,
                                        room => wrong_rows.room) v
               WHERE v.severity IN ('visible', 'hidden')
               UNION ALL
               SELECT c.room_id, NOT c.has_actual_row,
-                     CASE WHEN c.has_actual_row AND c.has_expected_row THEN c.column_name END, c.actual, c.expected, 'the room'
+                     CASE WHEN c.has_actual_row AND c.has_expected_row THEN c.column_name END, c.actual, c.expected, true
               FROM sliding_sync.compare_rooms(joined, target_schema) c
               WHERE c.expected IS DISTINCT FROM c.actual
                   AND (c.has_actual_row AND c.has_expected_row OR c.column_name = 'room_id')) f
@@ -1606,9 +1682,11 @@ BEGIN
         CASE WHEN ignored IS NOT NULL THEN 'ignored_users' END], '{verify,compare_rooms}');
     RETURN QUERY EXECUTE format($query$
         SELECT f.room_id, x.verdict, CASE WHEN x.verdict = 'listed' THEN l.place END,
-               sliding_sync.verdict_detail(x.verdict, f.membership, f.sender, coalesce(w.detail, l.room_name), f.room_version),
-               sliding_sync.verdict_remedy(x.verdict, $1, f.room_id, f.sender)
+               sliding_sync.verdict_detail(x.verdict, f.membership, f.sender,
+                   CASE WHEN x.verdict = 'listed' THEN l.room_name ELSE w.detail END, f.room_version, f.is_known_room),
+               sliding_sync.verdict_remedy(x.verdict, $1, f.room_id, f.sender, w.detail)
         FROM (SELECT k.room_id, c.event_id IS NOT NULL AS is_member, m.room_id IS NOT NULL AS has_row, r.room_version,
+                     r.room_id IS NOT NULL AS is_known_room,
                      coalesce(m.membership, c.membership) AS membership, m.sender, m.forgotten,
                      EXISTS (SELECT FROM %2$s q WHERE q.room_id = k.room_id) AS is_queued,
                      EXISTS (SELECT FROM %3$s i WHERE i.ignorer_user_id = $1 AND i.ignored_user_id = m.sender) AS is_ignored

@@ -3,6 +3,7 @@
 #include "admin/trigger_coverage.hpp"
 #include "derive/homeserver_schema.hpp"
 #include "derive/write_as.hpp"
+#include "pg/key_locks.hpp"
 #include "pg/spi.hpp"
 #include "shared/sql_text.hpp"
 
@@ -95,7 +96,8 @@ void make_ranges(std::int64_t run, const RunScope& scope, const HomeserverSchema
 }
 
 // A run that goes on, or a new one without ranges.
-Run find_or_insert_run(const RunScope& scope, bool restart, bool verifies_history) {
+Run find_or_insert_run(const RunScope& scope, const HomeserverSchema& schema, bool restart,
+                       bool verifies_history) {
     const WriteAs writer(bookkeeper());
     const SpiConnection connection;
     const std::vector<Oid> types(4, TEXTOID);
@@ -127,17 +129,20 @@ Run find_or_insert_run(const RunScope& scope, bool restart, bool verifies_histor
     run_once(sql_text(R"(
         DELETE FROM sliding_sync.runs r
         WHERE r.finished_at %< (pg_catalog.now() %- '90 days'::pg_catalog.interval))"));
-    // a note that a transaction holds on to stands for what the run may not see of that one
-    const std::int64_t run =
-        query_once(sql_text(R"(
+    // A note that a transaction holds on to stands for what the run may not see of that one. One whose holder
+    // has ended may stand for what another transaction, maybe a prepared one, has redacted or rejected
+    // unseen.
+    const bool sees_all = try_lock_out_blind_changes(schema.namespace_oid);
+    const std::int64_t run = query_once(sql_text(R"(
             WITH lookups AS (SELECT q.entry_id FROM sliding_sync.quarantine q WHERE q.schema_name %= $1
                 AND q.table_name %= '' FOR UPDATE SKIP LOCKED)
             INSERT INTO sliding_sync.runs (schema_name, tables, first_room, last_room, verifies_history,
                 failed_lookups)
-            VALUES ($1, $2, $3, $4, $5, ARRAY(SELECT l.entry_id FROM lookups l))
+            VALUES ($1, $2, $3, $4, $5, ARRAY(SELECT l.entry_id FROM lookups l WHERE $6))
             RETURNING run_id)"),
-                   {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID}, arguments().boolean(verifies_history))[0][0]
-            .number;
+                                        {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, BOOLOID},
+                                        arguments().boolean(verifies_history).boolean(sees_all))[0][0]
+                                 .number;
     return {run, true};
 }
 
@@ -192,7 +197,7 @@ void lock_runs() {
 }
 
 Run open_run(const RunScope& scope, const HomeserverSchema& schema, bool restart, bool verifies_history) {
-    const Run run = find_or_insert_run(scope, restart, verifies_history);
+    const Run run = find_or_insert_run(scope, schema, restart, verifies_history);
     if (run.is_new && scope.tables != DerivedTableSet::memberships) {
         make_ranges(run.id, scope, schema, true);
     }

@@ -227,6 +227,15 @@ std::vector<std::span<const std::string_view>> new_redactions_of(std::span<const
     return redaction_ids;
 }
 
+void add_banned(Redactions& redacted, std::span<const RoomChange> rooms, std::vector<bool>& is_redacted) {
+    LookupScope scope;
+    for (std::size_t i = 0; i < rooms.size(); ++i) {
+        if (rooms[i].has_member_events && !rooms[i].state) {
+            is_redacted[i] = is_redacted[i] || redacted.has_bans(scope, rooms[i].room_id);
+        }
+    }
+}
+
 }  // namespace
 
 RoomChange whole_room(std::string_view room_id) noexcept {
@@ -255,7 +264,8 @@ std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::sp
         rows_to_start_from(statements, rooms, stored);
 
     const std::vector<bool> is_hint_rejected = are_hints_rejected(facts, rooms);
-    const std::vector<bool> is_state_redacted = statements.redacted.redact_state(new_redactions_of(rooms));
+    std::vector<bool> is_state_redacted = statements.redacted.redact_state(new_redactions_of(rooms));
+    add_banned(statements.redacted, rooms, is_state_redacted);
 
     // What a row to start from said needs only what changed; without one it is made from scratch.
     const auto state_is_new = [&](std::size_t i) {

@@ -19,6 +19,8 @@ struct RoomChange {
     std::string_view latest_event_id;  ///< its event; the rejection of an event may have come before it
     std::string_view latest_bump_event_id;
     std::optional<std::int64_t> oldest_new;  ///< no event that was inserted has a smaller ordering
+    /// A row of `room_ban_redactions` may have named one of them as what redacts, before it was stored.
+    bool has_member_events = false;
     /// Events that have begun to redact. Anybody in a room may send redactions that nobody accepts: only
     /// these are judged, not all that name the same event.
     std::vector<std::string_view> new_redactions;

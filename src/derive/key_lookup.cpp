@@ -177,17 +177,17 @@ std::vector<RoomOfRedaction> KeyLookup::rooms_of_redactions(std::span<const std:
     return found;
 }
 
-bool KeyLookup::is_any_missing(std::vector<std::string_view> event_ids) {
+std::vector<std::string_view> KeyLookup::missing_events(std::vector<std::string_view> event_ids) {
     for (const SnapshotKind kind : {SnapshotKind::current, SnapshotKind::before_transaction}) {
         LookupScope scope(kind);
         std::erase_if(event_ids, [&](std::string_view event_id) {
             return named_events_.find(scope, {event_id}).count > 0;
         });
         if (event_ids.empty()) {
-            return false;
+            break;
         }
     }
-    return true;
+    return event_ids;
 }
 
 std::vector<std::string_view> KeyLookup::rooms_of_events(std::span<const std::string_view> event_ids) {

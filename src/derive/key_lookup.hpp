@@ -20,8 +20,8 @@ public:
     /// state is not asked: another transaction may be changing it just now, and only a look at the room's
     /// locked row tells.
     std::vector<RoomOfRedaction> rooms_of_redactions(std::span<const std::string_view> event_ids);
-    /// Whether one of them is not stored, nor was before this transaction.
-    bool is_any_missing(std::vector<std::string_view> event_ids);
+    /// Those that are not stored, nor were before this transaction.
+    std::vector<std::string_view> missing_events(std::vector<std::string_view> event_ids);
     /// Rooms of these events.
     std::vector<std::string_view> rooms_of_events(std::span<const std::string_view> event_ids);
     /// Local memberships whose event is one of these, or is redacted by one of these.

@@ -174,18 +174,27 @@ std::vector<bool> Redactions::redact_state(std::span<const std::span<const std::
     return result;
 }
 
+bool Redactions::has_bans(LookupScope& scope, std::string_view room_id) {
+    return has_ban_redactions_ && bans_of_room_.find(scope, {room_id}, 1).count > 0;
+}
+
+bool Redactions::may_have_bans(LookupScope& scope, std::string_view room_id) {
+    if (!has_ban_redactions_) {
+        return false;
+    }
+    const auto found = bans_of_room_.find_by_index(scope, {room_id});
+    return !found || found->count > 0;
+}
+
 Doubt RedactionFilter::doubt(std::string_view event_id, std::string_view room_id) {
     const std::size_t redactions =
         verdicts_.redactions_of_event_.find(scope_, {event_id}, few_redactions + 1).count;
     if (redactions > 0) {
         return redactions > few_redactions ? Doubt::many : Doubt::some;
     }
-    if (!verdicts_.has_ban_redactions_) {
-        return Doubt::none;
-    }
     const auto [place, is_new] = has_bans_.try_emplace(room_id, false);
     if (is_new) {
-        place->second = verdicts_.bans_of_room_.find(scope_, {room_id}, 1).count > 0;
+        place->second = verdicts_.has_bans(scope_, room_id);
     }
     return place->second ? Doubt::some : Doubt::none;
 }

@@ -30,6 +30,11 @@ public:
     /// not. What else redacts these events is not read.
     std::vector<bool> redact_state(std::span<const std::span<const std::string_view>> redaction_ids);
 
+    /// Whether anybody's events are redacted by a ban in this room, as far as `room_ban_redactions` tells.
+    bool has_bans(LookupScope& scope, std::string_view room_id);
+    /// The same, true where only a statement could look, and fail: for who has no subtransaction open.
+    bool may_have_bans(LookupScope& scope, std::string_view room_id);
+
 private:
     friend class RedactionFilter;
     std::vector<std::vector<rules::Redaction>> redactions_of(std::span<const RedactionCandidate> candidates,

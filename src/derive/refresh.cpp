@@ -260,6 +260,12 @@ bool advance(const Homeserver& homeserver, const RoomChange& room, Refreshed& re
         return false;
     }
     const SpiConnection connection;
+    if (room.has_member_events) {
+        LookupScope scope;
+        if (homeserver.statements.redacted.may_have_bans(scope, room.room_id)) {
+            return false;
+        }
+    }
     const auto written = homeserver.statements.message_fast_path.advance(
         {room.room_id, *room.latest, room.latest_bump, room.latest_event_id, room.latest_bump_event_id,
          room.may_be_rewritten});

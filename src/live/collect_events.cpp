@@ -58,9 +58,11 @@ void inserted(PendingKeys& keys, const EventRow& row) {
         pending_event(keys, row.text(event_id)).new_redaction = true;
     } else if (event_type == member_type) {
         room.unpaired_member_ids ^= id;
+        room.member_events = true;
         note_membership(keys, row);
-    } else if (rules::state_kind(event_type)) {
+    } else if (const auto kind = rules::state_kind(event_type)) {
         room.state = true;  // current state may have named it before it was stored
+        note(room.state_event_ids[static_cast<std::size_t>(*kind)], row.text(event_id));
     }
     if (row.is_null(stream_ordering)) {
         return;
@@ -182,11 +184,15 @@ void collect(PendingKeys& keys, const Change<count>& change, Concerns, bool) {
     if (!change.before) {
         // a snapshot keeps what it knows when its event is redacted (D24)
         pending_event(keys, change.after->text(event_id)).new_redaction = true;
+        for (const Column column : {redacts, event_id}) {
+            pending_event(keys, change.after->text(column)).is_named = true;
+        }
         return;
     }
     for_each_row(change, [&](const Row<count>& row) {
         for (const Column column : {redacts, event_id}) {
             PendingEvent& event = pending_event(keys, row.text(column));
+            event.is_named = true;
             event.redaction = true;
             event.membership = true;  // it may come to know more when its event is not redacted any more
         }

@@ -37,6 +37,7 @@ RoomChange room_change(const PendingRoom& room, bool distrust) {
     change.latest_bump = known(room.latest_bump, PG_INT64_MIN);
     change.latest_event_id = {room.latest_event_id.data, room.latest_event_id.size};
     change.latest_bump_event_id = {room.latest_bump_event_id.data, room.latest_bump_event_id.size};
+    change.has_member_events = room.member_events;
     change.oldest_new = known(room.oldest_new, PG_INT64_MAX);
     return change;
 }
@@ -81,6 +82,7 @@ void merge(Changes& changes) {
             merged.latest_bump_event_id = room.latest_bump_event_id;
         }
         merged.oldest_new = merged.oldest_new ? merged.oldest_new : room.oldest_new;
+        merged.has_member_events = merged.has_member_events || room.has_member_events;
         merged.new_redactions.insert(merged.new_redactions.end(), room.new_redactions.begin(),
                                      room.new_redactions.end());
     }
@@ -175,18 +177,25 @@ void set_constraints_immediate(const Homeserver& homeserver) {
     }
 }
 
-// Whose redaction or rejection is of an event that another transaction is just storing cannot tell its room,
-// and the other one does not see the change. So a flush that cannot tell runs alone, from here to the end of
-// its transaction. Returns whether others may have ended meanwhile.
+// A redaction or a rejection of an event that another transaction is just storing cannot tell its room, and
+// the other one does not see the change: they meet in these locks. Returns whether a rejection may have come
+// meanwhile.
 bool lock_flush(const HomeserverSchema& schema, KeyResolver& resolver) {
-    const bool is_alone = resolver.names_missing_event();
+    const auto wait = [&](const auto& acquire) {
+        (void)try_lookup(schema, [&] {
+            const ShortWaits short_waits;
+            acquire();
+        });
+    };
+    const std::vector<std::string_view> event_ids = resolver.event_ids_to_lock();
+    if (!event_ids.empty() && !lock_event_ids(schema.namespace_oid, event_ids, false)) {
+        wait([&] { (void)lock_event_ids(schema.namespace_oid, event_ids, true); });
+    }
+    const bool is_alone = resolver.rejects_missing_event();
     if (!is_alone && try_flush_lock(schema.namespace_oid)) {
         return false;
     }
-    (void)try_lookup(schema, [&] {
-        const ShortWaits short_waits;
-        wait_for_flush_lock(schema.namespace_oid, is_alone);
-    });
+    wait([&] { wait_for_flush_lock(schema.namespace_oid, is_alone); });
     return true;
 }
 
@@ -202,10 +211,13 @@ Refreshed refresh_pending(const PendingKeys& keys, bool keep_changing = false) {
         return {};
     }
     const WriteAs owner(homeserver.schema.derived_owner);
-    // what was inserted may be gone again, if triggers were off or not there for a while
     KeyResolver resolver(homeserver, keys);  // owns the texts it adds, until the refresh is done
+    // what was inserted may be gone again, if triggers were off or not there for a while
     const bool distrust = lock_flush(homeserver.schema, resolver) || hints_are_distrusted() ||
                           has_bypassed_writes() || keys.generation != catalog_generation();
+    if (distrust || keys.all_rooms || keys.all_memberships) {
+        resolver.distrust_pairs(keys);
+    }
     Changes changes;
     for_each<PendingRoom>(keys.rooms, [&](const PendingRoom& room) {
         if (distrust || concerns_room(room)) {

@@ -194,7 +194,7 @@ PendingEvent& pending_event(PendingKeys& keys, std::string_view event_id) {
                                      compare_text);
         }
         event = enter<PendingEvent>(keys.events, owned_key);
-        *event = PendingEvent{owned_key, false, false, false, false};
+        *event = PendingEvent{owned_key, false, false, false, false, false};
     }
     return *event;
 }

@@ -54,6 +54,9 @@ struct PendingRoom {
     std::int64_t oldest_new;   ///< PG_INT64_MAX: none
     NotedEventId latest_event_id;
     NotedEventId latest_bump_event_id;
+    /// The last of each kind that was inserted (RoomState): whoever redacts it may not see it yet.
+    std::array<NotedEventId, rules::state_kind_count> state_event_ids;
+    bool member_events;  ///< a ban may have named one of them, as what redacts, before it was stored
     /// XOR over the hashes of the ids inserted into `events` and `event_json`: zero when every new event came
     /// with its JSON, which is the usual case.
     std::uint64_t unpaired_event_ids;
@@ -78,6 +81,7 @@ struct PendingEvent {
     TextKey event_id;
     bool redaction;      ///< it redacts, or is redacted: the state it stands in may read differently
     bool new_redaction;  ///< it has begun to redact, and nothing it redacts can have become readable
+    bool is_named;       ///< a row of `redactions` names it that was inserted, changed or deleted
     bool rejection;      ///< its rejection changed
     bool membership;     ///< it makes a membership, or redacts what makes one, that may read differently
 };

@@ -10,6 +10,11 @@ KeyResolver::KeyResolver(const Homeserver& homeserver, const PendingKeys& keys)
         } else if (event.new_redaction) {
             new_redactions_.push_back(view(event.event_id));
         }
+        if (event.is_named) {
+            named_events_.push_back(view(event.event_id));
+        } else if (event.new_redaction) {
+            stored_events_.push_back(view(event.event_id));
+        }
         if (event.rejection) {
             rejections_.push_back(view(event.event_id));
         }
@@ -18,6 +23,11 @@ KeyResolver::KeyResolver(const Homeserver& homeserver, const PendingKeys& keys)
         }
     });
     for_each<PendingRoom>(keys.rooms, [&](const PendingRoom& room) {
+        for (const NotedEventId& state : room.state_event_ids) {
+            if (state.size > 0) {
+                stored_events_.emplace_back(state.data, state.size);
+            }
+        }
         if (room.memberships) {
             rooms_.push_back(view(room.room_id));
         } else if (room.incomplete_memberships || room.unpaired_event_ids != 0 ||
@@ -42,19 +52,37 @@ bool KeyResolver::has_work() const noexcept {
            !memberships_.empty() || !rooms_.empty() || !incomplete_rooms_.empty() || !members_.empty();
 }
 
-bool KeyResolver::names_missing_event() {
-    if (redactions_.empty() && new_redactions_.empty() && rejections_.empty()) {
-        return false;
+void KeyResolver::keep_missing(std::vector<std::string_view>& event_ids) {
+    const bool is_told = event_ids.empty() || try_lookup(schema_, [&] {
+                             const SpiConnection connection;
+                             event_ids = lookup_.missing_events(event_ids);
+                         });
+    if (!is_told) {
+        event_ids.clear();
     }
-    std::vector<std::string_view> event_ids = redactions_;
-    event_ids.insert(event_ids.end(), new_redactions_.begin(), new_redactions_.end());
-    event_ids.insert(event_ids.end(), rejections_.begin(), rejections_.end());
-    bool is_any_missing = false;
-    (void)try_lookup(schema_, [&] {
-        const SpiConnection connection;
-        is_any_missing = lookup_.is_any_missing(std::move(event_ids));
-    });
-    return is_any_missing;
+}
+
+bool KeyResolver::rejects_missing_event() {
+    std::vector<std::string_view> missing = rejections_;
+    keep_missing(missing);
+    return !missing.empty();
+}
+
+std::vector<std::string_view> KeyResolver::event_ids_to_lock() {
+    std::vector<std::string_view> event_ids = named_events_;
+    keep_missing(event_ids);
+    event_ids.insert(event_ids.end(), stored_events_.begin(), stored_events_.end());
+    return event_ids;
+}
+
+void KeyResolver::distrust_pairs(const PendingKeys& keys) {
+    std::vector<std::string_view>& rooms =
+        schema_.membership_snapshots == TableShape::known ? incomplete_rooms_ : rooms_;
+    for_each<PendingRoom>(keys.rooms, [&](const PendingRoom& room) { rooms.push_back(view(room.room_id)); });
+    for (std::vector<std::string_view>* const list : {&rooms_, &incomplete_rooms_}) {
+        std::sort(list->begin(), list->end());
+        list->erase(std::unique(list->begin(), list->end()), list->end());
+    }
 }
 
 void KeyResolver::resolve(Changes& changes) {

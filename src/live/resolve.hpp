@@ -12,9 +12,17 @@ public:
 
     [[nodiscard]] bool has_work() const noexcept;
 
-    /// Whether a redaction or rejection is of an event that is not there and was not there before: its room
-    /// cannot be told, and who is just storing it does not see the change either.
-    [[nodiscard]] bool names_missing_event();
+    /// Whether a rejection is of an event that is not there and was not there before: its room cannot be
+    /// told, and who is just storing it does not see the rejection either.
+    [[nodiscard]] bool rejects_missing_event();
+
+    /// Ids to be locked, for the same reason: events that redactions name and that are not there, and those
+    /// that this transaction stores and that a redaction may name.
+    [[nodiscard]] std::vector<std::string_view> event_ids_to_lock();
+
+    /// What the triggers saw may not be so: the memberships that do not know everything are looked for in
+    /// every room.
+    void distrust_pairs(const PendingKeys& keys);
 
     /// Adds what it finds; the same key may then stand in `changes` more than once. A look-up that fails is
     /// noted in quarantine.
@@ -22,6 +30,7 @@ public:
 
 private:
     std::string_view keep(std::string_view text);
+    void keep_missing(std::vector<std::string_view>& event_ids);
     void add_rooms(const std::vector<std::string_view>& room_ids, Changes& changes, bool orderings);
     void add_rooms_of_redactions(Changes& changes);
     void add_memberships(const std::vector<MembershipKey>& found, Changes& changes);
@@ -31,6 +40,8 @@ private:
     std::vector<std::string_view> redactions_;
     std::vector<std::string_view> new_redactions_;
     std::vector<std::string_view> rejections_;
+    std::vector<std::string_view> named_events_;
+    std::vector<std::string_view> stored_events_;
     std::vector<std::string_view> memberships_;
     std::vector<std::string_view> rooms_;
     std::vector<std::string_view> incomplete_rooms_;

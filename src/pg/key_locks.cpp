@@ -12,20 +12,23 @@ namespace sliding_sync {
 namespace {
 
 // The fourth field is 1 or 2 for pg_advisory_lock(); ours begin here. The tables of a schema follow.
+constexpr std::uint16_t event_id = 0x5350;
+constexpr std::uint16_t all_event_ids = 0x5351;
 constexpr std::uint16_t flush_of_schema = 0x5352;
 constexpr std::uint16_t whole_schema = 0x5353;
 
-LOCKTAG tag(Oid namespace_oid, std::uint32_t key, std::uint16_t table) noexcept {
+LOCKTAG tag_of_kind(Oid namespace_oid, std::uint32_t key, std::uint16_t kind) noexcept {
     LOCKTAG result;
-    SET_LOCKTAG_ADVISORY(result, MyDatabaseId, namespace_oid, key,
-                         static_cast<std::uint16_t>(whole_schema + table));
+    SET_LOCKTAG_ADVISORY(result, MyDatabaseId, namespace_oid, key, kind);
     return result;
 }
 
+LOCKTAG tag(Oid namespace_oid, std::uint32_t key, std::uint16_t table) noexcept {
+    return tag_of_kind(namespace_oid, key, static_cast<std::uint16_t>(whole_schema + table));
+}
+
 LOCKTAG flush_tag(Oid namespace_oid) noexcept {
-    LOCKTAG result;
-    SET_LOCKTAG_ADVISORY(result, MyDatabaseId, namespace_oid, 0, flush_of_schema);
-    return result;
+    return tag_of_kind(namespace_oid, 0, flush_of_schema);
 }
 
 void acquire_lock(PgFrame, const LOCKTAG& lock, LOCKMODE mode) {
@@ -83,6 +86,37 @@ void wait_for_flush_lock(Oid namespace_oid, bool is_alone) {
     call_pg([&](PgFrame frame) {
         acquire_lock(frame, flush_tag(namespace_oid), is_alone ? ExclusiveLock : ShareLock);
     });
+}
+
+bool lock_event_ids(Oid namespace_oid, std::span<const std::string_view> event_ids, bool is_waiting) {
+    // the server's table of locks is small
+    constexpr std::size_t max_single_locks = 64;
+    std::vector<std::uint32_t> keys;
+    for (const std::string_view id : event_ids) {
+        keys.push_back(static_cast<std::uint32_t>(std::hash<std::string_view>{}(id)));
+    }
+    std::sort(keys.begin(), keys.end());
+    keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+    const bool are_all = keys.size() > max_single_locks;
+    const std::span<const std::uint32_t> singles = are_all ? std::span<const std::uint32_t>() : keys;
+    return call_pg([&] {
+        const auto acquire = [&](const LOCKTAG& lock, LOCKMODE mode) {
+            return LockAcquire(&lock, mode, false, !is_waiting) != LOCKACQUIRE_NOT_AVAIL;
+        };
+        bool has_all =
+            acquire(tag_of_kind(namespace_oid, 0, all_event_ids), are_all ? ExclusiveLock : ShareLock);
+        for (const std::uint32_t key : singles) {
+            has_all = has_all && acquire(tag_of_kind(namespace_oid, key, event_id), ExclusiveLock);
+        }
+        return has_all;
+    });
+}
+
+bool try_lock_out_blind_changes(Oid namespace_oid) {
+    return try_flush_lock(namespace_oid) && call_pg([&] {
+               const LOCKTAG lock = tag_of_kind(namespace_oid, 0, all_event_ids);
+               return LockAcquire(&lock, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+           });
 }
 
 }  // namespace sliding_sync

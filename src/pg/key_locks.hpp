@@ -44,10 +44,21 @@ private:
     int exceptions_;
 };
 
-/// The lock that every flush of a schema holds until its transaction ends: shared, or alone where it cannot
-/// tell which keys its changes concern (docs/architecture.md#collect). False when it would have to wait.
+/// The lock that every flush of a schema holds until its transaction ends: shared, or alone where a rejection
+/// that it has to follow is of an event that is not stored (docs/architecture.md#flush). False when it would
+/// have to wait.
 [[nodiscard]] bool try_flush_lock(Oid namespace_oid);
 /// The same, and waits. Raises PgError.
 void wait_for_flush_lock(Oid namespace_oid, bool is_alone);
+
+/// Locks the ids of events, until the transaction ends: of those that are being stored, and of those that a
+/// redaction names before they are. Many of them are locked as one. False when it would have to wait, with
+/// `is_waiting` it waits.
+[[nodiscard]] bool lock_event_ids(Oid namespace_oid, std::span<const std::string_view> event_ids,
+                                  bool is_waiting);
+
+/// True when no transaction that has not ended, nor one that is prepared, holds the flush lock alone or has
+/// locked an event id; until this transaction ends none will.
+[[nodiscard]] bool try_lock_out_blind_changes(Oid namespace_oid);
 
 }  // namespace sliding_sync

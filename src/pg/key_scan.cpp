@@ -146,11 +146,13 @@ KeyScan::~KeyScan() {
 }
 
 void KeyScan::begin(PgFrame) {
-    index_ = index_open(scanned_.index_.index, AccessShareLock);
+    key_index_ = scanned_.index_;
+    std::copy(scanned_.numbers_.begin(), scanned_.numbers_.end(), numbers_.begin());
+    index_ = index_open(key_index_.index, AccessShareLock);
     slot_ = table_slot_create(table_, nullptr);
     for (std::size_t i = 0; i < scanned_.key_.size(); ++i) {
-        const AttrNumber column = scanned_.index_.index_columns[i];
-        const bool is_number = scanned_.key_[scanned_.index_.keys[i]].type == INT8OID;
+        const AttrNumber column = key_index_.index_columns[i];
+        const bool is_number = scanned_.key_[key_index_.keys[i]].type == INT8OID;
         ScanKeyEntryInitialize(&keys_[i], 0, column, BTEqualStrategyNumber, InvalidOid,
                                index_->rd_indcollation[column - 1], is_number ? F_INT8EQ : F_TEXTEQ,
                                Datum{0});
@@ -164,7 +166,7 @@ void KeyScan::begin(PgFrame) {
 
 void KeyScan::look_for(PgFrame, std::initializer_list<Datum> key) {
     for (std::size_t i = 0; i < scanned_.key_.size(); ++i) {
-        keys_[i].sk_argument = key.begin()[scanned_.index_.keys[i]];
+        keys_[i].sk_argument = key.begin()[key_index_.keys[i]];
     }
     index_rescan(scan_, keys_.data(), static_cast<int>(scanned_.key_.size()), nullptr, 0);
     current_ = scan_;

@@ -99,7 +99,7 @@ public:
     }
 
     [[nodiscard]] Datum value(PgFrame, std::size_t column, bool& is_null) {
-        return slot_getattr(slot_, scanned_.numbers_[column], &is_null);
+        return slot_getattr(slot_, numbers_[column], &is_null);
     }
     [[nodiscard]] std::optional<std::int64_t> number(PgFrame frame, std::size_t column);
     [[nodiscard]] std::optional<bool> truth(PgFrame frame, std::size_t column);
@@ -109,7 +109,13 @@ public:
 private:
     void begin(PgFrame frame);
 
+    static constexpr std::size_t max_columns = 16;
+
     ScannedTable& scanned_;
+    // As of when it was opened: code of the tables' owner that runs in between may look the same table up in
+    // another schema.
+    KeyIndex key_index_;
+    std::array<AttrNumber, max_columns> numbers_{};
     int exceptions_;
     Relation table_ = nullptr;
     Relation index_ = nullptr;
