@@ -108,16 +108,6 @@ COMMENT ON COLUMN sliding_sync.schemas.tables_changed IS
 -- A homeserver's role, a reader and a monitor may all ask.
 GRANT SELECT ON sliding_sync.triggers, sliding_sync.coverage_gaps, sliding_sync.schemas TO PUBLIC;
 
-CREATE FUNCTION sliding_sync.reasons_against(facts sliding_sync.schemas) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT array_remove(CASE WHEN NOT facts.has_derived_tables THEN '{derived_table_missing}'::text[] ELSE '{}' END
-                        || facts.coverage_gaps || ARRAY[
-        CASE WHEN facts.complete_at IS NULL THEN 'never_completed' END,
-        CASE WHEN facts.has_bypassed_writes OR facts.tables_changed THEN 'bypassed_writes' END,
-        CASE WHEN facts.has_quarantine THEN 'quarantine' END], NULL)
-$$;
-COMMENT ON FUNCTION sliding_sync.reasons_against(sliding_sync.schemas) IS 'why ready() says no of a schema; none: it says yes';
-
 CREATE FUNCTION sliding_sync.ready(target_schema text DEFAULT NULL, OUT is_ready boolean, OUT reasons text[])
     LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -136,7 +126,11 @@ BEGIN
         reasons := ARRAY['not_attached'];
         RETURN;
     END IF;
-    reasons := sliding_sync.reasons_against(facts);
+    reasons := array_remove(CASE WHEN NOT facts.has_derived_tables THEN '{derived_table_missing}'::text[] ELSE '{}' END
+                            || facts.coverage_gaps || ARRAY[
+        CASE WHEN facts.complete_at IS NULL THEN 'never_completed' END,
+        CASE WHEN facts.has_bypassed_writes OR facts.tables_changed THEN 'bypassed_writes' END,
+        CASE WHEN facts.has_quarantine THEN 'quarantine' END], NULL);
     is_ready := cardinality(reasons) = 0;
 END
 $$;

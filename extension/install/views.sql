@@ -87,14 +87,13 @@ GRANT SELECT ON sliding_sync.derived_tables, sliding_sync.role_settings, sliding
 -- status: one row an attached schema
 --
 CREATE VIEW sliding_sync.status AS
-    WITH schemas AS MATERIALIZED (
-        SELECT s.*, sliding_sync.reasons_against(s) AS reasons FROM sliding_sync.schemas s),
+    WITH schemas AS MATERIALIZED (SELECT * FROM sliding_sync.schemas),
     tables AS MATERIALIZED (
         SELECT n.nspname AS schema_name, c.relname AS table_name, c.reltuples::bigint AS rows_estimate
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')
             AND c.reltuples >= 0)
-    SELECT s.schema_name, v.library_version, v.extension_version, s.reasons = '{}' AS is_ready, s.reasons,
+    SELECT s.schema_name, v.library_version, v.extension_version, r.is_ready, r.reasons,
            t.triggers_found, t.triggers_expected, t.trigger_state,
            (SELECT d.rows_estimate FROM tables d
             WHERE d.schema_name = s.schema_name AND d.table_name = 'sliding_sync_joined_rooms') AS joined_rooms_estimate,
@@ -107,6 +106,7 @@ CREATE VIEW sliding_sync.status AS
            s.unfinished_run
     FROM schemas s
         CROSS JOIN sliding_sync.version() v
+        CROSS JOIN LATERAL sliding_sync.ready(s.schema_name) r
         CROSS JOIN LATERAL (
             SELECT count(*) FILTER (WHERE x.state <> 'missing') AS triggers_found, count(*) AS triggers_expected,
                    (array_agg(x.state ORDER BY array_position(

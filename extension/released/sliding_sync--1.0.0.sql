@@ -577,16 +577,6 @@ COMMENT ON COLUMN sliding_sync.schemas.tables_changed IS
 -- A homeserver's role, a reader and a monitor may all ask.
 GRANT SELECT ON sliding_sync.triggers, sliding_sync.coverage_gaps, sliding_sync.schemas TO PUBLIC;
 
-CREATE FUNCTION sliding_sync.reasons_against(facts sliding_sync.schemas) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT array_remove(CASE WHEN NOT facts.has_derived_tables THEN '{derived_table_missing}'::text[] ELSE '{}' END
-                        || facts.coverage_gaps || ARRAY[
-        CASE WHEN facts.complete_at IS NULL THEN 'never_completed' END,
-        CASE WHEN facts.has_bypassed_writes OR facts.tables_changed THEN 'bypassed_writes' END,
-        CASE WHEN facts.has_quarantine THEN 'quarantine' END], NULL)
-$$;
-COMMENT ON FUNCTION sliding_sync.reasons_against(sliding_sync.schemas) IS 'why ready() says no of a schema; none: it says yes';
-
 CREATE FUNCTION sliding_sync.ready(target_schema text DEFAULT NULL, OUT is_ready boolean, OUT reasons text[])
     LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -605,7 +595,11 @@ BEGIN
         reasons := ARRAY['not_attached'];
         RETURN;
     END IF;
-    reasons := sliding_sync.reasons_against(facts);
+    reasons := array_remove(CASE WHEN NOT facts.has_derived_tables THEN '{derived_table_missing}'::text[] ELSE '{}' END
+                            || facts.coverage_gaps || ARRAY[
+        CASE WHEN facts.complete_at IS NULL THEN 'never_completed' END,
+        CASE WHEN facts.has_bypassed_writes OR facts.tables_changed THEN 'bypassed_writes' END,
+        CASE WHEN facts.has_quarantine THEN 'quarantine' END], NULL);
     is_ready := cardinality(reasons) = 0;
 END
 $$;
@@ -807,14 +801,13 @@ GRANT SELECT ON sliding_sync.derived_tables, sliding_sync.role_settings, sliding
 -- status: one row an attached schema
 --
 CREATE VIEW sliding_sync.status AS
-    WITH schemas AS MATERIALIZED (
-        SELECT s.*, sliding_sync.reasons_against(s) AS reasons FROM sliding_sync.schemas s),
+    WITH schemas AS MATERIALIZED (SELECT * FROM sliding_sync.schemas),
     tables AS MATERIALIZED (
         SELECT n.nspname AS schema_name, c.relname AS table_name, c.reltuples::bigint AS rows_estimate
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')
             AND c.reltuples >= 0)
-    SELECT s.schema_name, v.library_version, v.extension_version, s.reasons = '{}' AS is_ready, s.reasons,
+    SELECT s.schema_name, v.library_version, v.extension_version, r.is_ready, r.reasons,
            t.triggers_found, t.triggers_expected, t.trigger_state,
            (SELECT d.rows_estimate FROM tables d
             WHERE d.schema_name = s.schema_name AND d.table_name = 'sliding_sync_joined_rooms') AS joined_rooms_estimate,
@@ -827,6 +820,7 @@ CREATE VIEW sliding_sync.status AS
            s.unfinished_run
     FROM schemas s
         CROSS JOIN sliding_sync.version() v
+        CROSS JOIN LATERAL sliding_sync.ready(s.schema_name) r
         CROSS JOIN LATERAL (
             SELECT count(*) FILTER (WHERE x.state <> 'missing') AS triggers_found, count(*) AS triggers_expected,
                    (array_agg(x.state ORDER BY array_position(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from collections.abc import Iterable
@@ -68,7 +69,9 @@ class Session:
             return (result.error_field(name) or b"").decode(errors="replace")
 
         message = part(DiagnosticField.MESSAGE_PRIMARY)
-        where = part(DiagnosticField.CONTEXT).split("\n")[0] or part(DiagnosticField.MESSAGE_DETAIL)
+        # the first entry: a statement may have several lines
+        entry = re.match(r'SQL statement ".*?"$|[^\n]*', part(DiagnosticField.CONTEXT), re.DOTALL | re.MULTILINE)
+        where = " ".join(entry[0].split()) if entry and entry[0] else part(DiagnosticField.MESSAGE_DETAIL)
         self.failures.append(Failure(self._step, part(DiagnosticField.SQLSTATE), f"{message} ({where})" if where else message))
 
 
