@@ -114,18 +114,24 @@ def test_anywhere(session: Connection, attached: Callable[[], None], inside: boo
 
 
 @pytest.fixture
-def changed(cluster: Cluster, database: str) -> Iterator[Connection]:
-    """A superuser's session in a copy of the database, whose functions have all been called once."""
+def copy(cluster: Cluster, database: str) -> Iterator[Connection]:
+    """A superuser's session in a copy of the database. Whatever was done there, all functions are called at the end."""
     cluster.create_database("changed_functions", template=database)
     with cluster.connect("changed_functions") as connection:
         connection.prepare_threshold = None
         connection.execute(
             "SET client_min_messages = error; SET statement_timeout = '2s'; CREATE TABLE own.notes (note integer)"
         )
-        call_everything(connection)
         yield connection
         call_everything(connection)
     cluster.drop_database("changed_functions")
+
+
+@pytest.fixture
+def changed(copy: Connection) -> Connection:
+    """Such a session that has called all functions, and so knows them as they were before the test."""
+    call_everything(copy)
+    return copy
 
 
 def everything(connection: Connection) -> list[str]:
@@ -306,12 +312,12 @@ FROM_WITHIN = {
 
 @pytest.mark.parametrize("timing", ["BEFORE", "AFTER"])
 @pytest.mark.parametrize("what", FROM_WITHIN)
-def test_a_trigger_of_the_derived_tables(changed: Connection, what: str, timing: str) -> None:
+def test_a_trigger_of_the_derived_tables(copy: Connection, what: str, timing: str) -> None:
     fired = f"CREATE FUNCTION own.within() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {FROM_WITHIN[what]} RETURN NEW; END $$"
-    run(changed, [[fired]])
+    run(copy, [[fired]])
     for table in ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots"):
         trigger = f"CREATE TRIGGER within {timing} INSERT OR UPDATE ON {SCHEMA}.{table} FOR EACH ROW EXECUTE FUNCTION own.within()"
-        run(changed, [[trigger]])
+        run(copy, [[trigger]])
     operations = (
         ACT,
         f"SELECT send_message('{ROOM}', '{ANNA}')",
@@ -319,8 +325,8 @@ def test_a_trigger_of_the_derived_tables(changed: Connection, what: str, timing:
         "DELETE FROM event_forward_extremities; DELETE FROM events WHERE type = 'm.room.message'",
         "SELECT sliding_sync.flush()",
     )
-    changed.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
+    copy.execute(f"SET search_path = {OPERATIONS}, {SCHEMA}")
     for _ in range(2):
-        run(changed, [[operation] for operation in operations])
-        run(changed, [["BEGIN", *operations, "COMMIT"]])
-    changed.execute("CREATE EXTENSION IF NOT EXISTS sliding_sync")
+        run(copy, [[operation] for operation in operations])
+        run(copy, [["BEGIN", *operations, "COMMIT"]])
+    copy.execute("CREATE EXTENSION IF NOT EXISTS sliding_sync")

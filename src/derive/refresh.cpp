@@ -158,7 +158,7 @@ private:
         call_pg([] {
             raise_pg_error(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                            "triggers of the derived tables never stop changing rooms",
-                           "A hundred rounds of refreshing and firing deferred triggers were not enough.",
+                           "Rounds of refreshing and firing deferred triggers did not end.",
                            "Look for triggers of others on the derived tables.");
         });
         pg_unreachable();

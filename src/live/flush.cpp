@@ -15,9 +15,9 @@ namespace sliding_sync {
 
 namespace {
 
-// More rounds than any chain of triggers on the derived tables needs. What a trigger changes again whenever
-// its row is written loses the row in the rounds after that.
-constexpr int max_rounds = 100;
+// More rounds than a chain of triggers on the derived tables needs, and few enough for a big room. What a
+// trigger changes again whenever its row is written loses the row in the rounds after that.
+constexpr int max_rounds = 10;
 
 constexpr std::int64_t keys_per_page = 1000;
 
