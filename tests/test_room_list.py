@@ -19,8 +19,8 @@ from synthetic.database import OWNER, SCHEMA, add_homeserver, connect
 
 Connection = psycopg.Connection[Any]
 
-# 10,000 by hand: SLIDING_SYNC_QUESTIONS=5000 of two databases
-QUESTIONS = int(os.environ.get("SLIDING_SYNC_QUESTIONS", "400"))
+# of each of two databases, in two ways: 10,000
+QUESTIONS = int(os.environ.get("SLIDING_SYNC_QUESTIONS", "2500"))
 
 
 @pytest.fixture(scope="module")

@@ -2,21 +2,19 @@
 #pragma once
 
 #include "guard/boundary.hpp"
+#include "shared/base_tables.hpp"
 
 namespace sliding_sync {
 
 /// Tables that only some homeservers have, or only some filters need, as far as they exist. A table counts if
 /// it belongs to the owner of the homeserver's tables or to a superuser: whoever may create tables in the
 /// schema could have planted it.
-struct ListTables {
+struct ListTables : OptionalTables {
     Oid namespace_oid = InvalidOid;
     std::string schema;  ///< quoted as an identifier
     bool has_ignored_users = false;
     bool has_account_data = false;
     bool has_room_tags = false;
-    bool has_rejections = false;
-    bool has_redaction_recheck = false;
-    bool has_ban_redactions = false;
 };
 
 /// The homeserver in this schema, or the only attached one, inside an open CallerConnection. Raises 42P01 and

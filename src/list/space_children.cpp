@@ -19,8 +19,9 @@ struct Child {
     std::string room_id;
     std::string event_id;
     std::string space_id;
-    std::string own_room_id;  ///< as the event itself says, by which a reader looks bans up
     std::string sender;
+    std::string own_room_id;  ///< as the event itself says, by which a reader looks bans up (H91)
+    std::string own_sender;
     std::optional<std::int64_t> stream_ordering;
     std::vector<rules::Redaction> redactions;
     std::vector<rules::BanRedaction> bans;
@@ -31,14 +32,6 @@ using Facts = std::vector<std::unique_ptr<std::string>>;
 
 std::string_view keep(Facts& facts, std::string text) {
     return *facts.emplace_back(std::make_unique<std::string>(std::move(text)));
-}
-
-std::string is_rejected(const ListTables& tables) {
-    std::string condition = "(e.rejection_reason IS NOT NULL";
-    if (tables.has_rejections) {
-        condition += " OR EXISTS (SELECT FROM %S.rejections x WHERE x.event_id %= e.event_id)";
-    }
-    return condition + ")";
 }
 
 std::string own_value(std::string_view json, std::string_view key, std::string_view otherwise) {
@@ -55,7 +48,7 @@ std::vector<Child> named_children(const ListTables& tables, const std::string& u
                 JOIN %S.current_state_events c ON c.room_id %= s.room_id
                     AND c.type %= 'm.space.child' AND c.state_key %<> c.room_id
                 JOIN %S.events e ON e.event_id %= c.event_id AND NOT )" +
-                                                is_rejected(tables) + R"(
+                                                is_rejected(tables, "e") + R"(
                 JOIN %S.event_json d ON d.event_id %= c.event_id)",
                                             tables.schema),
                                    {TEXTOID, TEXTARRAYOID})
@@ -73,7 +66,8 @@ std::vector<Child> named_children(const ListTables& tables, const std::string& u
         child.event_id = row[event_id].text();
         child.space_id = row[room_id].text();
         child.own_room_id = own_value(json, "room_id", child.space_id);
-        child.sender = row[sender].is_null ? own_value(json, "sender", "") : std::string(row[sender].text());
+        child.own_sender = own_value(json, "sender", row[sender].is_null ? "" : row[sender].text());
+        child.sender = row[sender].is_null ? child.own_sender : row[sender].text();
         child.stream_ordering = row[stream_ordering].optional_number();
     }
     return children;
@@ -91,44 +85,24 @@ rules::RedactionEvent redaction_event(std::span<const Cell> row, Facts& facts) {
             keep(facts, std::string(row[column::internal_metadata].text()))};
 }
 
-// The columns of redaction_column; `what` is the second, `redactions` the table `x` and its condition, and
-// `event_id` its column that names the redacting event.
-std::string redactions_sql(const ListTables& tables, const std::string& what, const std::string& redactions,
-                           const std::string& event_id) {
-    return "SELECT k.n, " + what + R"(,
-            (e.event_id IS NOT NULL AND d.event_id IS NOT NULL), )" +
-           is_rejected(tables) + R"(, (e.room_id %= k.room_id), e.sender, d.json, d.internal_metadata
-        FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))
-            WITH ORDINALITY k (key, room_id, sender, n)
-        JOIN %S.)" +
-           redactions + R"(
-        LEFT JOIN %S.events e ON e.event_id %= x.)" +
-           event_id + R"(
-        LEFT JOIN %S.event_json d ON d.event_id %= x.)" +
-           event_id;
-}
-
 void read_redactions(const ListTables& tables, std::vector<Child>& children, Facts& facts) {
-    std::vector<std::string_view> events;
+    std::vector<std::string_view> event_ids;
     std::vector<std::string_view> rooms;
     std::vector<std::string_view> own_rooms;
-    std::vector<std::string_view> senders;
+    std::vector<std::string_view> own_senders;
     for (const Child& child : children) {
-        events.push_back(child.event_id);
+        event_ids.push_back(child.event_id);
         rooms.push_back(child.space_id);
         own_rooms.push_back(child.own_room_id);
-        senders.push_back(child.sender);
+        own_senders.push_back(child.own_sender);
     }
-    const auto query = [&](const std::string& text, const std::vector<std::string_view>& keys) {
-        return caller_query(sql_text(text, tables.schema), {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID})
-            ->run(Arguments().texts(keys).texts(rooms).texts(senders));
-    };
     const auto child_of = [&](std::span<const Cell> row) -> Child& {
         return children[static_cast<std::size_t>(row[redaction_column::position].number - 1)];
     };
-    const Rows redactions = query(redactions_sql(tables, tables.has_redaction_recheck ? "x.recheck" : "true",
-                                                 "redactions x ON x.redacts %= k.key", "event_id"),
-                                  events);
+    const Rows redactions =
+        caller_query(sql_text(redactions_text(tables, RedactionJson::of_all), tables.schema),
+                     {TEXTARRAYOID, TEXTARRAYOID})
+            ->run(Arguments().texts(event_ids).texts(rooms));
     for (std::size_t i = 0; i < redactions.count; ++i) {
         const auto row = redactions[i];
         child_of(row).redactions.push_back(
@@ -137,11 +111,9 @@ void read_redactions(const ListTables& tables, std::vector<Child>& children, Fac
     if (!tables.has_ban_redactions) {
         return;
     }
-    const Rows bans =
-        query(redactions_sql(tables, "x.redact_end_ordering",
-                             "room_ban_redactions x ON x.room_id %= k.key AND x.user_id %= k.sender",
-                             "redacting_event_id"),
-              own_rooms);
+    const Rows bans = caller_query(sql_text(ban_redactions_text(tables), tables.schema),
+                                   {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID})
+                          ->run(Arguments().texts(own_rooms).texts(own_senders).texts(rooms));
     for (std::size_t i = 0; i < bans.count; ++i) {
         const auto row = bans[i];
         child_of(row).bans.push_back(

@@ -74,9 +74,11 @@ std::string orderings_text(const OptionalTables& tables) {
            latest_bump_ordering(tables, "k.room_id") + " FROM %R";
 }
 
-std::string redactions_text(const OptionalTables& tables) {
+std::string redactions_text(const OptionalTables& tables, RedactionJson json) {
+    const std::string json_text =
+        json == RedactionJson::of_all ? "j.json" : "CASE WHEN e.sender IS NULL THEN j.json END";
     return "SELECT k.n, " + std::string(tables.has_redaction_recheck ? "x.recheck" : "true") + ", " +
-           redacting_event(tables, "CASE WHEN e.sender IS NULL THEN j.json END") + R"(, x.event_id
+           redacting_event(tables, json_text) + R"(, x.event_id
         FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY k(event_id, room_id, n)
         JOIN %S.redactions x ON x.redacts %= k.event_id)" +
            redacting_event_joins("x.event_id");

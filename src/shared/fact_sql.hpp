@@ -34,14 +34,18 @@ enum Column : std::size_t {
     is_rejected,
     is_of_same_room,
     sender,
-    json,  ///< of a redaction: where that must tell the sender
+    json,
     internal_metadata,
     event_id  ///< of a redaction; a ban's is not selected
 };
 }
 
+/// Whose JSON is read at once. It may be long, and a room may have many redactions that need not be judged.
+enum class RedactionJson : bool { where_it_tells_the_sender, of_all };
+
 /// Redactions of (events, their rooms).
-[[nodiscard]] std::string redactions_text(const OptionalTables& tables);
+[[nodiscard]] std::string redactions_text(const OptionalTables& tables,
+                                          RedactionJson json = RedactionJson::where_it_tells_the_sender);
 
 /// Bans of (rooms, senders) as their events say them (H91), whose events stand in (rooms).
 [[nodiscard]] std::string ban_redactions_text(const OptionalTables& tables);
