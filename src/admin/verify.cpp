@@ -12,7 +12,9 @@ namespace sliding_sync {
 
 namespace {
 
-constexpr std::int64_t keys_per_slice = 500;
+constexpr double keys_per_slice = 500;
+// Keys alone are cheap to read, and those that are drawn are compared together.
+constexpr double keys_per_page = 20'000;
 
 class Verification {
 public:
@@ -45,6 +47,10 @@ private:
         }
     }
 
+    [[nodiscard]] std::int64_t page_size() const {
+        return static_cast<std::int64_t>(std::min(keys_per_page, keys_per_slice / options_.sample));
+    }
+
     template <typename Key>
     void draw(std::vector<Key>& keys) const {
         if (options_.sample < 1) {
@@ -64,8 +70,8 @@ private:
         std::string after = room_before();
         for (bool is_last = false; !is_last;) {
             slice([&](VerifiedSlice& found) {
-                auto page = homeserver_.statements.lookup.rooms_between(after, options_.scope.last_room,
-                                                                        keys_per_slice);
+                auto page =
+                    homeserver_.statements.lookup.rooms_between(after, options_.scope.last_room, page_size());
                 is_last = page.is_last;
                 if (!page.keys.empty()) {
                     after = page.keys.back();
@@ -81,7 +87,7 @@ private:
         for (bool is_last = false; !is_last;) {
             slice([&](VerifiedSlice& found) {
                 auto page = homeserver_.statements.lookup.memberships_between(
-                    {after.first, after.second}, options_.scope.last_room, keys_per_slice);
+                    {after.first, after.second}, options_.scope.last_room, page_size());
                 is_last = page.is_last;
                 if (!page.keys.empty()) {
                     after = {std::string(page.keys.back().room_id), std::string(page.keys.back().user_id)};
@@ -100,11 +106,11 @@ private:
                 keys.emplace_back(key.room_id, key.user_id);
             }
         });
-        for (std::size_t begin = 0; begin < keys.size(); begin += keys_per_slice) {
+        const auto size = static_cast<std::size_t>(page_size());
+        for (std::size_t begin = 0; begin < keys.size(); begin += size) {
             slice([&](VerifiedSlice& found) {
                 std::vector<MembershipKey> part;
-                for (std::size_t i = begin; i < std::min<std::size_t>(begin + keys_per_slice, keys.size());
-                     ++i) {
+                for (std::size_t i = begin; i < std::min(begin + size, keys.size()); ++i) {
                     part.push_back({keys[i].first, keys[i].second});
                 }
                 draw(part);
