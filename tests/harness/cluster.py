@@ -122,7 +122,7 @@ class Cluster:
     def copy_installation(self) -> None:
         # A relocated server finds its libraries and share files relative to its own binary.
         if self.installation:
-            shutil.copytree(self.installation, self.root / "pg", symlinks=True)
+            shutil.copytree(self.installation, self.root / "server", symlinks=True)
             return
         for tree in (f"usr/lib/postgresql/{PG_VERSION}", f"usr/share/postgresql/{PG_VERSION}"):
             shutil.copytree("/" / Path(tree), self.root / tree, symlinks=True)
