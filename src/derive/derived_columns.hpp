@@ -83,23 +83,29 @@ template <typename Value>
     }
 }
 
+/// What a row of the table holds in this column.
+template <typename Table, typename Column>
+using ColumnValue =
+    std::remove_cvref_t<decltype(std::declval<Column>().field(std::declval<typename Table::Row&>()))>;
+
 /// Calls `visit(column, sql_type)` for each column in its order.
 template <typename Table, typename Visit>
 constexpr void for_each_column(Visit visit) {
-    visit_columns<Table>([&](const auto& column) {
-        using Value = std::remove_cvref_t<decltype(column.field(std::declval<typename Table::Row&>()))>;
-        visit(column, sql_type<Value>());
+    visit_columns<Table>([&]<typename Column>(const Column& column) {
+        visit(column, sql_type<ColumnValue<Table, Column>>());
     });
 }
 
 /// The columns as the shape of a table is checked.
 template <typename Table>
-[[nodiscard]] std::vector<ColumnSpec> column_specs() {
-    std::vector<ColumnSpec> specs;
-    for_each_column<Table>([&](const auto& column, const SqlType& type) {
-        specs.push_back({column.name, column.role == ColumnRole::key ? ColumnKind::key : type.kind});
-    });
-    return specs;
+[[nodiscard]] constexpr auto column_specs() {
+    return std::apply(
+        []<typename... Column>(const Column&... column) {
+            return std::array{ColumnSpec{column.name, column.role == ColumnRole::key
+                                                          ? ColumnKind::key
+                                                          : sql_type<ColumnValue<Table, Column>>().kind}...};
+        },
+        Table::columns);
 }
 
 }  // namespace sliding_sync

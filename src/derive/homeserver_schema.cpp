@@ -113,8 +113,8 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         const char* unquoted_name;
         SchemaShape shape;
     };
-    const std::vector<ColumnSpec> room_columns = column_specs<JoinedRooms>();
-    const std::vector<ColumnSpec> snapshot_columns = column_specs<MembershipSnapshots>();
+    static constexpr auto room_columns = column_specs<JoinedRooms>();
+    static constexpr auto snapshot_columns = column_specs<MembershipSnapshots>();
     const Found found = call_pg([&](PgFrame frame) -> Found {
         Found look{};
         SchemaShape& shape = look.shape;

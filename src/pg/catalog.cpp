@@ -7,10 +7,13 @@ extern "C" {
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -72,6 +75,29 @@ bool is_of_kind(Oid type, ColumnKind kind) noexcept {
 Oid find_table(const char* name, Oid namespace_oid) {
     const Oid relation = get_relname_relid(name, namespace_oid);
     return OidIsValid(relation) && is_table(relation) ? relation : InvalidOid;
+}
+
+// Asked of the catalog, which is the same in all majors: pg_locale.h needs headers of ICU from 17 on.
+bool is_order_of_bytes(PgFrame, Oid collation) {
+    static bool is_asked = false;  // and not what a static is made of: an error would leave that half made
+    static bool is_database_of_c = false;
+    if (collation != DEFAULT_COLLATION_OID) {
+        return collation == C_COLLATION_OID;
+    }
+    if (is_asked) {
+        return is_database_of_c;
+    }
+    HeapTuple const database = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
+    if (HeapTupleIsValid(database)) {
+        bool is_null = false;
+        const Datum name = SysCacheGetAttr(DATABASEOID, database, Anum_pg_database_datcollate, &is_null);
+        const auto* const form = reinterpret_cast<Form_pg_database>(GETSTRUCT(database));
+        is_database_of_c = form->datlocprovider == COLLPROVIDER_LIBC && !is_null &&
+                           strcmp(TextDatumGetCString(name), "C") == 0;
+        ReleaseSysCache(database);
+    }
+    is_asked = true;
+    return is_database_of_c;
 }
 
 std::uint64_t catalog_generation() noexcept {

@@ -25,6 +25,9 @@ struct Schema {
 /// The table, partitioned or not, of that name, or InvalidOid. C calls only.
 [[nodiscard]] Oid find_table(const char* name, Oid namespace_oid);
 
+/// Is text of this collation sorted as memcmp() sorts it? False where that is not known for sure.
+[[nodiscard]] bool is_order_of_bytes(PgFrame frame, Oid collation);
+
 /// A number that grows whenever any table or schema of the database may have changed shape.
 [[nodiscard]] std::uint64_t catalog_generation() noexcept;
 

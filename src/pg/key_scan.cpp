@@ -145,7 +145,7 @@ KeyScan::~KeyScan() {
     }
 }
 
-void KeyScan::begin(PgFrame) {
+void KeyScan::begin(PgFrame frame) {
     key_index_ = scanned_.index_;
     std::copy(scanned_.numbers_.begin(), scanned_.numbers_.end(), numbers_.begin());
     index_ = index_open(key_index_.index, AccessShareLock);
@@ -158,7 +158,7 @@ void KeyScan::begin(PgFrame) {
                                Datum{0});
     }
     const Oid collation = index_->rd_indcollation[0];
-    is_in_order_of_bytes_ = OidIsValid(collation) && versions::is_order_of_bytes(collation);
+    is_in_order_of_bytes_ = is_order_of_bytes(frame, collation);
     // Nobody truncates the table while it is locked.
     pages_ = RelationGetNumberOfBlocks(table_);
     scan_ = versions::begin_index_scan(table_, index_, GetActiveSnapshot(), scanned_.key_.size());

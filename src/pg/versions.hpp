@@ -14,7 +14,6 @@ extern "C" {
 #include "optimizer/plancat.h"
 #include "utils/acl.h"
 #include "utils/inval.h"
-#include "utils/pg_locale.h"
 #include "utils/rel.h"
 }
 
@@ -60,15 +59,6 @@ inline bool may_use_schema(Oid namespace_oid, Oid role) {
     return object_aclcheck(NamespaceRelationId, namespace_oid, role, ACL_USAGE) == ACLCHECK_OK;
 #else
     return pg_namespace_aclcheck(namespace_oid, role, ACL_USAGE) == ACLCHECK_OK;
-#endif
-}
-
-/// Does this collation sort text as memcmp() does?
-inline bool is_order_of_bytes(Oid collation) {
-#if PG_VERSION_NUM >= 180000
-    return pg_newlocale_from_collation(collation)->collate_is_c;
-#else
-    return lc_collate_is_c(collation);
 #endif
 }
 
