@@ -242,6 +242,15 @@ def test_functions_are_renamed_replaced_and_dropped(changed: Connection) -> None
             call_everything(changed)
 
 
+INSTEAD_OF_A_TABLE = {
+    "VIEW": "CREATE VIEW {} AS SELECT 1 AS x",
+    "MATERIALIZED VIEW": "CREATE MATERIALIZED VIEW {} AS SELECT 1 AS x",
+    "TABLE": "CREATE TABLE {} (x integer) PARTITION BY LIST (x)",
+    "SEQUENCE": "CREATE SEQUENCE {}",
+    "TYPE": "CREATE TYPE {} AS (x integer)",
+}
+
+
 def test_tables_of_the_extension_are_changed_and_dropped(changed: Connection) -> None:
     drop_views(changed)  # with what depends on them the server would drop the extension
     tables = [
@@ -280,12 +289,16 @@ def test_tables_of_the_extension_are_changed_and_dropped(changed: Connection) ->
             )
             run(changed, [[swallow, trigger]])
             call_everything(changed)
-        run(changed, [[f"DROP TRIGGER t ON {named}"], [f"ALTER TABLE {named} RENAME TO gone"]])
+        gone = f"sliding_sync.gone_{table}"
+        run(changed, [[f"DROP TRIGGER t ON {named}"], [f"ALTER TABLE {named} RENAME TO gone_{table}"]])
         call_everything(changed)
-        run(changed, [["ALTER EXTENSION sliding_sync DROP TABLE sliding_sync.gone", "DROP TABLE sliding_sync.gone"]])
+        # where something depends on it, it only has another name
+        run(changed, [[f"ALTER EXTENSION sliding_sync DROP TABLE {gone}", f"DROP TABLE {gone}"]])
         call_everything(changed)
-        run(changed, [[f"CREATE VIEW {named} AS SELECT 1 AS x"]])
-        call_everything(changed)
+        for kind, create in INSTEAD_OF_A_TABLE.items():
+            changed.execute(create.format(named))
+            call_everything(changed)
+            changed.execute(f"DROP {kind} {named}")
     for table in ("sliding_sync_joined_rooms", "sliding_sync_membership_snapshots", "room_memberships", "events"):
         run(changed, [[f"DROP TABLE {SCHEMA}.{table} CASCADE"]])
         call_everything(changed)

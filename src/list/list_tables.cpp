@@ -8,7 +8,7 @@
 
 extern "C" {
 #include "access/genam.h"
-#include "access/table.h"
+#include "access/relation.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type_d.h"
@@ -46,9 +46,14 @@ Found homeserver_of(PgFrame, HeapTuple row, TupleDesc columns, const char* wante
     if (schema == nullptr || events == nullptr || schema->atttypid != TEXTOID || events->atttypid != OIDOID) {
         return {InvalidOid, InvalidOid};
     }
-    bool is_null = false;
-    const char* const name = TextDatumGetCString(heap_getattr(row, schema->attnum, columns, &is_null));
-    const Oid table = DatumGetObjectId(heap_getattr(row, events->attnum, columns, &is_null));
+    bool has_no_name = false;
+    bool has_no_table = false;
+    const Datum name_datum = heap_getattr(row, schema->attnum, columns, &has_no_name);
+    const Oid table = DatumGetObjectId(heap_getattr(row, events->attnum, columns, &has_no_table));
+    if (has_no_name || has_no_table) {
+        return {InvalidOid, InvalidOid};
+    }
+    const char* const name = TextDatumGetCString(name_datum);
     const char* const table_name = get_rel_name(table);
     const Oid namespace_oid = get_rel_namespace(table);
     const char* const namespace_name = get_namespace_name(namespace_oid);
@@ -70,10 +75,15 @@ Found find_homeserver(const std::optional<std::string>& target_schema) {
         Result so_far{{InvalidOid, InvalidOid}, 0};
         const Oid schema = get_namespace_oid("sliding_sync", true);
         const Oid table = OidIsValid(schema) ? get_relname_relid("attachments", schema) : InvalidOid;
-        if (!OidIsValid(table)) {
+        Relation const attached = OidIsValid(table) ? try_relation_open(table, AccessShareLock) : nullptr;
+        if (!RelationIsValid(attached)) {
             return so_far;
         }
-        Relation const attached = table_open(table, AccessShareLock);
+        // asked after the lock; somebody may have put a view in its place, which nothing can be read from here
+        if (attached->rd_rel->relkind != RELKIND_RELATION) {
+            relation_close(attached, AccessShareLock);
+            return so_far;
+        }
         SysScanDesc const scan =
             systable_beginscan(attached, InvalidOid, false, GetActiveSnapshot(), 0, nullptr);
         while (HeapTuple const row = systable_getnext(scan)) {
@@ -83,7 +93,7 @@ Found find_homeserver(const std::optional<std::string>& target_schema) {
             }
         }
         systable_endscan(scan);
-        table_close(attached, AccessShareLock);
+        relation_close(attached, AccessShareLock);
         return so_far;
     });
     if (result.count != 1) {
