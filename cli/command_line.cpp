@@ -24,6 +24,7 @@ std::string is_share(const std::string& text) {
 
 CLI::App* add_command(CLI::App& app, const char* name, const char* about) {
     CLI::App* command = app.add_subcommand(name, about);
+    command->option_defaults()->group("Options");    // by default it is another word in each CLI11
     command->set_help_flag("-?,--help")->group("");  // the program's would come after a missing word
     command->fallthrough();
     return command;

@@ -101,10 +101,11 @@ bool ends_session(std::string_view sqlstate) {
     return sqlstate.substr(0, 4) == "57P0" || sqlstate.substr(0, 2) == "08";
 }
 
-// libpqxx asks a session that is gone for its encoding, and tells of that.
+// Of a session that is gone libpqxx tells that it could not ask for its encoding (6), or only that (7).
 std::string why_lost(std::string_view text) {
-    return text.find("client encoding") == std::string_view::npos ? message_of(text).text
-                                                                  : "the server has ended the session";
+    const auto says = [&](std::string_view words) { return text.find(words) != std::string_view::npos; };
+    return !says("client encoding") && !says("Lost connection") ? message_of(text).text
+                                                                : "the server has ended the session";
 }
 
 #if !SLIDING_SYNC_NOTICE_FUNCTION
