@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # Where files run side by side, these must not come last.
-_LONGEST = ("synapse_table_suite", "homeserver", "every_function", "regress", "versions", "random_operations")
+_LONGEST = ("cli_backfill", "synapse_table_suite", "homeserver", "every_function", "cli", "regress", "crash", "versions", "random_operations")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
