@@ -43,7 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # Where files run side by side, these must not come last.
-_LONGEST = ("cli_backfill", "synapse_table_suite", "homeserver", "every_function", "cli", "regress", "crash", "versions", "random_operations")
+_LONGEST = (
+    "cli_backfill", "synapse_table_suite", "homeserver", "every_function", "cli", "regress", "crash", "versions",
+    "random_operations",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
