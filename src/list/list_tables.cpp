@@ -79,7 +79,7 @@ Found find_homeserver(const std::optional<std::string>& target_schema) {
         if (!RelationIsValid(attached)) {
             return so_far;
         }
-        // asked after the lock; somebody may have put a view in its place, which nothing can be read from here
+        // asked after the lock: a view in its place has no rows that could be read here
         if (attached->rd_rel->relkind != RELKIND_RELATION) {
             relation_close(attached, AccessShareLock);
             return so_far;
