@@ -64,7 +64,7 @@ def library(cluster: Cluster) -> str:
     folder = tree / "tests/backend"
     with (folder / "Makefile").open() as makefile:
         fcntl.flock(makefile, fcntl.LOCK_EX)
-        subprocess.run(["make", "-s", "-C", str(folder), f"PG_CONFIG={cluster.pg_config}"], check=True)
+        subprocess.run(["make", "-s", "-C", str(folder), f"PG_CONFIG={cluster.pg_config}", *cluster.make_flags], check=True)
         return str(shutil.copy(folder / "boundary_test.so", cluster.root))
 
 

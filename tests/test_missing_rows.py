@@ -156,19 +156,51 @@ def test_whoever_comes_second_sees_the_first(cluster: Cluster, database: str, na
         assert [row for row in wrong if row[6] not in excused] == []
 
 
+_OUR_LOCKS = "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND objsubid >= 21331"
+_MANY_MEMBERSHIPS = """
+    INSERT INTO local_current_membership (room_id, user_id, event_id, membership, event_stream_ordering)
+    SELECT '!r:hs.test', '@u' || n || ':hs.test', '$unknown' || n, 'invite', NULL FROM generate_series(1, 600) n"""
+
+
 def test_many_keys_without_a_row(cluster: Cluster, database: str) -> None:
-    """A transaction about thousands of them takes one lock and not thousands, and keeps those who look at one key waiting."""
+    """A transaction about thousands of them takes few locks, and keeps those who look at one key waiting."""
     with session(cluster, database) as one, session(cluster, database) as two:
         one.execute(_ROOM)
         one.execute("BEGIN")
         one.execute("INSERT INTO rooms (room_id, creator, room_version) SELECT '!n' || n, '@x', '10' FROM generate_series(1, 20000) n")
         one.execute("SELECT sliding_sync.flush()")
-        (locks,) = one.execute("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND objsubid >= 21331").fetchone()
-        assert locks == 1
+        assert one.execute(_OUR_LOCKS).fetchone() == (64,)
+        two.execute("SET lock_timeout = '100ms'")  # with it no transaction fails
         thread, failures = in_background(two, "REPEATABLE READ", _BERT)
+        thread.join(0.4)
+        assert thread.is_alive()
         one.execute("COMMIT")
         thread.join()
         assert failures == []
+        assert check(one, SCHEMA) == []
+
+
+def test_many_keys_of_one_room(cluster: Cluster, database: str) -> None:
+    """Other rooms do not wait, but for those in the same part of the schema."""
+    with session(cluster, database) as one, session(cluster, database) as two:
+        rooms = [f"!other{number}:hs.test" for number in range(20)]
+        for room in ["!r:hs.test", *rooms]:
+            one.execute(_ROOM.replace("!r:hs.test", room))
+        one.execute("BEGIN")
+        one.execute(_MANY_MEMBERSHIPS)
+        one.execute("SELECT sliding_sync.flush()")
+        two.execute("SET statement_timeout = '300ms'")
+        waited = 0
+        for room in rooms:
+            two.execute("BEGIN")
+            two.execute(_BERT.replace("!r:hs.test", room))
+            try:
+                two.execute("SELECT sliding_sync.flush()")  # a commit has no time limit
+            except psycopg.errors.QueryCanceled:
+                waited += 1
+            two.execute("COMMIT" if two.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS else "ROLLBACK")
+        assert waited <= 3
+        one.execute("COMMIT")
         assert check(one, SCHEMA) == []
 
 

@@ -283,6 +283,20 @@ Refreshed& Refreshed::operator+=(const Refreshed& other) noexcept {
     return *this;
 }
 
+static std::vector<std::uint32_t> room_hashes(const Changes& changes) {
+    std::vector<std::uint32_t> hashes;
+    const auto add = [&](std::string_view room_id) {
+        hashes.push_back(static_cast<std::uint32_t>(std::hash<std::string_view>{}(room_id)));
+    };
+    for (const RoomChange& room : changes.rooms) {
+        add(room.room_id);
+    }
+    for (const MembershipKey& membership : changes.memberships) {
+        add(membership.room_id);
+    }
+    return hashes;
+}
+
 Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshMode mode) {
     const Depth depth;
     Refreshed refreshed;
@@ -317,7 +331,8 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
         return refreshed;
     }
     const bool are_many = changes.rooms.size() + changes.memberships.size() > keys_per_pass;
-    KeyLocks locks(homeserver.schema.namespace_oid, are_many && mode == rules::RefreshMode::live);
+    KeyLocks locks(homeserver.schema.namespace_oid, room_hashes(changes),
+                   are_many && mode == rules::RefreshMode::live);
     Statements& statements = homeserver.statements;
     refresh_passes(TableRefresh<JoinedRooms>(homeserver, statements.joined_rooms, mode, scope, locks),
                    homeserver.schema, changes.rooms, refreshed);

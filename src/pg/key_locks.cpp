@@ -1,5 +1,7 @@
 #include "pg/key_locks.hpp"
 
+#include "pg/transaction.hpp"
+
 #include <exception>
 
 extern "C" {
@@ -15,7 +17,11 @@ namespace {
 constexpr std::uint16_t event_id = 0x5350;
 constexpr std::uint16_t all_event_ids = 0x5351;
 constexpr std::uint16_t flush_of_schema = 0x5352;
-constexpr std::uint16_t whole_schema = 0x5353;
+constexpr std::uint16_t part_of_schema = 0x5353;
+
+// The server's table of locks is small: whatever a transaction changes, it locks no more than these.
+constexpr std::uint32_t event_id_buckets = 1024;
+constexpr std::uint32_t parts_of_schema = 64;
 
 LOCKTAG tag_of_kind(Oid namespace_oid, std::uint32_t key, std::uint16_t kind) noexcept {
     LOCKTAG result;
@@ -24,7 +30,22 @@ LOCKTAG tag_of_kind(Oid namespace_oid, std::uint32_t key, std::uint16_t kind) no
 }
 
 LOCKTAG tag(Oid namespace_oid, std::uint32_t key, std::uint16_t table) noexcept {
-    return tag_of_kind(namespace_oid, key, static_cast<std::uint16_t>(whole_schema + table));
+    return tag_of_kind(namespace_oid, key, static_cast<std::uint16_t>(part_of_schema + table));
+}
+
+LOCKTAG part_tag(Oid namespace_oid, std::uint32_t part) noexcept {
+    return tag_of_kind(namespace_oid, part, part_of_schema);
+}
+
+// In one order for everybody.
+std::vector<std::uint32_t> buckets(std::span<const std::uint32_t> hashes, std::uint32_t count) {
+    std::vector<std::uint32_t> result;
+    for (const std::uint32_t hash : hashes) {
+        result.push_back(hash % count);
+    }
+    std::sort(result.begin(), result.end());
+    result.erase(std::unique(result.begin(), result.end()), result.end());
+    return result;
 }
 
 LOCKTAG flush_tag(Oid namespace_oid) noexcept {
@@ -37,18 +58,25 @@ void acquire_lock(PgFrame, const LOCKTAG& lock, LOCKMODE mode) {
 
 }  // namespace
 
-KeyLocks::KeyLocks(Oid namespace_oid, bool all_keys)
-    : namespace_oid_(namespace_oid), all_keys_(all_keys), exceptions_(std::uncaught_exceptions()) {
+// Before any row is locked, and for no longer than another's flush takes: that costs less than the rows.
+KeyLocks::KeyLocks(Oid namespace_oid, std::span<const std::uint32_t> room_hashes, bool all_keys)
+    : namespace_oid_(namespace_oid), parts_(buckets(room_hashes, parts_of_schema)), all_keys_(all_keys),
+      exceptions_(std::uncaught_exceptions()) {
+    const UnlimitedWaits unlimited_waits;
     call_pg([&](PgFrame frame) {
-        acquire_lock(frame, tag(namespace_oid_, 0, 0), all_keys_ ? ExclusiveLock : ShareLock);
+        for (const std::uint32_t part : parts_) {
+            acquire_lock(frame, part_tag(namespace_oid_, part), all_keys_ ? ExclusiveLock : ShareLock);
+        }
     });
 }
 
 KeyLocks::~KeyLocks() {
     // While an exception passes, the abort of the (sub)transaction releases everything.
     if (!all_keys_ && !is_any_kept_ && std::uncaught_exceptions() == exceptions_) {
-        const LOCKTAG lock = tag(namespace_oid_, 0, 0);
-        LockRelease(&lock, ShareLock, false);
+        for (const std::uint32_t part : parts_) {
+            const LOCKTAG lock = part_tag(namespace_oid_, part);
+            LockRelease(&lock, ShareLock, false);
+        }
     }
 }
 
@@ -89,24 +117,18 @@ void wait_for_flush_lock(Oid namespace_oid, bool is_alone) {
 }
 
 bool lock_event_ids(Oid namespace_oid, std::span<const std::string_view> event_ids, bool is_waiting) {
-    // the server's table of locks is small
-    constexpr std::size_t max_single_locks = 64;
-    std::vector<std::uint32_t> keys;
+    std::vector<std::uint32_t> hashes;
     for (const std::string_view id : event_ids) {
-        keys.push_back(static_cast<std::uint32_t>(std::hash<std::string_view>{}(id)));
+        hashes.push_back(static_cast<std::uint32_t>(std::hash<std::string_view>{}(id)));
     }
-    std::sort(keys.begin(), keys.end());
-    keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
-    const bool are_all = keys.size() > max_single_locks;
-    const std::span<const std::uint32_t> singles = are_all ? std::span<const std::uint32_t>() : keys;
+    const std::vector<std::uint32_t> locked = buckets(hashes, event_id_buckets);
     return call_pg([&] {
         const auto acquire = [&](const LOCKTAG& lock, LOCKMODE mode) {
             return LockAcquire(&lock, mode, false, !is_waiting) != LOCKACQUIRE_NOT_AVAIL;
         };
-        bool has_all =
-            acquire(tag_of_kind(namespace_oid, 0, all_event_ids), are_all ? ExclusiveLock : ShareLock);
-        for (const std::uint32_t key : singles) {
-            has_all = has_all && acquire(tag_of_kind(namespace_oid, key, event_id), ExclusiveLock);
+        bool has_all = acquire(tag_of_kind(namespace_oid, 0, all_event_ids), ShareLock);
+        for (const std::uint32_t bucket : locked) {
+            has_all = has_all && acquire(tag_of_kind(namespace_oid, bucket, event_id), ExclusiveLock);
         }
         return has_all;
     });

@@ -11,9 +11,11 @@ namespace sliding_sync {
 /// it is released, or the (sub)transaction that took it ends.
 class KeyLocks {
 public:
-    /// With more keys than the server's table of locks has room for, all keys of the schema are locked, until
-    /// the transaction ends; otherwise the schema is only kept from such a lock.
-    KeyLocks(Oid namespace_oid, bool all_keys);
+    /// Of rooms with these hashes. With more keys than the server's table of locks has room for (`all_keys`),
+    /// all keys of these rooms, and of others that share a part of the schema with them, are locked until the
+    /// transaction ends; otherwise those parts are only kept from such a lock. Waits for it, whatever
+    /// lock_timeout says.
+    KeyLocks(Oid namespace_oid, std::span<const std::uint32_t> room_hashes, bool all_keys);
     ~KeyLocks();
     KeyLocks(const KeyLocks&) = delete;
     KeyLocks& operator=(const KeyLocks&) = delete;
@@ -38,6 +40,7 @@ private:
     };
 
     Oid namespace_oid_;
+    std::vector<std::uint32_t> parts_;
     bool all_keys_;
     bool is_any_kept_ = false;
     std::vector<Key> pass_;
@@ -52,8 +55,7 @@ private:
 void wait_for_flush_lock(Oid namespace_oid, bool is_alone);
 
 /// Locks the ids of events, until the transaction ends: of those that are being stored, and of those that a
-/// redaction names before they are. Many of them are locked as one. False when it would have to wait, with
-/// `is_waiting` it waits.
+/// redaction names before they are. False when it would have to wait, with `is_waiting` it waits.
 [[nodiscard]] bool lock_event_ids(Oid namespace_oid, std::span<const std::string_view> event_ids,
                                   bool is_waiting);
 

@@ -104,6 +104,14 @@ ShortWaits::~ShortWaits() {
     LockTimeout = lock_timeout_;
 }
 
+UnlimitedWaits::UnlimitedWaits() noexcept : lock_timeout_(LockTimeout) {
+    LockTimeout = 0;
+}
+
+UnlimitedWaits::~UnlimitedWaits() {
+    LockTimeout = lock_timeout_;
+}
+
 void forget_lock_timeouts() noexcept {
     has_lock_timed_out = false;
 }

@@ -54,6 +54,18 @@ private:
     int lock_timeout_;
 };
 
+/// For its lifetime lock_timeout does not count.
+class UnlimitedWaits {
+public:
+    UnlimitedWaits() noexcept;
+    ~UnlimitedWaits();
+    UnlimitedWaits(const UnlimitedWaits&) = delete;
+    UnlimitedWaits& operator=(const UnlimitedWaits&) = delete;
+
+private:
+    int lock_timeout_;
+};
+
 /// The transaction is over: the next one waits again.
 void forget_lock_timeouts() noexcept;
 

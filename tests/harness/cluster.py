@@ -80,6 +80,8 @@ class Cluster:
         self.bin = self.root / ("server/bin" if self.installation else f"usr/lib/postgresql/{PG_VERSION}/bin")
         # a relocated one does not know where Debian keeps the headers
         self.pg_config = self.bin / "pg_config" if self.installation else Path(f"/usr/lib/postgresql/{PG_VERSION}/bin/pg_config")
+        self.make_flags = _FLAGS if self.installation else ()
+        """Of whatever is built for it."""
         self.data = make_folder("data", _data_parent(self.root))
         self.socket_directory = self.root / "run"
         self.log = self.root / "server.log"
@@ -145,7 +147,7 @@ class Cluster:
                 shutil.copytree(PROJECT / name, sources / name, ignore=shutil.ignore_patterns("*.o", "*.d"))
             else:
                 shutil.copy(PROJECT / name, sources)
-        self._make_install(sources, *_FLAGS)
+        self._make_install(sources, *self.make_flags)
 
     def _make_install(self, sources: Path, *arguments: str) -> None:
         done = subprocess.run(
