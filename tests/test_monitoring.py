@@ -76,9 +76,11 @@ class Watch:
 
     def write_textfile(self) -> str:
         """As a timer or cron does it."""
-        command = [PROMETHEUS / "sliding-sync-textfile", *("-h", "127.0.0.1", "-p", self.cluster.port, "-U", MONITOR, "-d", self.database)]
+        where = ("-h", "127.0.0.1", "-p", self.cluster.port, "-U", MONITOR, "-d", self.database)
+        command = [PROMETHEUS / "sliding-sync-textfile", *where]
         environment = processes.server_environment(PATH=f"{self.cluster.bin}:/usr/bin:/bin")
-        text = subprocess.run([str(word) for word in command], env=environment, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+        words = [str(word) for word in command]
+        text = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
         new = self.folder / "textfile/sliding_sync.prom.new"
         new.write_text(text)
         new.rename(new.with_suffix(""))
@@ -91,8 +93,9 @@ def watch(cluster: Cluster) -> Iterator[Watch]:
     cluster.create_role(MONITOR)
     cluster.execute("GRANT pg_monitor TO monitor")
     database = create_homeserver(cluster, "watched")
-    rooms = "SELECT create_room('!r' || i, '@anna:hs.test', name => 'Tea') FROM generate_series(1, 20) i; CALL sliding_sync.begin_backfill();"
+    rooms = "SELECT create_room('!r' || i, '@anna:hs.test', name => 'Tea') FROM generate_series(1, 20) i;"
     run_psql(cluster, database, rooms, search_path="operations, homeserver")
+    cluster.execute("CALL sliding_sync.begin_backfill()", database)
     cluster.execute("ANALYZE", database)
     folder = make_folder("watch")
     (folder / "textfile").mkdir()
@@ -175,7 +178,9 @@ def of_the_exporter(watch: Watch, job: str) -> Series:
 
 
 def documented() -> set[str]:
-    return set(re.findall(r"`(sliding_sync_[a-z_]+)`", re.split(r"^## ", (PROJECT / "docs/diagnostics.md").read_text().partition("\n## Metrics")[2], flags=re.MULTILINE)[0]))
+    """The names in the table of metrics."""
+    (section,) = re.findall(r"^## Metrics\n(.*?)^## ", (PROJECT / "docs/diagnostics.md").read_text(), re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"`(sliding_sync_[a-z_]+)`", section)) - {"sliding_sync_version_info"}
 
 
 @pytest.mark.parametrize("job", JOBS)
