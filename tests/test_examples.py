@@ -102,7 +102,7 @@ def test_metrics(cluster: Cluster, database: str) -> None:
     cluster.execute("GRANT pg_monitor TO monitor")
     done = run(cluster, str(EXAMPLES / "prometheus/sliding-sync-textfile"), "-d", database, user="monitor")
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    lines = [text for text in done.stdout.splitlines() if not re.match(r"# (HELP|TYPE) sliding_sync_\w+ .", text)]
     line = re.compile(r'(sliding_sync_[a-z_]+)(\{[a-z_]+="[^"\\]*"(?:,[a-z_]+="[^"\\]*")*\})? (\S+)')
     matches = [line.fullmatch(text) for text in lines]
     assert all(matches), lines
@@ -145,13 +145,33 @@ def test_units(tmp_path: Path) -> None:
     assert str(tmp_path) not in done.stderr and "sliding-sync" not in done.stderr, done.stderr
 
 
-def test_cron() -> None:
-    for line in (EXAMPLES / "cron").read_text().splitlines():
-        if not line or line.startswith("#") or re.match(r"[A-Z]+=", line):
-            continue
-        assert re.fullmatch(
-            r"\S+ \S+ \* \* \S+ +postgres +(SAMPLE=1 )?/usr/local/bin/sliding-sync-check -d synapse", line
-        ), line
+def without_place(command: str, database: str) -> str:
+    place, asked = "/usr/local/bin/", "-d synapse"
+    assert place in command and asked in command
+    return command.replace(place, f"{EXAMPLES}/").replace(asked, f"-d {database}")
+
+
+def test_cron(cluster: Cluster, database: str) -> None:
+    """Each line is one of cron, and its command runs as cron runs it: by sh, with the variables of the file."""
+    cluster.execute("CALL sliding_sync.backfill()", database)
+    text = (EXAMPLES / "cron").read_text()
+    variables = dict(re.findall(r"^([A-Z]+)=(.*)$", text, re.MULTILINE))
+    lines = [line for line in text.splitlines() if line and not re.match(r"#|[A-Z]+=", line)]
+    assert len(lines) == 2
+    for line in lines:
+        found = re.fullmatch(r"\S+ \S+ \* \* \S+ +postgres +(.*)", line)
+        assert found and "%" not in line, line  # cron would end the command there
+        done = run(cluster, "/bin/sh", "-c", without_place(found[1], database), **variables)
+        assert (done.returncode, done.stdout) == (0, ""), done
+
+
+def test_the_command_of_the_unit(cluster: Cluster, database: str) -> None:
+    cluster.execute("CALL sliding_sync.backfill()", database)
+    text = (EXAMPLES / "systemd/sliding-sync-check.service").read_text()
+    (command,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    variables = dict(re.findall(r"^Environment=(\w+)=(.*)$", text, re.MULTILINE))
+    done = run(cluster, *shlex.split(without_place(command, database)), **variables)
+    assert (done.returncode, done.stdout) == (0, ""), done
 
 
 def test_every_code_is_documented() -> None:

@@ -891,7 +891,13 @@ CREATE VIEW sliding_sync.health AS
     triggers AS MATERIALIZED (SELECT * FROM sliding_sync.triggers),
     derived_tables AS MATERIALIZED (SELECT * FROM sliding_sync.derived_tables),
     needed_indexes AS MATERIALIZED (SELECT * FROM sliding_sync.needed_indexes),
-    role_settings AS MATERIALIZED (SELECT * FROM sliding_sync.role_settings)
+    role_settings AS MATERIALIZED (SELECT * FROM sliding_sync.role_settings),
+    unattached AS MATERIALIZED (
+        SELECT n.nspname AS schema_name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relname IN ('events', 'event_json', 'redactions', 'rooms', 'room_memberships',
+                'current_state_events', 'local_current_membership')
+            AND NOT EXISTS (SELECT FROM schemas s WHERE s.schema_name = n.nspname)
+        GROUP BY n.nspname HAVING count(*) = 7)
     SELECT f.severity, f.schema_name, f.code, f.detail, f.remedy
     FROM (
         -- what makes ready() say no
@@ -971,14 +977,16 @@ CREATE VIEW sliding_sync.health AS
             JOIN pg_class e ON e.relnamespace = n.oid AND e.relname = 'events' AND e.relkind = 'r'
         WHERE d.owner_name <> pg_get_userbyid(e.relowner)
         UNION ALL
-        SELECT 'warning', n.nspname, 'not_attached',
+        SELECT 'warning', u.schema_name, 'not_attached',
                'The schema holds a homeserver''s tables, and attach() was not called for them.',
-               format('SELECT sliding_sync.attach(%L)', n.nspname)
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relname IN ('events', 'event_json', 'redactions', 'rooms', 'room_memberships',
-                'current_state_events', 'local_current_membership')
-            AND NOT EXISTS (SELECT FROM schemas s WHERE s.schema_name = n.nspname)
-        GROUP BY n.nspname HAVING count(*) = 7
+               format('SELECT sliding_sync.attach(%L)', u.schema_name)
+        FROM unattached u
+        UNION ALL
+        SELECT 'warning', NULL, 'not_attached',
+               'No homeserver is attached in this database, and no schema of it holds a homeserver''s tables.',
+               'Start the homeserver once, so that it creates its tables, then SELECT sliding_sync.attach(); '
+               'or DROP EXTENSION sliding_sync, if its database is another one'
+        WHERE NOT EXISTS (SELECT FROM schemas) AND NOT EXISTS (SELECT FROM unattached)
         UNION ALL
         SELECT 'warning', t.schema_name, 'trigger_not_dependent',
                format('DROP EXTENSION would be refused because of trigger %s of table %s.', t.trigger_name, t.table_name),

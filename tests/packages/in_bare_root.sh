@@ -45,7 +45,9 @@ runuser -u postgres -- sliding-sync verify -d synapse >/dev/null || fail "slidin
 runuser -u postgres -- env SAMPLE=1 /usr/libexec/sliding-sync/sliding-sync-check -d synapse || fail "sliding-sync-check"
 runuser -u postgres -- /usr/libexec/sliding-sync/sliding-sync-textfile -d synapse | grep -q '^sliding_sync_ready' || fail "metrics"
 for file in /lib/systemd/system/sliding-sync-check.{service,timer} /usr/share/man/man1/sliding-sync.1.gz \
-    /usr/share/bash-completion/completions/sliding-sync /usr/share/doc/sliding-sync/examples/prometheus/rules.yml; do
+    /usr/share/bash-completion/completions/sliding-sync /usr/share/doc/sliding-sync/examples/prometheus/rules.yml \
+    /usr/share/doc/sliding-sync/examples/prometheus/postgres_exporter.yml /usr/share/doc/sliding-sync/examples/prometheus/sql_exporter.yml \
+    /usr/share/doc/sliding-sync/examples/grafana/sliding-sync.json; do
     dpkg -L sliding-sync | grep -qx "$file" || fail "the package lacks $file"
 done
 grep -q '^ExecStart=/usr/libexec/sliding-sync/sliding-sync-check' /lib/systemd/system/sliding-sync-check.service || fail "the unit's program"
