@@ -331,8 +331,8 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
         return refreshed;
     }
     const bool are_many = changes.rooms.size() + changes.memberships.size() > keys_per_pass;
-    KeyLocks locks(homeserver.schema.namespace_oid, room_hashes(changes),
-                   are_many && mode == rules::RefreshMode::live);
+    KeyLocks locks(homeserver.schema.namespace_oid, room_hashes(changes), mode == rules::RefreshMode::live,
+                   are_many);
     Statements& statements = homeserver.statements;
     refresh_passes(TableRefresh<JoinedRooms>(homeserver, statements.joined_rooms, mode, scope, locks),
                    homeserver.schema, changes.rooms, refreshed);

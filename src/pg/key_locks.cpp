@@ -58,11 +58,11 @@ void acquire_lock(PgFrame, const LOCKTAG& lock, LOCKMODE mode) {
 
 }  // namespace
 
-// Before any row is locked, and for no longer than another's flush takes: that costs less than the rows.
-KeyLocks::KeyLocks(Oid namespace_oid, std::span<const std::uint32_t> room_hashes, bool all_keys)
-    : namespace_oid_(namespace_oid), parts_(buckets(room_hashes, parts_of_schema)), all_keys_(all_keys),
-      exceptions_(std::uncaught_exceptions()) {
-    const UnlimitedWaits unlimited_waits;
+// Before any row is locked.
+KeyLocks::KeyLocks(Oid namespace_oid, std::span<const std::uint32_t> room_hashes, bool is_live, bool are_many)
+    : namespace_oid_(namespace_oid), parts_(buckets(room_hashes, parts_of_schema)),
+      all_keys_(is_live && are_many), exceptions_(std::uncaught_exceptions()) {
+    const UnlimitedWaits unlimited_waits(is_live);
     call_pg([&](PgFrame frame) {
         for (const std::uint32_t part : parts_) {
             acquire_lock(frame, part_tag(namespace_oid_, part), all_keys_ ? ExclusiveLock : ShareLock);

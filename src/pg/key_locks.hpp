@@ -11,11 +11,12 @@ namespace sliding_sync {
 /// it is released, or the (sub)transaction that took it ends.
 class KeyLocks {
 public:
-    /// Of rooms with these hashes. With more keys than the server's table of locks has room for (`all_keys`),
-    /// all keys of these rooms, and of others that share a part of the schema with them, are locked until the
-    /// transaction ends; otherwise those parts are only kept from such a lock. Waits for it, whatever
-    /// lock_timeout says.
-    KeyLocks(Oid namespace_oid, std::span<const std::uint32_t> room_hashes, bool all_keys);
+    /// Of rooms with these hashes. A live refresh with more keys than the server's table of locks has room for
+    /// (`are_many`) locks all keys of these rooms, and of others in the same parts of the schema, until the
+    /// transaction ends; otherwise those parts are only kept from such a lock. `is_live`: waits whatever
+    /// lock_timeout says, which shall fail no commit. A backfill gives up in time, before a homeserver waits
+    /// for rows that it holds.
+    KeyLocks(Oid namespace_oid, std::span<const std::uint32_t> room_hashes, bool is_live, bool are_many);
     ~KeyLocks();
     KeyLocks(const KeyLocks&) = delete;
     KeyLocks& operator=(const KeyLocks&) = delete;

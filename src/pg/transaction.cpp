@@ -104,8 +104,8 @@ ShortWaits::~ShortWaits() {
     LockTimeout = lock_timeout_;
 }
 
-UnlimitedWaits::UnlimitedWaits() noexcept : lock_timeout_(LockTimeout) {
-    LockTimeout = 0;
+UnlimitedWaits::UnlimitedWaits(bool is_wanted) noexcept : lock_timeout_(LockTimeout) {
+    LockTimeout = is_wanted ? 0 : LockTimeout;
 }
 
 UnlimitedWaits::~UnlimitedWaits() {

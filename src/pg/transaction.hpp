@@ -57,7 +57,7 @@ private:
 /// For its lifetime lock_timeout does not count.
 class UnlimitedWaits {
 public:
-    UnlimitedWaits() noexcept;
+    explicit UnlimitedWaits(bool is_wanted) noexcept;
     ~UnlimitedWaits();
     UnlimitedWaits(const UnlimitedWaits&) = delete;
     UnlimitedWaits& operator=(const UnlimitedWaits&) = delete;
