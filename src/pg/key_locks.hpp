@@ -11,7 +11,7 @@ namespace sliding_sync {
 /// it is released, or the (sub)transaction that took it ends.
 class KeyLocks {
 public:
-    /// Of rooms with these hashes. A live refresh with more keys than the server's table of locks has room for
+    /// Of rooms with these hashes. A live refresh with more keys than the server's table of locks holds
     /// (`are_many`) locks all keys of these rooms, and of others in the same parts of the schema, until the
     /// transaction ends; otherwise those parts are only kept from such a lock. `is_live`: waits whatever
     /// lock_timeout says, which shall fail no commit. A backfill gives up in time, before a homeserver waits
