@@ -3,6 +3,7 @@ processor time. `bench/growth-live` prints the figures for bigger ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psycopg
@@ -29,6 +30,16 @@ PLAYS = [
     *(pytest.param(scenario, SMALL[scenario.name], id=scenario.name) for scenario in SCENARIOS),
     *(pytest.param(scenario, 4 * scenario.start, id=f"{scenario.name}, long", marks=pytest.mark.long) for scenario in SCENARIOS),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_autovacuum(cluster: Cluster) -> Iterator[None]:
+    """It changes tables under the eyes of a transaction, which then reads more: once or not at all, as it happens."""
+    cluster.execute("ALTER SYSTEM SET autovacuum = off")
+    cluster.execute("SELECT pg_reload_conf()")
+    yield
+    cluster.execute("ALTER SYSTEM RESET autovacuum")
+    cluster.execute("SELECT pg_reload_conf()")
 
 
 def added(cluster: Cluster, template: str, scenario: Scenario, n: int) -> tuple[int, int]:

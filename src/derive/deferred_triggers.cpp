@@ -41,8 +41,8 @@ std::string deferrable_constraints(Oid table_owner) {
 void fire_deferred_triggers_at_once(Oid table_owner) {
     static std::unordered_map<Oid, Deferrable> known;
     Deferrable& deferrable = known[table_owner];
-    if (deferrable.generation != catalog_generation()) {
-        const std::uint64_t generation = catalog_generation();
+    if (deferrable.generation != relation_generation()) {
+        const std::uint64_t generation = relation_generation();
         deferrable.constraints = deferrable_constraints(table_owner);
         deferrable.generation = generation;
     }

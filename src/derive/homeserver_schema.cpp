@@ -86,8 +86,10 @@ HomeserverTable homeserver_table(Relation relation) {
         return found->table;
     }
     found->relation = InvalidOid;  // what follows may be left by longjmp
+    watch_relation(RelationGetRelid(relation));
+    const std::uint64_t generation = catalog_generation();
     found->table = look_up(relation);
-    found->generation = catalog_generation();
+    found->generation = generation;
     found->relation = RelationGetRelid(relation);
     return found->table;
 }
@@ -100,7 +102,7 @@ namespace {
 bool are_its_own(Oid namespace_oid, Oid events_owner) {
     return OidIsValid(events_owner) &&
            std::all_of(required_base_tables.begin(), required_base_tables.end(), [&](BaseTable table) {
-               const Oid owner = relation_owner(get_relname_relid(table_name(table), namespace_oid));
+               const Oid owner = relation_owner(find_relation(table_name(table), namespace_oid));
                return !OidIsValid(owner) || owner == events_owner || superuser_arg(owner);
            });
 }
@@ -152,7 +154,7 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         shape.has_state_groups =
             std::all_of(std::begin(state_group_tables), std::end(state_group_tables), has);
         shape.has_state_changes =
-            has(state_changes_table) && OidIsValid(get_relname_relid(state_changes_index, namespace_oid));
+            has(state_changes_table) && OidIsValid(find_relation(state_changes_index, namespace_oid));
         const Oid redactions = find_table(table_name(BaseTable::redactions), namespace_oid);
         shape.has_redaction_recheck =
             OidIsValid(redactions) && get_attnum(redactions, "recheck") != InvalidAttrNumber;

@@ -2,6 +2,7 @@
 
 #include "derive/write_as.hpp"
 #include "pg/catalog.hpp"
+#include "shared/base_tables.hpp"
 
 extern "C" {
 #include "common/hashfn.h"
@@ -77,6 +78,21 @@ HTAB* make_table(const char* name, Size key_size, Size entry_size, HashValueFunc
     return hash_create(name, 16, &control, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 }
 
+// A trigger of any of them may be missing for a while. Returns the generation from which on that is noticed.
+std::uint64_t watch_base_tables(Oid namespace_oid) {
+    static Oid watched_namespace = InvalidOid;
+    static std::uint64_t generation = 0;
+    if (watched_namespace != namespace_oid || generation != catalog_generation()) {
+        watched_namespace = InvalidOid;  // what follows may be left by longjmp
+        generation = catalog_generation();
+        for (const char* const table : base_table_names) {
+            (void)find_relation(table, namespace_oid);
+        }
+        watched_namespace = namespace_oid;
+    }
+    return generation;
+}
+
 }  // namespace
 
 PendingKeys& pending_keys(Oid namespace_oid) {
@@ -96,7 +112,7 @@ PendingKeys& pending_keys(Oid namespace_oid) {
     auto* const keys =
         static_cast<PendingKeys*>(MemoryContextAllocZero(pending_context, sizeof(PendingKeys)));
     keys->namespace_oid = namespace_oid;
-    keys->generation = catalog_generation();
+    keys->generation = watch_base_tables(namespace_oid);
     keys->is_later_flush = taken;
     keys->next = noted;
     noted = keys;

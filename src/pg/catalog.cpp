@@ -38,14 +38,75 @@ Oid relation_owner(Oid relation) {
 namespace {
 
 std::uint64_t generation = 1;
+std::uint64_t relations_generation = 1;
 
-void on_relation_change(Datum, Oid) {
+// What somebody has looked up since the last change that counted. Plain memory: the server calls back in the
+// middle of anything.
+template <typename T>
+class WatchList {
+public:
+    void add(T value) noexcept {
+        if (contains(value)) {
+            return;
+        }
+        if (count_ == values_.size()) {
+            is_full_ = true;
+        } else {
+            values_[count_++] = value;
+        }
+    }
+    [[nodiscard]] bool contains(T value) const noexcept {
+        const auto known = std::span(values_).first(count_);
+        return is_full_ || std::find(known.begin(), known.end(), value) != known.end();
+    }
+    void clear() noexcept {
+        count_ = 0;
+        is_full_ = false;
+    }
+
+private:
+    std::array<T, 256> values_{};  // a homeserver needs a sixth of it
+    std::size_t count_ = 0;
+    bool is_full_ = false;  // then everything counts
+};
+
+WatchList<Oid> watched_relations;
+// By the hash that the server tells.
+WatchList<uint32> watched_schemas;
+WatchList<uint32> watched_names;  // with their schema
+
+// Whoever remembers something finds that it is stale, and looks it up again.
+void changed() noexcept {
     ++generation;
+    watched_relations.clear();
+    watched_schemas.clear();
+    watched_names.clear();
 }
 
-// Of a schema, or of a role: tables of superusers count as a homeserver's.
-void on_name_change(Datum, versions::CacheIdentifier, uint32) {
-    ++generation;
+void on_relation_change(Datum, Oid relation) {
+    ++relations_generation;
+    if (!OidIsValid(relation) || watched_relations.contains(relation)) {
+        changed();
+    }
+}
+
+// A relation was created, dropped, renamed or moved.
+void on_relation_name_change(Datum, versions::CacheIdentifier, uint32 hash) {
+    if (hash == 0 || watched_names.contains(hash)) {
+        changed();
+    }
+}
+
+void on_schema_change(Datum, versions::CacheIdentifier, uint32 hash) {
+    ++relations_generation;
+    if (hash == 0 || watched_schemas.contains(hash)) {
+        changed();
+    }
+}
+
+// Tables of superusers count as a homeserver's.
+void on_role_change(Datum, versions::CacheIdentifier, uint32) {
+    changed();
 }
 
 bool is_table(Oid relation) {
@@ -72,8 +133,23 @@ bool is_of_kind(Oid type, ColumnKind kind) noexcept {
 
 }  // namespace
 
-Oid find_table(const char* name, Oid namespace_oid) {
+Oid find_relation(const char* name, Oid namespace_oid) {
+    watched_schemas.add(GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(namespace_oid)));
+    watched_names.add(
+        GetSysCacheHashValue2(RELNAMENSP, CStringGetDatum(name), ObjectIdGetDatum(namespace_oid)));
     const Oid relation = get_relname_relid(name, namespace_oid);
+    watch_relation(relation);
+    return relation;
+}
+
+void watch_relation(Oid relation) noexcept {
+    if (OidIsValid(relation)) {
+        watched_relations.add(relation);
+    }
+}
+
+Oid find_table(const char* name, Oid namespace_oid) {
+    const Oid relation = find_relation(name, namespace_oid);
     return OidIsValid(relation) && is_table(relation) ? relation : InvalidOid;
 }
 
@@ -104,10 +180,15 @@ std::uint64_t catalog_generation() noexcept {
     return generation;
 }
 
+std::uint64_t relation_generation() noexcept {
+    return relations_generation;
+}
+
 void watch_catalog() {
     CacheRegisterRelcacheCallback(on_relation_change, Datum{0});
-    CacheRegisterSyscacheCallback(NAMESPACEOID, on_name_change, Datum{0});
-    CacheRegisterSyscacheCallback(AUTHOID, on_name_change, Datum{0});
+    CacheRegisterSyscacheCallback(RELNAMENSP, on_relation_name_change, Datum{0});
+    CacheRegisterSyscacheCallback(NAMESPACEOID, on_schema_change, Datum{0});
+    CacheRegisterSyscacheCallback(AUTHOID, on_role_change, Datum{0});
 }
 
 Form_pg_attribute find_attribute(TupleDesc description, const char* name) noexcept {

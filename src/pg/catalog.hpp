@@ -22,14 +22,26 @@ struct Schema {
 /// The owner of a relation, or InvalidOid. C calls only.
 [[nodiscard]] Oid relation_owner(Oid relation);
 
-/// The table, partitioned or not, of that name, or InvalidOid. C calls only.
+/// The relation of that name, or InvalidOid. From now on, whatever happens to it or to its name makes
+/// catalog_generation() grow. C calls only.
+[[nodiscard]] Oid find_relation(const char* name, Oid namespace_oid);
+
+/// The same for a relation that is known already; for its name where it is open and locked.
+void watch_relation(Oid relation) noexcept;
+
+/// find_relation() for a table, partitioned or not; InvalidOid for anything else. C calls only.
 [[nodiscard]] Oid find_table(const char* name, Oid namespace_oid);
 
 /// Is text of this collation sorted as memcmp() sorts it? False where that is not known for sure.
 [[nodiscard]] bool is_order_of_bytes(PgFrame frame, Oid collation);
 
-/// A number that grows whenever any table or schema of the database may have changed shape.
+/// A number that grows whenever something that was found or watched here, its schema, or a role may have
+/// changed. What is remembered under it has been looked up after the number was read, or of a relation that
+/// was open and watched.
 [[nodiscard]] std::uint64_t catalog_generation() noexcept;
+
+/// A number that grows whenever any relation of the database may have changed.
+[[nodiscard]] std::uint64_t relation_generation() noexcept;
 
 /// Registers the invalidation callbacks; once a backend.
 void watch_catalog();
@@ -75,6 +87,7 @@ const ColumnNumbers<count>& column_numbers(ColumnNumbers<count>& columns, Relati
             columns.has_keys = columns.has_keys && !(is_missing && specs[i].kind == ColumnKind::key);
         }
         columns.relation = RelationGetRelid(relation);
+        watch_relation(columns.relation);
         columns.generation = catalog_generation();
     }
     return columns;

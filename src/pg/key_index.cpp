@@ -96,6 +96,7 @@ KeyIndex find_key_index(PgFrame, Relation table, std::span<const KeyColumn> key)
         index_close(index, NoLock);
     }
     list_free(indexes);
+    watch_relation(best.index);
     return best;
 }
 

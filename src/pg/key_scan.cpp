@@ -60,7 +60,7 @@ std::string_view text_of(PgFrame, Datum value, bool is_null) {
 void ScannedTable::look_up(PgFrame, Oid namespace_oid) {
     if (generation_ != catalog_generation() || namespace_oid_ != namespace_oid) {
         namespace_oid_ = namespace_oid;
-        table_oid_ = get_relname_relid(table_name_, namespace_oid);
+        table_oid_ = find_relation(table_name_, namespace_oid);
         generation_ = 0;
     }
 }
@@ -112,6 +112,7 @@ KeyScan::KeyScan(ScannedTable& table, Oid namespace_oid)
         }
         // only now, with the table locked, the catalog stands still
         if (scanned_.generation_ != catalog_generation()) {
+            watch_relation(scanned_.table_oid_);
             const std::uint64_t generation = catalog_generation();
             if (!scanned_.is_the_one(table_) || !scanned_.find_columns(frame, table_) ||
                 !scanned_.find_index(frame, table_)) {

@@ -155,7 +155,7 @@ void TableReader::open(LookupScope& scope) {
 void TableReader::open_table(PgFrame frame) {
     inject_fault(frame, name_);
     if (generation_ != catalog_generation()) {
-        table_oid_ = get_relname_relid(table_name_, namespace_oid_);
+        table_oid_ = find_relation(table_name_, namespace_oid_);
     }
     table_ = OidIsValid(table_oid_) ? try_table_open(table_oid_, AccessShareLock) : nullptr;
     if (table_ == nullptr) {
@@ -163,6 +163,7 @@ void TableReader::open_table(PgFrame frame) {
     }
     // only now, with the table locked, the catalog stands still
     if (generation_ != catalog_generation()) {
+        watch_relation(table_oid_);
         generation_ = catalog_generation();
         key_index_ = find_columns() ? find_key_index(frame, table_, key_) : KeyIndex{};
     }
