@@ -1,5 +1,6 @@
 #include "derive/refresh.hpp"
 
+#include "derive/corrections.hpp"
 #include "derive/deferred_triggers.hpp"
 #include "derive/failure.hpp"
 #include "derive/write_as.hpp"
@@ -71,7 +72,8 @@ public:
         const SpiConnection connection;
         const auto keys = keys_of(changes);
         locks_.begin_pass();
-        const auto compared = compare(changes, rows_.lock(keys, &locks_));
+        const auto stored = rows_.lock(keys, &locks_);
+        const auto compared = compare(changes, stored);
         RowChanges<Table> different;
         for (const auto& row : compared) {
             different.add(row.key, row.stored, row.expected);
@@ -87,6 +89,9 @@ public:
             is_kept.push_back(!is_recompute() && !row.expected);
         }
         locks_.release_pass(is_kept);
+        if (written > 0 && scope_.notes_corrections) {
+            note_corrections(compared, stored);
+        }
         return written;
     }
 
@@ -135,6 +140,23 @@ private:
         const std::span<const Change> one(&change, 1);
         locks_.begin_pass();
         return compare(one, rows_.lock(keys_of(one), &locks_))[0];
+    }
+
+    // A few tell what there is to tell of a transaction that changes thousands of rows.
+    template <typename Compared>
+    void note_corrections(const std::vector<Compared>& compared, const std::vector<Stored<Table>>& stored) {
+        constexpr std::size_t most = 200;
+        for (std::size_t i = 0; i < compared.size() && scope_.corrections.size() < most; ++i) {
+            const auto& row = compared[i];
+            if (stored[i].written_by_this_transaction && row.stored && row.stored != row.expected) {
+                if constexpr (std::is_same_v<Table, JoinedRooms>) {
+                    add_findings(scope_.corrections, row.key, row.stored, row.expected);
+                } else {
+                    add_findings(scope_.corrections, row.key.room_id, row.key.user_id, row.stored,
+                                 row.expected);
+                }
+            }
+        }
     }
 
     // Where the tables' owner has put triggers or rules on the table, what stands there may not be what was
@@ -309,6 +331,7 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     RefreshScope scope;
     scope.before = std::move(changes.before);
     scope.keep_changing = changes.keep_changing;
+    scope.notes_corrections = changes.notes_corrections;
     for (const RoomChange& room : changes.rooms) {
         if (room.oldest_new) {
             scope.oldest_new[room.room_id] = *room.oldest_new;
@@ -338,6 +361,7 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
                    homeserver.schema, changes.rooms, refreshed);
     refresh_passes(TableRefresh<MembershipSnapshots>(homeserver, statements.snapshots, mode, scope, locks),
                    homeserver.schema, changes.memberships, refreshed);
+    log_corrections(homeserver.schema, scope.corrections);
     return refreshed;
 }
 
