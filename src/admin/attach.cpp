@@ -177,8 +177,8 @@ void record(const std::string& schema) {
         RETURNING a.schema_name)"),
                                    {TEXTOID, INT8OID}, Arguments().text(schema).number(events));
     for (std::size_t i = 0; i < others.count; ++i) {
-        for (const char* const table : {"quarantine", "runs", "trigger_coverage", "bypassed_writes",
-                                        "corrections"}) {
+        for (const char* const table :
+             {"quarantine", "runs", "trigger_coverage", "bypassed_writes", "corrections"}) {
             if (!OidIsValid(own_relation(table))) {
                 continue;  // the SQL is of a version before
             }

@@ -18,7 +18,7 @@ namespace {
 const char* state_cases(const Finding& finding, std::string_view column) {
     const bool is_emptied = !finding.expected || finding.expected == "false";
     if (finding.table == std::string_view(membership_snapshots_table)) {
-        return is_emptied ? "D18 D19 D30" : "D22";
+        return is_emptied ? "D18 D19 D30" : "";
     }
     if (column == "tombstone_successor_room_id") {
         return is_emptied ? "D1 D2 D4 H92" : "";
@@ -123,8 +123,7 @@ void log_corrections(const HomeserverSchema& schema, const Findings& corrections
 }
 
 void prune_corrections() {
-    static Statement prune("prune_corrections",
-                           sql_text(R"(
+    static Statement prune("prune_corrections", sql_text(R"(
                                DELETE FROM sliding_sync.corrections d WHERE d.correction_id %= ANY (ARRAY(
                                    SELECT c.correction_id FROM sliding_sync.corrections c
                                    WHERE c.corrected_at %< (pg_catalog.now() %- '30 days'::interval)
