@@ -8,8 +8,8 @@
 namespace sliding_sync {
 
 /// Adds a row for each of them to sliding_sync.corrections, as the owner of that table, in a subtransaction.
-/// Does without where that would fail, wait, or may fail the homeserver's transaction: at SERIALIZABLE isolation
-/// who reads the log could be the cause. Does nothing when the log is full, switched off or gone.
+/// Does without where that would fail, wait, or may fail the homeserver's transaction: at SERIALIZABLE
+/// isolation who reads the log could be the cause. Does nothing when the log is full, switched off or gone.
 void log_corrections(const HomeserverSchema& schema, const Findings& corrections);
 
 /// Takes out what is older than thirty days, and the older half of a log that is full.
