@@ -14,7 +14,7 @@ UPDATES = $(RELEASED:%=extension/sliding_sync--%--$(EXTVERSION).sql)
 DATA_built = $(SQL_SCRIPT) $(UPDATES)
 # in the order of the script; attaching comes last
 SQL_PARTS = $(patsubst %,extension/install/%.sql,schema triggers quarantine runs attach backfill verify flush version \
-	readiness views preflight replication room_list explain columns attach_at_creation)
+	readiness replication corrections views preflight room_list explain columns attach_at_creation)
 MODULE_big = sliding_sync
 SOURCES = $(sort $(wildcard src/*/*.cpp))
 OBJS = $(SOURCES:.cpp=.o)

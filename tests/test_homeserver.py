@@ -102,7 +102,19 @@ def test_both_write_the_same_tables(blank: tuple[str, str], database: str, clust
         if cluster.has_extension:
             check_queued_room_can_be_deleted(world, connection)
             assert drift(connection, world.names) == []
+            check_corrections(world, connection)
         assert_nothing_failed(synapse)
+
+
+def check_corrections(world: World, connection: Connection) -> None:
+    """What the homeserver wrote by other rules is in the log, without rooms and users, and is counted."""
+    logged = connection.execute(
+        "SELECT table_name, column_name, case_codes, homeserver_value, corrected_value FROM sliding_sync.corrections"
+    ).fetchall()
+    assert ("sliding_sync_joined_rooms", "tombstone_successor_room_id") in [row[:2] for row in logged]  # D1
+    assert all(before != after for _, _, _, before, after in logged)
+    total = "SELECT sum(value) FROM sliding_sync.metrics WHERE name = 'sliding_sync_corrected_values'"
+    assert connection.execute(total).fetchone() == (len(logged),)
 
 
 def check_queued_room_can_be_deleted(world: World, connection: Connection) -> None:

@@ -103,7 +103,13 @@ CREATE VIEW sliding_sync.status AS
            (SELECT count(*) FROM sliding_sync.bypassed_writes u
             WHERE u.schema_name = s.schema_name) AS bypassed_writes,
            (SELECT count(*) FROM sliding_sync.quarantine q WHERE q.schema_name = s.schema_name) AS quarantined,
-           s.unfinished_run
+           s.unfinished_run,
+           (SELECT format('%s in 30 days (%s)', sum(x.corrections),
+                          string_agg(format('%s %s', x.column_name, x.corrections), ', '
+                                     ORDER BY x.corrections DESC, x.column_name))
+            FROM (SELECT c.column_name, sum(c.corrections) AS corrections FROM sliding_sync.correction_counts c
+                  WHERE c.schema_name = s.schema_name GROUP BY c.column_name) x
+            HAVING count(*) > 0) AS corrected
     FROM schemas s
         CROSS JOIN sliding_sync.version() v
         CROSS JOIN LATERAL sliding_sync.ready(s.schema_name) r
@@ -119,6 +125,8 @@ COMMENT ON COLUMN sliding_sync.status.trigger_state IS
 COMMENT ON COLUMN sliding_sync.status.joined_rooms_estimate IS 'as of the last ANALYZE; NULL: never analyzed';
 COMMENT ON COLUMN sliding_sync.status.membership_snapshots_estimate IS 'as of the last ANALYZE; NULL: never analyzed';
 COMMENT ON COLUMN sliding_sync.status.unfinished_run IS 'the next call of backfill() for the same rooms goes on with it';
+COMMENT ON COLUMN sliding_sync.status.corrected IS
+    'how many values that the homeserver wrote itself were corrected, and in which columns; NULL: none';
 
 --
 -- progress: one row for each table of a backfill that is not finished
@@ -372,6 +380,10 @@ CREATE VIEW sliding_sync.metrics AS
          (SELECT extract(epoch FROM min(q.recorded_at))::double precision FROM sliding_sync.quarantine q
           WHERE q.schema_name = s.schema_name))
     ) m (name, value) WHERE m.value IS NOT NULL
+    UNION ALL
+    SELECT 'sliding_sync_corrected_values', jsonb_build_object('schema', c.schema_name, 'table', c.table_name,
+               'column', c.column_name), sum(c.corrections)::double precision
+    FROM sliding_sync.correction_counts c GROUP BY c.schema_name, c.table_name, c.column_name
     UNION ALL
     SELECT 'sliding_sync_not_ready_reason', jsonb_build_object('schema', s.schema_name, 'reason', r.reason), 1
     FROM status s CROSS JOIN unnest(s.reasons) r (reason)

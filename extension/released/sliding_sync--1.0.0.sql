@@ -712,6 +712,72 @@ COMMENT ON FUNCTION sliding_sync.finish_background_updates(text, boolean) IS
     'when ready() and verify() find nothing wrong: ends the homeserver''s own updates that fill the derived tables, and empties their queue; a dry run only says what it would end';
 
 REVOKE ALL ON FUNCTION sliding_sync.finish_background_updates(text, boolean) FROM PUBLIC;
+-- The extension's own tables are published like any others, by FOR ALL TABLES. What they say is of one
+-- database: of its triggers, process ids and bypassed writes. So the rows that a subscription brings are
+-- dropped on arrival: they neither meet rows of this database under the same key nor are taken for such.
+
+CREATE FUNCTION sliding_sync.drop_replicated_row() RETURNS trigger
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sliding_sync_drop_replicated_row';
+COMMENT ON FUNCTION sliding_sync.drop_replicated_row() IS
+    'on the extension''s own tables: drops what replication brings, and lets the extension''s own writes through';
+REVOKE ALL ON FUNCTION sliding_sync.drop_replicated_row() FROM PUBLIC;
+
+DO $$
+DECLARE
+    own_table regclass;
+BEGIN
+    FOR own_table IN SELECT c.oid FROM pg_catalog.pg_class c
+                     WHERE c.relnamespace = 'sliding_sync'::regnamespace AND c.relkind = 'r' LOOP
+        EXECUTE format('CREATE TRIGGER drop_replicated_row BEFORE INSERT OR UPDATE OR DELETE ON %s '
+                       'FOR EACH ROW EXECUTE FUNCTION sliding_sync.drop_replicated_row()', own_table);
+        EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER drop_replicated_row', own_table);
+        EXECUTE format('ALTER TRIGGER drop_replicated_row ON %s DEPENDS ON EXTENSION sliding_sync', own_table);
+    END LOOP;
+END
+$$;
+-- What the triggers are worth: derived rows that the homeserver itself has written in a transaction, and that
+-- the commit corrected. No rooms and no users, but values, which may be names of rooms: nobody is granted it.
+
+CREATE TABLE sliding_sync.corrections (
+    correction_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    corrected_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    schema_name text NOT NULL,
+    table_name text NOT NULL,
+    column_name text,
+    case_codes text NOT NULL,
+    homeserver_value text,
+    corrected_value text
+);
+COMMENT ON TABLE sliding_sync.corrections IS
+    'values that the homeserver wrote into derived rows and that the commit of the same transaction corrected; kept for 30 days, 10000 at most, pruned by backfill() and repair()';
+COMMENT ON SEQUENCE sliding_sync.corrections_correction_id_seq IS 'numbers of the corrections';
+COMMENT ON COLUMN sliding_sync.corrections.correction_id IS 'number of the record';
+COMMENT ON COLUMN sliding_sync.corrections.corrected_at IS 'when the transaction began';
+COMMENT ON COLUMN sliding_sync.corrections.schema_name IS 'schema of the homeserver''s tables';
+COMMENT ON COLUMN sliding_sync.corrections.table_name IS 'the derived table';
+COMMENT ON COLUMN sliding_sync.corrections.column_name IS 'NULL: there must be no such row';
+COMMENT ON COLUMN sliding_sync.corrections.case_codes IS
+    'the cases of docs/differences.md that give such a difference; empty: none of them is known to';
+COMMENT ON COLUMN sliding_sync.corrections.homeserver_value IS 'what the homeserver had written, its first 500 characters';
+COMMENT ON COLUMN sliding_sync.corrections.corrected_value IS 'what was committed, its first 500 characters';
+
+CREATE TRIGGER drop_replicated_row BEFORE INSERT OR UPDATE OR DELETE ON sliding_sync.corrections
+    FOR EACH ROW EXECUTE FUNCTION sliding_sync.drop_replicated_row();
+ALTER TABLE sliding_sync.corrections ENABLE REPLICA TRIGGER drop_replicated_row;
+ALTER TRIGGER drop_replicated_row ON sliding_sync.corrections DEPENDS ON EXTENSION sliding_sync;
+
+CREATE VIEW sliding_sync.correction_counts AS
+    SELECT c.schema_name, c.table_name, coalesce(c.column_name, 'row') AS column_name, c.case_codes,
+           count(*) AS corrections
+    FROM sliding_sync.corrections c
+    WHERE c.corrected_at > now() - interval '30 days'
+    GROUP BY c.schema_name, c.table_name, coalesce(c.column_name, 'row'), c.case_codes;
+COMMENT ON VIEW sliding_sync.correction_counts IS 'corrections of the last 30 days, without their values';
+COMMENT ON COLUMN sliding_sync.correction_counts.schema_name IS 'schema of the homeserver''s tables';
+COMMENT ON COLUMN sliding_sync.correction_counts.table_name IS 'the derived table';
+COMMENT ON COLUMN sliding_sync.correction_counts.column_name IS 'row: there must be no such row';
+COMMENT ON COLUMN sliding_sync.correction_counts.case_codes IS 'the cases of docs/differences.md that give such a difference';
+COMMENT ON COLUMN sliding_sync.correction_counts.corrections IS 'how many values were corrected';
 -- What a monitor looks at. The views read the extension's tables with the rights of their owner and otherwise
 -- only catalogs, so a role that has nothing but pg_monitor can read them.
 
@@ -817,7 +883,13 @@ CREATE VIEW sliding_sync.status AS
            (SELECT count(*) FROM sliding_sync.bypassed_writes u
             WHERE u.schema_name = s.schema_name) AS bypassed_writes,
            (SELECT count(*) FROM sliding_sync.quarantine q WHERE q.schema_name = s.schema_name) AS quarantined,
-           s.unfinished_run
+           s.unfinished_run,
+           (SELECT format('%s in 30 days (%s)', sum(x.corrections),
+                          string_agg(format('%s %s', x.column_name, x.corrections), ', '
+                                     ORDER BY x.corrections DESC, x.column_name))
+            FROM (SELECT c.column_name, sum(c.corrections) AS corrections FROM sliding_sync.correction_counts c
+                  WHERE c.schema_name = s.schema_name GROUP BY c.column_name) x
+            HAVING count(*) > 0) AS corrected
     FROM schemas s
         CROSS JOIN sliding_sync.version() v
         CROSS JOIN LATERAL sliding_sync.ready(s.schema_name) r
@@ -833,6 +905,8 @@ COMMENT ON COLUMN sliding_sync.status.trigger_state IS
 COMMENT ON COLUMN sliding_sync.status.joined_rooms_estimate IS 'as of the last ANALYZE; NULL: never analyzed';
 COMMENT ON COLUMN sliding_sync.status.membership_snapshots_estimate IS 'as of the last ANALYZE; NULL: never analyzed';
 COMMENT ON COLUMN sliding_sync.status.unfinished_run IS 'the next call of backfill() for the same rooms goes on with it';
+COMMENT ON COLUMN sliding_sync.status.corrected IS
+    'how many values that the homeserver wrote itself were corrected, and in which columns; NULL: none';
 
 --
 -- progress: one row for each table of a backfill that is not finished
@@ -1086,6 +1160,10 @@ CREATE VIEW sliding_sync.metrics AS
          (SELECT extract(epoch FROM min(q.recorded_at))::double precision FROM sliding_sync.quarantine q
           WHERE q.schema_name = s.schema_name))
     ) m (name, value) WHERE m.value IS NOT NULL
+    UNION ALL
+    SELECT 'sliding_sync_corrected_values', jsonb_build_object('schema', c.schema_name, 'table', c.table_name,
+               'column', c.column_name), sum(c.corrections)::double precision
+    FROM sliding_sync.correction_counts c GROUP BY c.schema_name, c.table_name, c.column_name
     UNION ALL
     SELECT 'sliding_sync_not_ready_reason', jsonb_build_object('schema', s.schema_name, 'reason', r.reason), 1
     FROM status s CROSS JOIN unnest(s.reasons) r (reason)
@@ -1398,29 +1476,6 @@ END
 $$;
 COMMENT ON FUNCTION sliding_sync.preflight(text, text) IS
     'what stands in the way of delete_room, purge_history, port_database, upgrade, downgrade or remove_extension, and the command that cures it; no row: go ahead';
--- The extension's own tables are published like any others, by FOR ALL TABLES. What they say is of one
--- database: of its triggers, process ids and bypassed writes. So the rows that a subscription brings are
--- dropped on arrival: they neither meet rows of this database under the same key nor are taken for such.
-
-CREATE FUNCTION sliding_sync.drop_replicated_row() RETURNS trigger
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'sliding_sync_drop_replicated_row';
-COMMENT ON FUNCTION sliding_sync.drop_replicated_row() IS
-    'on the extension''s own tables: drops what replication brings, and lets the extension''s own writes through';
-REVOKE ALL ON FUNCTION sliding_sync.drop_replicated_row() FROM PUBLIC;
-
-DO $$
-DECLARE
-    own_table regclass;
-BEGIN
-    FOR own_table IN SELECT c.oid FROM pg_catalog.pg_class c
-                     WHERE c.relnamespace = 'sliding_sync'::regnamespace AND c.relkind = 'r' LOOP
-        EXECUTE format('CREATE TRIGGER drop_replicated_row BEFORE INSERT OR UPDATE OR DELETE ON %s '
-                       'FOR EACH ROW EXECUTE FUNCTION sliding_sync.drop_replicated_row()', own_table);
-        EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER drop_replicated_row', own_table);
-        EXECUTE format('ALTER TRIGGER drop_replicated_row ON %s DEPENDS ON EXTENSION sliding_sync', own_table);
-    END LOOP;
-END
-$$;
 -- A user's room list, for whoever may read the homeserver's tables.
 
 CREATE FUNCTION sliding_sync.lower_case(value text) RETURNS text

@@ -4,6 +4,7 @@
 #include "admin/homeserver_tables.hpp"
 #include "admin/table_locks.hpp"
 #include "admin/trigger_coverage.hpp"
+#include "derive/quarantine.hpp"
 #include "derive/write_as.hpp"
 #include "pg/spi.hpp"
 #include "pg/transaction.hpp"
@@ -176,7 +177,11 @@ void record(const std::string& schema) {
         RETURNING a.schema_name)"),
                                    {TEXTOID, INT8OID}, Arguments().text(schema).number(events));
     for (std::size_t i = 0; i < others.count; ++i) {
-        for (const char* const table : {"quarantine", "runs", "trigger_coverage", "bypassed_writes"}) {
+        for (const char* const table :
+             {"quarantine", "runs", "trigger_coverage", "bypassed_writes", "corrections"}) {
+            if (!OidIsValid(own_relation(table))) {
+                continue;  // the SQL is of a version before
+            }
             query_once(
                 sql_text(std::string("DELETE FROM sliding_sync.") + table + " x WHERE x.schema_name %= $1"),
                 {TEXTOID}, Arguments().text(others[i][0].text()));

@@ -2,6 +2,7 @@
 
 #include "admin/catch_up.hpp"
 #include "admin/trigger_coverage.hpp"
+#include "derive/corrections.hpp"
 #include "derive/refresh.hpp"
 #include "derive/write_as.hpp"
 #include "pg/transaction.hpp"
@@ -280,6 +281,7 @@ private:
             }
             record_complete(options_.scope.schema);
         }
+        prune_corrections();
         done_.is_finished = exists(run_);
         if (options_.verbose.value_or(has_reported_)) {
             report_end();

@@ -2,6 +2,7 @@
 
 #include "admin/repair_quarantine.hpp"
 #include "admin/trigger_coverage.hpp"
+#include "derive/corrections.hpp"
 #include "derive/write_as.hpp"
 
 extern "C" {
@@ -110,6 +111,7 @@ void repair(const VerifyOptions& options, bool dry_run,
     verify(options, [&](const VerifiedSlice& found) { work.slice(found); });
     if (!dry_run) {
         repair_quarantine(options.homeserver.schema);
+        prune_corrections();
     }
 }
 

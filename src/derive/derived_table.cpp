@@ -139,10 +139,10 @@ Rows lock_by_key(TableReader& reader, LookupScope& scope, const MembershipKey& k
 }
 
 std::uint32_t hash_of(std::string_view room_id) {
-    return static_cast<std::uint32_t>(std::hash<std::string_view>{}(room_id));
+    return key_hash(room_id);
 }
 std::uint32_t hash_of(const MembershipKey& key) {
-    return 31 * hash_of(key.room_id) + hash_of(key.user_id);
+    return 31 * key_hash(key.room_id) + key_hash(key.user_id);
 }
 
 Arguments reference_arguments(const rules::JoinedRoom& row) {

@@ -15,13 +15,6 @@ namespace sliding_sync {
 
 namespace {
 
-Oid own_relation(const char* name) {
-    return call_pg([&]() -> Oid {
-        const Oid schema = get_namespace_oid("sliding_sync", true);
-        return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
-    });
-}
-
 Oid owner_of(Oid relation) {
     return call_pg([&] { return relation_owner(relation); });
 }
@@ -86,6 +79,13 @@ void insert_notes(Oid owner, const std::string& schema_name, const char* derived
 }
 
 }  // namespace
+
+Oid own_relation(const char* name) {
+    return call_pg([&]() -> Oid {
+        const Oid schema = get_namespace_oid("sliding_sync", true);
+        return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+    });
+}
 
 const char* reason_code(QuarantineReason reason) noexcept {
     switch (reason) {

@@ -25,6 +25,9 @@ enum class QuarantineReason : std::uint8_t {
     lookup_failed,         ///< which rooms a change concerns could not be found out; the key is empty
 };
 
+/// A table or sequence of the extension's schema; nothing when it is gone.
+[[nodiscard]] Oid own_relation(const char* name);
+
 [[nodiscard]] const char* reason_code(QuarantineReason reason) noexcept;
 
 /// Adds a row for each key to sliding_sync.quarantine, unless it stands there with this SQLSTATE already.

@@ -1,7 +1,9 @@
 #include "derive/refresh.hpp"
 
+#include "derive/corrections.hpp"
 #include "derive/deferred_triggers.hpp"
 #include "derive/failure.hpp"
+#include "derive/table_refresh.hpp"
 #include "derive/write_as.hpp"
 #include "pg/fault_injection.hpp"
 
@@ -15,167 +17,12 @@ constexpr std::size_t keys_per_pass = 500;
 // Each round takes rows away that stood in the way of the round before; spoiled orderings form short chains.
 constexpr int max_rounds = 10;
 
-// What a refresh is asked for: keys, and what is known of the change.
-std::vector<std::string_view> keys_of(std::span<const RoomChange> rooms) {
-    return room_ids_of(rooms);
-}
-std::span<const MembershipKey> keys_of(std::span<const MembershipKey> keys) {
-    return keys;
-}
-
-// The key of a row that stands in another one's way, kept beyond the look that has found it.
-std::string owned(std::string_view room_id) {
-    return std::string(room_id);
-}
-std::pair<std::string, std::string> owned(const MembershipKey& key) {
-    return {std::string(key.room_id), std::string(key.user_id)};
-}
-RoomChange change_of(const std::string& room_id) {
-    return whole_room(room_id);
-}
-MembershipKey change_of(const std::pair<std::string, std::string>& key) {
-    return {key.first, key.second};
-}
-
 QuarantineKey quarantine_key(std::string_view room_id) {
     return {room_id, std::nullopt};
 }
 QuarantineKey quarantine_key(const MembershipKey& key) {
     return {key.room_id, key.user_id};
 }
-
-/// Rows of one derived table, from locks to writes.
-template <typename Table>
-class TableRefresh {
-public:
-    using Key = typename Table::Key;
-    using Change = std::conditional_t<std::is_same_v<Table, JoinedRooms>, RoomChange, MembershipKey>;
-    using OwnedKey = decltype(owned(std::declval<Key>()));
-
-    TableRefresh(const Homeserver& homeserver, DerivedTable<Table>& rows, rules::RefreshMode mode,
-                 RefreshScope& scope, KeyLocks& locks)
-        : schema_(homeserver.schema), statements_(homeserver.statements), rows_(rows), mode_(mode),
-          scope_(scope), locks_(locks) {}
-
-    [[nodiscard]] bool is_recompute() const noexcept {
-        return mode_ != rules::RefreshMode::live;
-    }
-    [[nodiscard]] TableShape shape() const noexcept {
-        return Table::shape(schema_);
-    }
-
-    std::uint64_t refresh(std::span<const Change> changes) {
-        if (scope_.keep_changing) {
-            refuse_endless_changes();
-        }
-        const SpiConnection connection;
-        const auto keys = keys_of(changes);
-        locks_.begin_pass();
-        const auto compared = compare(changes, rows_.lock(keys, &locks_));
-        RowChanges<Table> different;
-        for (const auto& row : compared) {
-            different.add(row.key, row.stored, row.expected);
-        }
-        const std::uint64_t written = rows_.write(different);
-        if (written > 0 && !Table::is_plain(schema_)) {
-            require_kept(compared, rows_.stored(keys));
-        }
-        // A row that stands there is met by others itself; a recompute has changed nothing that a row is made
-        // of.
-        std::vector<bool> is_kept;
-        for (const auto& row : compared) {
-            is_kept.push_back(!is_recompute() && !row.expected);
-        }
-        locks_.release_pass(is_kept);
-        return written;
-    }
-
-    void remove(std::span<const Change> changes) {
-        const SpiConnection connection;
-        const auto keys = keys_of(changes);
-        const bool is_known = shape() == TableShape::known;
-        locks_.begin_pass();
-        const std::size_t there = is_known ? count_rows(rows_.lock(keys, &locks_)) : 0;
-        if (scope_.keep_changing && is_known && there == 0) {
-            return;  // not even a trigger for each statement shall change them again
-        }
-        const std::size_t removed = rows_.remove(keys);
-        require_written(removed, is_known ? there : removed, Table::name);
-        locks_.release_pass(std::vector<bool>(keys.size(), !is_recompute()));
-    }
-
-    // The key of another row that has the ordering which this one's must have.
-    std::optional<OwnedKey> conflicting_key(const Change& change) {
-        const SpiConnection connection;
-        const auto row = compare_one(change);
-        if (row.expected) {
-            for (const Key& holder : rows_.with_ordering(row.expected->event_stream_ordering)) {
-                if (holder != row.key) {
-                    return owned(holder);
-                }
-            }
-        }
-        return std::nullopt;
-    }
-
-    bool refers_to_invisible_row(const Change& change) {
-        const SpiConnection connection;
-        const auto row = compare_one(change);
-        return row.expected && !rows_.can_be_referred_to(*row.expected);
-    }
-
-private:
-    auto compare(std::span<const RoomChange> rooms, std::span<const Stored<JoinedRooms>> stored) {
-        return compare_joined_rooms(statements_, rooms, stored);
-    }
-    auto compare(std::span<const MembershipKey> keys, std::span<const Stored<MembershipSnapshots>> stored) {
-        return compare_memberships(statements_, keys, stored, scope_, mode_);
-    }
-    auto compare_one(const Change& change) {
-        const std::span<const Change> one(&change, 1);
-        locks_.begin_pass();
-        return compare(one, rows_.lock(keys_of(one), &locks_))[0];
-    }
-
-    // Where the tables' owner has put triggers or rules on the table, what stands there may not be what was
-    // written.
-    template <typename Compared>
-    static void require_kept(const std::vector<Compared>& compared,
-                             const std::vector<Stored<Table>>& stored) {
-        for (std::size_t i = 0; i < compared.size(); ++i) {
-            if (compared[i].expected != stored[i].row) {
-                call_pg([&] {
-                    raise_pg_error(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
-                                   "a trigger or rule changes what sliding_sync writes",
-                                   psprintf("Table: %s.", Table::name),
-                                   "Remove it, then call sliding_sync.repair_quarantine().");
-                });
-            }
-        }
-    }
-
-    [[noreturn]] static void refuse_endless_changes() {
-        call_pg([] {
-            raise_pg_error(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-                           "triggers of the derived tables never stop changing rooms",
-                           "Rounds of refreshing and firing deferred triggers did not end.",
-                           "Look for triggers of others on the derived tables.");
-        });
-        pg_unreachable();
-    }
-
-    static std::size_t count_rows(const std::vector<Stored<Table>>& stored) {
-        return static_cast<std::size_t>(std::count_if(
-            stored.begin(), stored.end(), [](const Stored<Table>& key) { return key.row.has_value(); }));
-    }
-
-    const HomeserverSchema& schema_;
-    Statements& statements_;
-    DerivedTable<Table>& rows_;
-    rules::RefreshMode mode_;
-    RefreshScope& scope_;
-    KeyLocks& locks_;
-};
 
 // A trigger of the tables' owner may call us in the middle of our own work. Deeper than this it would never
 // end.
@@ -285,14 +132,11 @@ Refreshed& Refreshed::operator+=(const Refreshed& other) noexcept {
 
 static std::vector<std::uint32_t> room_hashes(const Changes& changes) {
     std::vector<std::uint32_t> hashes;
-    const auto add = [&](std::string_view room_id) {
-        hashes.push_back(static_cast<std::uint32_t>(std::hash<std::string_view>{}(room_id)));
-    };
     for (const RoomChange& room : changes.rooms) {
-        add(room.room_id);
+        hashes.push_back(key_hash(room.room_id));
     }
     for (const MembershipKey& membership : changes.memberships) {
-        add(membership.room_id);
+        hashes.push_back(key_hash(membership.room_id));
     }
     return hashes;
 }
@@ -309,6 +153,7 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     RefreshScope scope;
     scope.before = std::move(changes.before);
     scope.keep_changing = changes.keep_changing;
+    scope.notes_corrections = changes.notes_corrections;
     for (const RoomChange& room : changes.rooms) {
         if (room.oldest_new) {
             scope.oldest_new[room.room_id] = *room.oldest_new;
@@ -338,6 +183,7 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
                    homeserver.schema, changes.rooms, refreshed);
     refresh_passes(TableRefresh<MembershipSnapshots>(homeserver, statements.snapshots, mode, scope, locks),
                    homeserver.schema, changes.memberships, refreshed);
+    log_corrections(homeserver.schema, scope.corrections);
     return refreshed;
 }
 

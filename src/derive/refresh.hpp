@@ -8,7 +8,8 @@
 //                      fails, halves, down to the key that loses its row. A row of another key that holds an
 //                      ordering which ours must have is taken away, ours written, and the other one made
 //                      again: the next round
-//   TableRefresh       the three steps of a pass, each with a snapshot taken after the step before:
+//   TableRefresh       derive/table_refresh.hpp: the three steps of a pass, each with a snapshot taken after
+//                      the step before:
 //     1. lock          rows that exist, by their key, waiting for whoever inserts or changes them; of keys
 //                      without a row, or with one that this transaction may have inserted, the key itself
 //                      (pg/key_locks.hpp)
@@ -19,7 +20,7 @@
 //
 // Locks: row locks are held until the transaction ends. The lock of a key is released at the end of its pass
 // if a row stands there by then, which others meet, and always in recompute mode; else it is held like a row
-// lock. With more than one pass of keys in live mode the schema's keys are locked as a whole.
+// lock. With more than one pass of keys in live mode all keys in the same parts of the schema are locked.
 //
 // Ownership: Changes and what they point into belong to the caller; a RefreshScope lives for one refresh and
 // keeps what its passes ask more than once; everything else lives for one pass, inside its SpiConnection.

@@ -4,6 +4,7 @@
 
 #include "derive/fact_sql.hpp"
 #include "rules/room_state.hpp"
+#include "shared/finding.hpp"
 
 namespace sliding_sync {
 
@@ -36,6 +37,10 @@ struct RefreshScope {
     MembershipsBefore before;
     bool keep_changing =
         false;  ///< the keys change again whenever their rows are written: the rows have to go
+
+    /// What a row of this transaction holds, another writer has written.
+    bool notes_corrections = false;
+    Findings corrections;
 
     /// Where this transaction has written or deleted the state of a big room, each look walks over all of it.
     std::map<std::string, bool, std::less<>> has_current_state;

@@ -93,7 +93,10 @@ VerifyOptions verify_options(FunctionCallInfo fcinfo) {
 
 SLIDING_SYNC_FUNCTION(sliding_sync_attach) {
     using namespace sliding_sync;
-    return enter_cpp([&] { return text_result(fcinfo, attach(text_argument(fcinfo, 0))); });
+    return enter_cpp([&] {
+        call_pg([] { PreventCommandDuringRecovery("sliding_sync.attach()"); });
+        return text_result(fcinfo, attach(text_argument(fcinfo, 0)));
+    });
 }
 
 SLIDING_SYNC_FUNCTION(sliding_sync_attach_at_creation) {

@@ -4,6 +4,7 @@
 #include "live/bypassed_writes.hpp"
 #include "live/lost_rows.hpp"
 #include "live/resolve.hpp"
+#include "pg/settings.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -22,6 +23,9 @@ constexpr int max_rounds = 10;
 constexpr std::int64_t keys_per_page = 1000;
 
 LastFlush last;
+
+// What flush() has written in this transaction is no other writer's.
+bool has_flushed_early = false;
 
 std::optional<std::int64_t> known(std::int64_t value, std::int64_t none) noexcept {
     return value == none ? std::nullopt : std::optional<std::int64_t>(value);
@@ -238,6 +242,7 @@ Refreshed refresh_pending(const PendingKeys& keys, bool keep_changing = false) {
         room.is_later_flush = keys.is_later_flush;
     }
     changes.keep_changing = keep_changing;
+    changes.notes_corrections = logs_corrections && !keys.is_later_flush && !has_flushed_early;
     refreshed += refresh(homeserver, std::move(changes));
     return refreshed;
 }
@@ -253,6 +258,7 @@ void forget_at_end(XactEvent event) {
         forget_lost_rows();
         forget_bypassed_writes();
         forget_lock_timeouts();
+        has_flushed_early = false;
         break;
     default:
         break;
@@ -320,6 +326,7 @@ Refreshed flush_now() {
     for (const PendingKeys* keys = current_pending_keys(); keys != nullptr; keys = keys->next) {
         refreshed += refresh_pending(*keys);
     }
+    has_flushed_early = true;
     return refreshed;
 }
 

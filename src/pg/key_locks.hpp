@@ -7,6 +7,11 @@
 
 namespace sliding_sync {
 
+/// Of a room's id, or of a user's, as the locks number them.
+[[nodiscard]] inline std::uint32_t key_hash(std::string_view id) noexcept {
+    return static_cast<std::uint32_t>(std::hash<std::string_view>{}(id));
+}
+
 /// The keys of a schema that one refresh has locked. No SQL function can take these locks. Each is held until
 /// it is released, or the (sub)transaction that took it ends.
 class KeyLocks {

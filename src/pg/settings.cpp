@@ -12,6 +12,7 @@ extern "C" {
 namespace sliding_sync {
 
 bool enabled = true;
+bool logs_corrections = true;
 char* injected_fault = nullptr;
 int on_failure = static_cast<int>(OnFailure::quarantine);
 
@@ -48,6 +49,10 @@ void define_settings() {
         "error: the error is raised.",
         &on_failure, static_cast<int>(OnFailure::quarantine), on_failure_options, PGC_USERSET, 0, nullptr,
         nullptr, nullptr);
+    DefineCustomBoolVariable("sliding_sync.log_corrections",
+                             "Logs what a homeserver has written into a derived row and a commit corrected.",
+                             "The log is the table sliding_sync.corrections.", &logs_corrections, true,
+                             PGC_USERSET, 0, nullptr, nullptr, nullptr);
     DefineCustomStringVariable(
         "sliding_sync.inject_fault", "Makes a statement of the extension fail, for tests.", nullptr,
         &injected_fault, "", PGC_SUSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, nullptr,

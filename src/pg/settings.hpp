@@ -11,6 +11,9 @@ extern bool enabled;
 enum class OnFailure : int { quarantine, error };
 extern int on_failure;
 
+/// `sliding_sync.log_corrections`: what another writer wrote and a flush corrected goes to a log.
+extern bool logs_corrections;
+
 /// `sliding_sync.inject_fault`: names a statement that fails on purpose, for tests; superusers only. nullptr
 /// or "" is none.
 extern char* injected_fault;
