@@ -202,6 +202,10 @@ class Cluster:
             raise RuntimeError("the server did not stop and was killed")
         self.check_log()
 
+    def postmaster(self) -> int:
+        """The pid of a running server."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
     def restart(self, mode: signal.Signals = signal.SIGINT) -> None:
         self.stop(mode)
         self.start()
