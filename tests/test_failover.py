@@ -166,7 +166,7 @@ def load(pair: Pair, rooms: Rooms, ledgers: list[Ledger], seed: int) -> Iterator
     for other in others:
         other.result()
     print(total, {reader.server.name: (reader.rounds, dict(reader.failures)) for reader in readers})
-    assert all(reader.rounds > 5 for reader in readers)
+    assert all(reader.rounds for reader in readers)
 
 
 # -- what must be so
@@ -204,8 +204,6 @@ def assert_nothing_strange(pair: Pair) -> None:
     for node in pair.nodes:
         complaints = [line for line in node.read_log().splitlines() if re.search(r" (WARNING|ERROR|PANIC):  ", line)]
         strange = [line for line in complaints if not re.search(_EXPECTED, line)]
-        print("\n".join(strange))
-        print(Counter(re.sub(r".*? (WARNING|ERROR)", r"\1", line) for line in complaints))
         assert not strange, "\n".join(strange[:20])
 
 
@@ -244,6 +242,25 @@ def hold_replication(leader: Cluster) -> None:
     os.kill(sender, signal.SIGSTOP)
 
 
+def waiting_commits(leader: Cluster) -> int:
+    """Those that the replica has to confirm."""
+    ((count,),) = leader.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+    return int(count)
+
+
+def newest_event(leader: Cluster) -> int:
+    ((position,),) = leader.execute(f"SELECT max(stream_ordering) FROM {SCHEMA}.events", DATABASE)
+    return int(position)
+
+
+def written_since(leader: Cluster, position: int) -> int:
+    """By the homeserver's clients."""
+    with connect(leader, DATABASE) as connection:
+        query = "SELECT count(*) FROM events WHERE stream_ordering > %s AND room_id NOT LIKE '!ledger%%'"
+        ((count,),) = connection.execute(query, (position,)).fetchall()
+    return int(count)
+
+
 @pytest.mark.parametrize("synchronous", [False, True], ids=["asynchronous", "synchronous"])
 def test_the_primary_dies_and_comes_back(synchronous: bool) -> None:
     rooms = Rooms(CLIENTS, shared=4, own=3)
@@ -257,22 +274,25 @@ def test_the_primary_dies_and_comes_back(synchronous: bool) -> None:
             time.sleep(LOAD)
             hold_replication(one)
             time.sleep(LAG)
+            assert bool(waiting_commits(one)) is synchronous
             one.kill()
             pair.wait_for(two, alone=True)
+            promoted = newest_event(two)
             time.sleep(LOAD)
         assert_went_on(outcome)
+        assert written_since(two, promoted) > 20
         assert_right(two)
         lost = [ledger.lost(two) for ledger in ledgers]
         print("lost:", [[len(entries) for entries in sessions] for sessions in lost])
         for on_one, *on_two in lost:
             assert bool(on_one) is not synchronous
-            assert not any(on_two)
+            assert on_two and not any(on_two)
 
-        with load(pair, rooms, ledgers, seed=2) as outcome:
+        with load(pair, rooms, ledgers, seed=2):
             one.start()
             pair.wait_for(two)
             time.sleep(LOAD)
-        assert "pg_rewind" in one.read_patroni_log()
+        assert "pg_rewind exit code=0" in one.read_patroni_log()
         pair.wait_for(two)
         assert_right(two)
         assert_the_same(two, one)
@@ -281,12 +301,14 @@ def test_the_primary_dies_and_comes_back(synchronous: bool) -> None:
             time.sleep(LOAD)
             assert pair.switch_over(two) is one
             pair.wait_for(one)
+            promoted = newest_event(one)
             time.sleep(LOAD)
         assert_went_on(outcome)
+        assert written_since(one, promoted) > 20
         pair.wait_for(one)
         assert_right(one)
         assert_the_same(one, two)
-        for ledger, (on_one, *_) in zip(ledgers, lost, strict=True):
-            now, *since = ledger.lost(one)
-            assert now == on_one and since and not any(since)
+        for ledger, (before, *_) in zip(ledgers, lost, strict=True):
+            then, *since = ledger.lost(one)
+            assert then == before and not any(since)
         assert_nothing_strange(pair)

@@ -70,6 +70,8 @@ class Node(Cluster):
         if origin is not None:
             self.bin = origin.bin
         self._api = f"127.0.0.1:{processes.free_port()}"
+        self._own_log = self.root / "patroni"
+        self._configuration = self.root / "patroni.yml"
 
     def create(self) -> None:
         """All that Patroni needs. The one without an origin has the installation tree for both."""
@@ -77,9 +79,7 @@ class Node(Cluster):
             self.copy_installation()
             self.install_extension()
         self.make_places()
-        self._own_log = self.root / "patroni"
         self._own_log.mkdir()
-        self._configuration = self.root / "patroni.yml"
         self._configuration.write_text(json.dumps(self._configured()))
         for path in (self._own_log, self._configuration):
             processes.give_to_server(path)
