@@ -236,6 +236,23 @@ def fill(leader: Cluster, rooms: Rooms, ledgers: list[Ledger]) -> None:
     assert_right(leader)
 
 
+@contextmanager
+def interrupted_backfill(leader: Cluster) -> Iterator[None]:
+    """One that the death of its server ends, somewhere in the middle."""
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(leader.execute, "CALL sliding_sync.backfill(batch_size => 1, pause => '100 ms')", DATABASE)
+        yield
+        with pytest.raises(psycopg.OperationalError):
+            slow.result()
+
+
+def newest_run(leader: Cluster) -> tuple[int, bool]:
+    """Of a backfill, and whether it is finished."""
+    query = "SELECT run_id, finished_at IS NOT NULL FROM sliding_sync.runs ORDER BY run_id DESC LIMIT 1"
+    ((run, is_finished),) = leader.execute(query, DATABASE)
+    return int(run), bool(is_finished)
+
+
 def hold_replication(leader: Cluster) -> None:
     """From now on the replica gets nothing."""
     ((sender,),) = leader.execute("SELECT pid FROM pg_stat_replication WHERE state = 'streaming'")
@@ -270,8 +287,9 @@ def test_the_primary_dies_and_comes_back(synchronous: bool) -> None:
         fill(one, rooms, ledgers)
         pair.wait_for(one)
 
-        with load(pair, rooms, ledgers, seed=1) as outcome:
+        with load(pair, rooms, ledgers, seed=1) as outcome, interrupted_backfill(one):
             time.sleep(LOAD)
+            begun = newest_run(one)
             hold_replication(one)
             time.sleep(LAG)
             assert bool(waiting_commits(one)) is synchronous
@@ -287,6 +305,10 @@ def test_the_primary_dies_and_comes_back(synchronous: bool) -> None:
         for on_one, *on_two in lost:
             assert bool(on_one) is not synchronous
             assert on_two and not any(on_two)
+
+        assert begun == newest_run(two) == (begun[0], False)
+        two.execute("CALL sliding_sync.backfill()", DATABASE)
+        assert newest_run(two) == (begun[0], True)
 
         with load(pair, rooms, ledgers, seed=2):
             one.start()
