@@ -17,6 +17,7 @@ import pytest
 from psycopg import sql
 
 from generator import generate
+from harness import processes
 from harness.cluster import SUPERUSER, Cluster
 from harness.standby import Standby
 from oracle import Finding, Watcher, check
@@ -102,26 +103,9 @@ def busy_backend(cluster: Cluster) -> int:
     raise AssertionError("nobody writes")
 
 
-def postmaster(cluster: Cluster) -> int:
-    return int((cluster.data / "postmaster.pid").read_text().split()[0])
-
-
-def children(parent: int) -> list[int]:
-    found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            try:
-                status = (path / "stat").read_text()
-            except OSError:
-                continue  # it has ended meanwhile
-            if int(status.rpartition(")")[2].split()[1]) == parent:
-                found.append(int(path.name))
-    return found
-
-
 def kill_postmaster(cluster: Cluster) -> None:
     """Its backends end when they notice; until then nobody else may touch the data."""
-    orphans = children(postmaster(cluster))
+    orphans = processes.children(cluster.postmaster())
     cluster.stop(signal.SIGKILL)
     deadline = time.monotonic() + 60
     while any(Path("/proc", str(pid)).exists() for pid in orphans):

@@ -16,7 +16,7 @@ from harness import processes
 from harness.base_backup import BaseBackup
 from harness.cluster import SUPERUSER, Cluster
 from oracle import check
-from synthetic.database import SCHEMA, connect, create_homeserver
+from synthetic.database import ANNA, ROOM, SCHEMA, connect, create_homeserver
 from synthetic.load import Outcome, Rooms, play, prepare
 
 Connection = psycopg.Connection[Any]
@@ -65,6 +65,30 @@ def assert_right(cluster: Cluster) -> None:
         assert not findings, "\n".join(map(str, findings[:30]))
 
 
+def send(connection: Connection) -> str:
+    """A message into a room that no client of the load knows."""
+    ((event_id,),) = connection.execute("SELECT send_message(%s, %s)", (ROOM, ANNA)).fetchall()
+    return str(event_id)
+
+
+def newest_message(cluster: Cluster) -> str:
+    with connect(cluster, DATABASE) as connection:
+        query = "SELECT event_id FROM events WHERE room_id = %s ORDER BY stream_ordering DESC LIMIT 1"
+        ((event_id,),) = connection.execute(query, (ROOM,)).fetchall()
+    return str(event_id)
+
+
+def others_after(cluster: Cluster, event_id: str) -> int:
+    """How many events of other rooms came after this one."""
+    with connect(cluster, DATABASE) as connection:
+        query = """
+            SELECT count(*) FROM events WHERE room_id <> %s
+                AND stream_ordering > (SELECT stream_ordering FROM events WHERE event_id = %s)
+        """
+        ((count,),) = connection.execute(query, (ROOM, event_id)).fetchall()
+    return int(count)
+
+
 def test_a_moment_in_the_middle_of_the_load(origin: tuple[Cluster, Path]) -> None:
     """Every row is right there, the server is ready without a backfill, and writing goes on."""
     server, archive = origin
@@ -72,6 +96,8 @@ def test_a_moment_in_the_middle_of_the_load(origin: tuple[Cluster, Path]) -> Non
     rooms = Rooms(CLIENTS, shared=4, own=3)
     with connect(server, DATABASE) as connection:
         prepare(connection, rooms)
+        connection.execute("SELECT create_room(%s, %s)", (ROOM, ANNA))
+        begun = send(connection)
     backup = BaseBackup(server)
     backup.create()
     stop, outcome = threading.Event(), Outcome()
@@ -83,8 +109,10 @@ def test_a_moment_in_the_middle_of_the_load(origin: tuple[Cluster, Path]) -> Non
     thread = threading.Thread(target=write, args=(server, 1))
     thread.start()
     time.sleep(1)
-    server.execute("SELECT pg_create_restore_point('wanted')")
-    ((events_then,),) = server.execute(f"SELECT count(*) FROM {SCHEMA}.events", DATABASE)
+    with connect(server, DATABASE) as connection:
+        before = send(connection)
+        server.execute("SELECT pg_create_restore_point('wanted')")
+        send(connection)
     time.sleep(1)
     stop.set()
     thread.join()
@@ -92,9 +120,9 @@ def test_a_moment_in_the_middle_of_the_load(origin: tuple[Cluster, Path]) -> Non
     with recovered(server, archive, backup) as again:
         assert_right(again)
         assert ready(again) == (True, [])
-        ((events,),) = again.execute(f"SELECT count(*) FROM {SCHEMA}.events", DATABASE)
-        ((events_now,),) = server.execute(f"SELECT count(*) FROM {SCHEMA}.events", DATABASE)
-        assert events <= events_then < events_now
+        # neither a moment earlier nor one later, and the load wrote on both sides of it
+        assert newest_message(again) == before
+        assert others_after(again, begun) > 20 and others_after(server, before) > 20
         stop.clear()
         thread = threading.Thread(target=write, args=(again, 2))
         thread.start()

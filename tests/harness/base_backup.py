@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import ClassVar
 
 from harness import processes
 from harness.cluster import SUPERUSER, Cluster
@@ -12,6 +13,9 @@ from harness.cluster import SUPERUSER, Cluster
 class BaseBackup(Cluster):
     """Runs from the installation tree of its origin, which must outlive it."""
 
+    options: ClassVar[tuple[str, ...]] = ("-X", "none")
+    """Of pg_basebackup."""
+
     def __init__(self, origin: Cluster) -> None:
         super().__init__(origin.settings | {"archive_mode": "off"}, origin.has_extension)
         self.bin = origin.bin
@@ -19,12 +23,9 @@ class BaseBackup(Cluster):
 
     def create(self) -> None:
         """Takes the backup."""
-        self.log.touch()
-        self.socket_directory.mkdir()
-        for path in (self.data, self.socket_directory, self.log):
-            processes.give_to_server(path)
+        self.make_places()
         processes.run(
-            [self.bin / "pg_basebackup", "-D", self.data, "-X", "none", "--checkpoint=fast", "--no-sync"]
+            [self.bin / "pg_basebackup", "-D", self.data, *self.options, "--checkpoint=fast", "--no-sync"]
             + ["-h", "127.0.0.1", "-p", self._origin.port, "-U", SUPERUSER],
             cwd=self.root,
         )

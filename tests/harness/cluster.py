@@ -111,15 +111,19 @@ class Cluster:
         self.copy_installation()
         if self.has_extension:
             self.install_extension()
-        self.log.touch()
-        self.socket_directory.mkdir()
-        for path in (self.data, self.socket_directory, self.log):
-            processes.give_to_server(path)
+        self.make_places()
         processes.run(
             [self.bin / "initdb", "-D", self.data, "-U", SUPERUSER, "--encoding=UTF8", "--locale=C"]
             + ["--auth=trust", "--no-sync"],
             cwd=self.root,
         )
+
+    def make_places(self) -> None:
+        """For data, sockets and the log, all of them empty."""
+        self.log.touch()
+        self.socket_directory.mkdir()
+        for path in (self.data, self.socket_directory, self.log):
+            processes.give_to_server(path)
 
     def copy_installation(self) -> None:
         # A relocated server finds its libraries and share files relative to its own binary.
@@ -197,6 +201,10 @@ class Cluster:
         if process is not None and not processes.end(process, mode, timeout=60):
             raise RuntimeError("the server did not stop and was killed")
         self.check_log()
+
+    def postmaster(self) -> int:
+        """The pid of a running server."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
 
     def restart(self, mode: signal.Signals = signal.SIGINT) -> None:
         self.stop(mode)

@@ -104,6 +104,19 @@ def end(process: subprocess.Popen[bytes], stop_signal: signal.Signals, timeout: 
         return False
 
 
+def children(parent: int) -> list[int]:
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            try:
+                status = (path / "stat").read_text()
+            except OSError:
+                continue  # it has ended meanwhile
+            if int(status.rpartition(")")[2].split()[1]) == parent:
+                found.append(int(path.name))
+    return found
+
+
 def free_port() -> int:
     """A port that nobody uses, below those that the kernel gives to clients: it stays free over a restart."""
     while True:
