@@ -909,10 +909,10 @@ COMMENT ON COLUMN sliding_sync.status.corrected IS
     'how many values that the homeserver wrote itself were corrected, and in which columns; NULL: none';
 
 --
--- progress: one row for each table of a backfill that is not finished
+-- progress: one row for each table of a backfill that is not finished, and for each session that verifies
 --
 CREATE VIEW sliding_sync.progress AS
-    SELECT r.run_id, r.schema_name, g.table_name,
+    SELECT 'backfill' AS command, r.run_id, r.schema_name, g.table_name,
            CASE WHEN bool_and(g.is_done) THEN 'done' WHEN count(a.pid) > 0 THEN 'working'
                 WHEN max(g.updated_at) IS NULL THEN 'waiting' ELSE 'interrupted' END AS phase,
            sum(g.items_done)::bigint AS items_done,
@@ -945,8 +945,24 @@ CREATE VIEW sliding_sync.progress AS
             ORDER BY l.updated_at DESC NULLS LAST, l.range_number LIMIT 1) last
     WHERE r.finished_at IS NULL
     GROUP BY r.run_id, r.schema_name, g.table_name, r.started_at, speed.items_per_second, last.position_room,
-        last.position_user;
-COMMENT ON VIEW sliding_sync.progress IS 'one row for each table of a backfill that is not finished';
+        last.position_user
+    UNION ALL
+    SELECT v.said[1], NULL, v.said[6],
+           CASE v.said[4] WHEN 'rooms' THEN 'sliding_sync_joined_rooms' ELSE 'sliding_sync_membership_snapshots' END,
+           'working', v.said[2]::bigint, v.said[3]::bigint, NULL, NULL, v.per_second,
+           CASE WHEN v.per_second > 0
+                THEN make_interval(secs => round((v.said[3]::bigint - v.said[2]::bigint) / v.per_second)) END,
+           NULL, NULL, NULL, v.query_start, NULL, ARRAY[v.pid]
+    FROM (SELECT s.said, round((s.said[2]::bigint / nullif(s.said[5]::numeric, 0)), 1)::double precision AS per_second,
+                 s.query_start, s.pid
+          FROM (SELECT a.pid, a.query_start, regexp_match(a.query,
+                       '^sliding_sync\.(\w+)\(\): (\d+)(?: of (\d+))? (rooms|memberships) in ([\d.]+) s of schema (.*)$') AS said
+                FROM pg_stat_activity a WHERE a.datname = current_database() AND a.state = 'active') s
+          WHERE s.said IS NOT NULL) v;
+COMMENT ON VIEW sliding_sync.progress IS
+    'one row for each table of a backfill that is not finished, and for each session that is in verify(), or in what calls it';
+COMMENT ON COLUMN sliding_sync.progress.command IS 'backfill, verify, repair or catch_up; finish_background_updates() verifies';
+COMMENT ON COLUMN sliding_sync.progress.run_id IS 'of a backfill; NULL: of a session that is seen only while it works';
 COMMENT ON COLUMN sliding_sync.progress.phase IS
     'waiting: not begun; working: a session is at it; interrupted: none is, and the next call of backfill() for the same rooms goes on; done: the run has more tables to do';
 COMMENT ON COLUMN sliding_sync.progress.items_done IS 'rooms, or memberships';
@@ -1119,7 +1135,7 @@ CREATE VIEW sliding_sync.health AS
         SELECT 'warning', p.schema_name, 'run_interrupted',
                format('Run %s of backfill() is not finished, and no session works on it.', p.run_id),
                format('CALL sliding_sync.backfill(target_schema => %L)', p.schema_name)
-        FROM sliding_sync.progress p GROUP BY p.schema_name, p.run_id
+        FROM sliding_sync.progress p WHERE p.run_id IS NOT NULL GROUP BY p.schema_name, p.run_id
         -- a session is seen from the end of its first batch on
         HAVING bool_and(cardinality(p.sessions) = 0)
             AND max(coalesce(p.updated_at, p.started_at)) < statement_timestamp() - interval '1 minute'
@@ -1181,7 +1197,7 @@ CREATE VIEW sliding_sync.metrics AS
     ) m (name, labels, value) WHERE m.value IS NOT NULL
     UNION ALL
     SELECT m.name, jsonb_build_object('schema', p.schema_name, 'table', p.table_name, 'run', p.run_id::text), m.value
-    FROM sliding_sync.progress p CROSS JOIN LATERAL (VALUES
+    FROM (SELECT * FROM sliding_sync.progress WHERE run_id IS NOT NULL) p CROSS JOIN LATERAL (VALUES
         ('sliding_sync_run_items_done', p.items_done::double precision),
         ('sliding_sync_run_items_total', p.items_total::double precision),
         ('sliding_sync_run_rows_written', p.rows_written::double precision),

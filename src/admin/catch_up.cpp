@@ -32,6 +32,7 @@ std::int64_t rewrite_history(const AttachedHomeserver& attached) {
     const Homeserver& homeserver = *held;
     VerifyOptions options = everything(attached);
     options.scope.tables = DerivedTableSet::memberships;
+    options.function = "backfill";
     std::int64_t written = 0;
     verify(options, [&](const VerifiedSlice& found) {
         const Refreshed done = rebuild_history(homeserver, found);
@@ -51,6 +52,7 @@ CaughtUp catch_up(const AttachedHomeserver& attached, CatchUpMode mode) {
     const auto held = homeserver_in(attached.namespace_oid);
     const Homeserver& homeserver = *held;
     VerifyOptions options = everything(attached);
+    options.function = "catch_up";
     // what a snapshot says of the past depends on no base table: only its own can have been spoiled
     options.history = watched.has_changed_tables;
     verify(options, [&](const VerifiedSlice& found) {

@@ -1,5 +1,6 @@
 #include "admin/verify.hpp"
 
+#include "admin/verify_progress.hpp"
 #include "derive/room_history.hpp"
 #include "derive/write_as.hpp"
 
@@ -20,13 +21,18 @@ class Verification {
 public:
     Verification(const VerifyOptions& options, const std::function<void(const VerifiedSlice&)>& report)
         : options_(options), report_(report), held_(homeserver_in(options.homeserver.namespace_oid)),
-          homeserver_(*held_) {}
+          homeserver_(*held_), progress_(options.homeserver, options.function) {}
 
     void run() {
+        const bool are_all =
+            !options_.room && !options_.member && !options_.scope.first_room && !options_.scope.last_room;
         if (options_.scope.tables != DerivedTableSet::memberships && !options_.member) {
+            progress_.begin("rooms", are_all ? table_name(BaseTable::rooms) : nullptr);
             options_.room ? one_room() : rooms();
         }
         if (options_.scope.tables != DerivedTableSet::joined_rooms) {
+            progress_.begin("memberships",
+                            are_all ? table_name(BaseTable::local_current_membership) : nullptr);
             options_.room || options_.member ? some_memberships() : memberships();
         }
     }
@@ -76,6 +82,7 @@ private:
                 if (!page.keys.empty()) {
                     after = page.keys.back();
                 }
+                progress_.add(page.keys.size());
                 draw(page.keys);
                 compare_rooms(found, page.keys);
             });
@@ -92,6 +99,7 @@ private:
                 if (!page.keys.empty()) {
                     after = {std::string(page.keys.back().room_id), std::string(page.keys.back().user_id)};
                 }
+                progress_.add(page.keys.size());
                 draw(page.keys);
                 compare_memberships(found, page.keys);
             });
@@ -113,6 +121,7 @@ private:
                 for (std::size_t i = begin; i < std::min(begin + size, keys.size()); ++i) {
                     part.push_back({keys[i].first, keys[i].second});
                 }
+                progress_.add(part.size());
                 draw(part);
                 compare_memberships(found, part);
             });
@@ -255,6 +264,7 @@ private:
     const std::function<void(const VerifiedSlice&)>& report_;
     std::shared_ptr<Homeserver> held_;
     const Homeserver& homeserver_;
+    VerifyProgress progress_;
 };
 
 }  // namespace

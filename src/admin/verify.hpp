@@ -14,6 +14,7 @@ struct VerifyOptions {
     std::optional<std::string> member;  ///< memberships of this user only
     double sample = 1;                  ///< share of the keys to look at, chosen by chance
     bool history = true;                ///< also judge what snapshots say of the past
+    const char* function = "verify";    ///< what was called, as its progress is shown
 };
 
 /// Looks at slice after slice, each at one moment, so that no transaction seen half can look like an error;

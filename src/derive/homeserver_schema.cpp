@@ -102,7 +102,7 @@ namespace {
 bool are_its_own(Oid namespace_oid, Oid events_owner) {
     return OidIsValid(events_owner) &&
            std::all_of(required_base_tables.begin(), required_base_tables.end(), [&](BaseTable table) {
-               const Oid owner = relation_owner(find_relation(table_name(table), namespace_oid));
+               const Oid owner = relation_owner(watched_relation(table_name(table), namespace_oid));
                return !OidIsValid(owner) || owner == events_owner || superuser_arg(owner);
            });
 }
@@ -154,7 +154,7 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         shape.has_state_groups =
             std::all_of(std::begin(state_group_tables), std::end(state_group_tables), has);
         shape.has_state_changes =
-            has(state_changes_table) && OidIsValid(find_relation(state_changes_index, namespace_oid));
+            has(state_changes_table) && OidIsValid(watched_relation(state_changes_index, namespace_oid));
         const Oid redactions = find_table(table_name(BaseTable::redactions), namespace_oid);
         shape.has_redaction_recheck =
             OidIsValid(redactions) && get_attnum(redactions, "recheck") != InvalidAttrNumber;

@@ -87,6 +87,21 @@ VerifyOptions verify_options(FunctionCallInfo fcinfo) {
     return options;
 }
 
+// A call that is cancelled says how to go on, and not at which statement of ours it was.
+template <typename Body>
+auto enter_long_call(const char* hint, Body&& body) {
+    return enter_cpp([&] {
+        try {
+            return body();
+        } catch (const PgError& error) {
+            if (error.sqlstate() != ERRCODE_QUERY_CANCELED || error.is_raised_by_code()) {
+                throw;
+            }
+            throw Error(ERRCODE_QUERY_CANCELED, error.message(), "", hint);
+        }
+    });
+}
+
 }  // namespace
 
 }  // namespace sliding_sync
@@ -118,7 +133,7 @@ SLIDING_SYNC_FUNCTION(sliding_sync_repair_quarantine) {
 
 SLIDING_SYNC_FUNCTION(sliding_sync_begin_backfill) {
     using namespace sliding_sync;
-    return enter_cpp([&] {
+    return enter_long_call("", [&] {
         call_pg([] { PreventCommandIfReadOnly("sliding_sync.begin_backfill()"); });
         const BackfillOptions options = begin_backfill_options(fcinfo);
         std::int64_t run = 0;
@@ -132,7 +147,7 @@ SLIDING_SYNC_FUNCTION(sliding_sync_begin_backfill) {
 
 SLIDING_SYNC_FUNCTION(sliding_sync_backfill) {
     using namespace sliding_sync;
-    return enter_cpp([&] {
+    return enter_long_call("The same call goes on where this one stopped.", [&] {
         call_pg([] { PreventCommandIfReadOnly("sliding_sync.backfill()"); });
         const BackfillOptions options = backfill_options(fcinfo);
         Backfilled done;
@@ -149,7 +164,7 @@ SLIDING_SYNC_FUNCTION(sliding_sync_backfill) {
 
 SLIDING_SYNC_FUNCTION(sliding_sync_catch_up) {
     using namespace sliding_sync;
-    return enter_cpp([&] {
+    return enter_long_call("", [&] {
         call_pg([] { PreventCommandIfReadOnly("sliding_sync.catch_up()"); });
         const AttachedHomeserver homeserver = attached_homeserver(text_argument(fcinfo, 0));
         refuse_subscribed(homeserver);
@@ -164,7 +179,7 @@ SLIDING_SYNC_FUNCTION(sliding_sync_catch_up) {
 
 SLIDING_SYNC_FUNCTION(sliding_sync_verify) {
     using namespace sliding_sync;
-    return enter_cpp([&]() -> Datum {
+    return enter_long_call("", [&]() -> Datum {
         const VerifyOptions options = verify_options(fcinfo);
         ResultRows rows(fcinfo);
         verify(options, [&](const VerifiedSlice& slice) {
@@ -182,8 +197,9 @@ SLIDING_SYNC_FUNCTION(sliding_sync_verify) {
 
 SLIDING_SYNC_FUNCTION(sliding_sync_repair) {
     using namespace sliding_sync;
-    return enter_cpp([&]() -> Datum {
-        const VerifyOptions options = verify_options(fcinfo);
+    return enter_long_call("", [&]() -> Datum {
+        VerifyOptions options = verify_options(fcinfo);
+        options.function = "repair";
         const bool dry_run = boolean_argument(fcinfo, 8).value_or(false);
         if (!dry_run) {
             call_pg([] { PreventCommandIfReadOnly("sliding_sync.repair()"); });

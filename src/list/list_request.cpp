@@ -1,15 +1,14 @@
 #include "list/list_request.hpp"
 
 #include "list/space_children.hpp"
+#include "pg/catalog.hpp"
 #include "rules/list_filters.hpp"
 #include "rules/lower_case.hpp"
 #include "rules/room_versions.hpp"
 #include "shared/sql_text.hpp"
 
 extern "C" {
-#include "catalog/pg_class.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 }
 
 namespace sliding_sync {
@@ -79,16 +78,8 @@ bool is_in_most_rooms(const ListTables& tables, const std::string& user_id) {
     // An entry of an index costs less than half of a look-up.
     constexpr double share = 0.4;
     constexpr double small = 10;
-    const double rooms = call_pg([&] {
-        const Oid table = get_relname_relid("rooms", tables.namespace_oid);
-        HeapTuple const row = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
-        if (!HeapTupleIsValid(row)) {
-            return 0.0;
-        }
-        const auto tuples = static_cast<double>(reinterpret_cast<Form_pg_class>(GETSTRUCT(row))->reltuples);
-        ReleaseSysCache(row);
-        return tuples;
-    });
+    const double rooms =
+        call_pg([&] { return estimated_rows(get_relname_relid("rooms", tables.namespace_oid)); });
     if (rooms * share < small) {
         return false;
     }

@@ -24,7 +24,7 @@ namespace {
 
 /// The table if it is the homeserver's, else InvalidOid.
 Oid find_table(PgFrame, Oid namespace_oid, Oid owner, const char* name) {
-    const Oid table = find_relation(name, namespace_oid);
+    const Oid table = watched_relation(name, namespace_oid);
     if (table == InvalidOid) {
         return InvalidOid;
     }

@@ -86,7 +86,7 @@ std::uint64_t watch_base_tables(Oid namespace_oid) {
         watched_namespace = InvalidOid;  // what follows may be left by longjmp
         generation = catalog_generation();
         for (const char* const table : base_table_names) {
-            (void)find_relation(table, namespace_oid);
+            (void)watched_relation(table, namespace_oid);
         }
         watched_namespace = namespace_oid;
     }

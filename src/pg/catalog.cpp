@@ -133,7 +133,7 @@ bool is_of_kind(Oid type, ColumnKind kind) noexcept {
 
 }  // namespace
 
-Oid find_relation(const char* name, Oid namespace_oid) {
+Oid watched_relation(const char* name, Oid namespace_oid) {
     watched_schemas.add(GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(namespace_oid)));
     watched_names.add(
         GetSysCacheHashValue2(RELNAMENSP, CStringGetDatum(name), ObjectIdGetDatum(namespace_oid)));
@@ -149,8 +149,18 @@ void watch_relation(Oid relation) noexcept {
 }
 
 Oid find_table(const char* name, Oid namespace_oid) {
-    const Oid relation = find_relation(name, namespace_oid);
+    const Oid relation = watched_relation(name, namespace_oid);
     return OidIsValid(relation) && is_table(relation) ? relation : InvalidOid;
+}
+
+double estimated_rows(Oid relation) {
+    HeapTuple const row = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+    if (!HeapTupleIsValid(row)) {
+        return -1;
+    }
+    const auto tuples = static_cast<double>(reinterpret_cast<Form_pg_class>(GETSTRUCT(row))->reltuples);
+    ReleaseSysCache(row);
+    return tuples;
 }
 
 // Asked of the catalog, which is the same in all majors: pg_locale.h needs headers of ICU from 17 on.

@@ -24,13 +24,16 @@ struct Schema {
 
 /// The relation of that name, or InvalidOid. From now on, whatever happens to it or to its name makes
 /// catalog_generation() grow. C calls only.
-[[nodiscard]] Oid find_relation(const char* name, Oid namespace_oid);
+[[nodiscard]] Oid watched_relation(const char* name, Oid namespace_oid);
 
 /// The same for a relation that is known already; for its name where it is open and locked.
 void watch_relation(Oid relation) noexcept;
 
-/// find_relation() for a table, partitioned or not; InvalidOid for anything else. C calls only.
+/// watched_relation() for a table, partitioned or not; InvalidOid for anything else. C calls only.
 [[nodiscard]] Oid find_table(const char* name, Oid namespace_oid);
+
+/// Rows of the relation as of the last ANALYZE; below 0 where there was none, or no relation. C calls only.
+[[nodiscard]] double estimated_rows(Oid relation);
 
 /// Is text of this collation sorted as memcmp() sorts it? False where that is not known for sure.
 [[nodiscard]] bool is_order_of_bytes(PgFrame frame, Oid collation);

@@ -60,7 +60,7 @@ std::string_view text_of(PgFrame, Datum value, bool is_null) {
 void ScannedTable::look_up(PgFrame, Oid namespace_oid) {
     if (generation_ != catalog_generation() || namespace_oid_ != namespace_oid) {
         namespace_oid_ = namespace_oid;
-        table_oid_ = find_relation(table_name_, namespace_oid);
+        table_oid_ = watched_relation(table_name_, namespace_oid);
         generation_ = 0;
     }
 }

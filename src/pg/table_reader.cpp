@@ -155,7 +155,7 @@ void TableReader::open(LookupScope& scope) {
 void TableReader::open_table(PgFrame frame) {
     inject_fault(frame, name_);
     if (generation_ != catalog_generation()) {
-        table_oid_ = find_relation(table_name_, namespace_oid_);
+        table_oid_ = watched_relation(table_name_, namespace_oid_);
     }
     table_ = OidIsValid(table_oid_) ? try_table_open(table_oid_, AccessShareLock) : nullptr;
     if (table_ == nullptr) {
