@@ -87,21 +87,6 @@ VerifyOptions verify_options(FunctionCallInfo fcinfo) {
     return options;
 }
 
-// A call that is cancelled says how to go on, and not at which statement of ours it was.
-template <typename Body>
-auto enter_long_call(const char* hint, Body&& body) {
-    return enter_cpp([&] {
-        try {
-            return body();
-        } catch (const PgError& error) {
-            if (error.sqlstate() != ERRCODE_QUERY_CANCELED || error.is_raised_by_code()) {
-                throw;
-            }
-            throw Error(ERRCODE_QUERY_CANCELED, error.message(), "", hint);
-        }
-    });
-}
-
 }  // namespace
 
 }  // namespace sliding_sync

@@ -144,6 +144,14 @@ void describe_exception(Escaped& escaped) noexcept {
     }
 }
 
+void describe_cancel(Escaped& escaped, const char* hint) noexcept {
+    ErrorData* const error = escaped.server_error;
+    if (error != nullptr && error->sqlerrcode == ERRCODE_QUERY_CANCELED) {
+        error->context = nullptr;
+        error->hint = hint[0] != '\0' ? const_cast<char*>(hint) : error->hint;  // copied when it is raised
+    }
+}
+
 void raise(Escaped& escaped) {
     if (escaped.server_error != nullptr) {
         ReThrowError(escaped.server_error);

@@ -49,6 +49,9 @@ struct Escaped {
 /// Call only inside a handler: describes the exception in flight.
 void describe_exception(Escaped& escaped) noexcept;
 
+/// Where it is a cancelled call: its HINT, and no CONTEXT. `hint` must live for ever.
+void describe_cancel(Escaped& escaped, const char* hint) noexcept;
+
 [[noreturn]] void raise(Escaped& escaped);
 
 }  // namespace detail
@@ -101,6 +104,20 @@ auto enter_cpp(Body&& body) -> std::invoke_result_t<Body> {
         return body();
     } catch (...) {
         detail::describe_exception(escaped);
+    }
+    detail::raise(escaped);
+}
+
+/// The same for a function that works for long: one that is cancelled says how to go on, with a literal or "",
+/// and not at which statement of ours it was.
+template <typename Body>
+auto enter_long_call(const char* hint, Body&& body) -> std::invoke_result_t<Body> {
+    detail::Escaped escaped;
+    try {
+        return body();
+    } catch (...) {
+        detail::describe_exception(escaped);
+        detail::describe_cancel(escaped, hint);
     }
     detail::raise(escaped);
 }
