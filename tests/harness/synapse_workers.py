@@ -16,7 +16,7 @@ READERS = ("generic1", "generic2")  # what clients ask
 
 
 class SynapseWithWorkers(Synapse):
-    """`api` is the main process's; each of `workers` has one of its own."""
+    """`api` is the main process's; each of `workers` has one of its own, and its name in `pg_stat_activity`."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -82,7 +82,10 @@ class SynapseWithWorkers(Synapse):
         }
 
     def _worker_configuration(self, name: str) -> dict[str, Any]:
+        database = self._configuration()["database"]
+        database["args"]["application_name"] = name
         return {
+            "database": database,
             "worker_app": "synapse.app.generic_worker",
             "worker_name": name,
             "worker_log_config": str(self.directory / "log.yaml"),
