@@ -152,7 +152,7 @@ def looking(cluster: Cluster) -> Iterator[None]:
         finally:
             stop.set()
         work.result()
-    assert next(looks) > 10
+    assert next(looks) > 5
     findings.assert_none()
 
 

@@ -11,7 +11,7 @@ from harness.synapse import Synapse
 from harness.synapse_process import SynapseProcess
 
 PERSISTERS = ("persister1", "persister2")  # each stores the events of a part of the rooms
-BACKGROUND = "background1"  # background updates and what else nobody waits for
+BACKGROUND = "background1"  # does what nobody waits for
 READERS = ("generic1", "generic2")  # what clients ask
 
 
