@@ -8,8 +8,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +17,8 @@ from harness import processes
 from harness.cluster import Cluster
 from harness.environment import synapse_python
 from harness.folders import make_folder
-from harness.matrix_client import Api, User
+from harness.matrix_client import User
+from harness.synapse_process import SynapseProcess
 
 SERVER_NAME = "hs.test"
 ROLE = "synapse"  # an ordinary role that owns its database, as in real installations
@@ -32,7 +31,7 @@ _OWN_RACE = "Current state was updated after we gathered it to update `sliding_s
 
 
 class Synapse:
-    """One homeserver process; use it as a context manager."""
+    """One homeserver in one process; use it as a context manager."""
 
     def __init__(
         self,
@@ -49,11 +48,9 @@ class Synapse:
         self.more_configuration = dict(configuration or {})
         self.directory = make_folder("homeserver")
         processes.give_to_server(self.directory)
-        self.log = self.directory / "homeserver.log"
-        self.port = processes.free_port()
-        self.api = Api(f"http://127.0.0.1:{self.port}")
+        self.main = SynapseProcess("homeserver", self.directory)
+        self.api = self.main.api
         self._secret = secrets.token_hex(16)
-        self._process: subprocess.Popen[bytes] | None = None
         self._write(
             "signing.key", f"ed25519 a_test {base64.b64encode(os.urandom(32)).decode().rstrip('=')}\n"
         )
@@ -76,25 +73,15 @@ class Synapse:
             self.destroy()
 
     def start(self) -> None:
-        assert self._process is None, "already started"
         # JSON is YAML too.
         configuration = self._configuration() | self.more_configuration
         self._write("homeserver.yaml", json.dumps(configuration, indent=1))
         self._write("log.yaml", json.dumps(self._log_configuration()))
-        command = [synapse_python(self.version), "-m", "synapse.app.homeserver", "-c", "homeserver.yaml"]
-        self._process = processes.spawn(command, self.directory, self.log, signal.SIGTERM)
-        deadline = time.monotonic() + 90
-        while not self.api.is_healthy():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"Synapse {self.version} did not start:\n{self.read_log()[-6000:]}")
-            time.sleep(0.05)
+        self.main.start(synapse_python(self.version), "synapse.app.homeserver", ["homeserver.yaml"])
+        self.main.wait_until_healthy()
 
     def stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None and not processes.end(process, signal.SIGTERM, timeout=40):
-            raise RuntimeError(
-                f"Synapse {self.version} did not stop and was killed:\n{self.read_log()[-3000:]}"
-            )
+        self.main.stop()
 
     def restart(self, search_path: str | None) -> None:
         """The same homeserver again, with other names in front of its own tables."""
@@ -112,7 +99,7 @@ class Synapse:
 
     def port_from(self, sqlite: Path, options: str) -> str:
         """Fills the PostgreSQL database from an SQLite one with the homeserver's own tool; what that prints."""
-        assert self._process is None, "stop it first"
+        assert not self.main.is_started, "stop it first"
         configuration = self._configuration()
         configuration["database"]["args"]["options"] = options
         self._write("port.yaml", json.dumps(configuration))
@@ -122,9 +109,7 @@ class Synapse:
         )
 
     def destroy(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            processes.end(process, signal.SIGTERM, timeout=20)
+        self.main.destroy()
         shutil.rmtree(self.directory, ignore_errors=True)
         atexit.unregister(self.destroy)
 
@@ -134,7 +119,7 @@ class Synapse:
         return self.api.register(name, self._secret, admin)
 
     def read_log(self) -> str:
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+        return self.main.read_log()
 
     def errors(self) -> list[str]:
         """Lines that the homeserver itself calls errors, with what background work met."""
@@ -185,14 +170,7 @@ class Synapse:
             "log_config": str(self.directory / "log.yaml"),
             "registration_shared_secret": self._secret,
             "bcrypt_rounds": 4,
-            "listeners": [
-                {
-                    "port": self.port,
-                    "type": "http",
-                    "bind_addresses": ["127.0.0.1"],
-                    "resources": [{"names": ["client"], "compress": False}],
-                }
-            ],
+            "listeners": [self._client_listener(self.main.port)],
             "database": {"name": "psycopg2", "args": arguments},
             "background_updates": {"sleep_enabled": False},
             # No other server is ever asked.
@@ -202,6 +180,15 @@ class Synapse:
             # Nothing here looks at these, and they cost time.
             "enable_media_repo": False,
             "presence": {"enabled": False},
+        }
+
+    @staticmethod
+    def _client_listener(port: int) -> dict[str, Any]:
+        return {
+            "port": port,
+            "type": "http",
+            "bind_addresses": ["127.0.0.1"],
+            "resources": [{"names": ["client"], "compress": False}],
         }
 
     @staticmethod
