@@ -32,3 +32,9 @@ def synapse_python(version: str) -> Path:
 def synapse_suite(version: str) -> Path:
     """The folder that holds the package `tests` of that Synapse."""
     return _existing(f"synapse-{version}", "source/tests").parent
+
+
+def wheel_tree(major: str) -> Path | None:
+    """The whole server that a wheel brought, of a major that is not installed here."""
+    is_installed = Path(f"/usr/lib/postgresql/{major}/bin/postgres").exists()
+    return None if is_installed else cache_directory() / "postgresql/servers" / major
