@@ -199,6 +199,7 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
         "homeserver_tables",
         "homeserver_triggers",
         "homeservers",
+        "missing_columns",
         "needed_indexes",
         "role_settings",
         "schemas",

@@ -134,6 +134,7 @@ MONITORED = (
     "triggers",
     "schemas",
     "role_settings",
+    "missing_columns",
     "needed_indexes",
 )
 HOSTILE_PATHS = ("attacker, pg_catalog", "attacker", "pg_temp, attacker, public", "''")

@@ -74,6 +74,11 @@ COMMENT ON COLUMN sliding_sync.metrics.name IS 'of the metric';
 COMMENT ON COLUMN sliding_sync.metrics.labels IS 'names and values, as an object';
 COMMENT ON COLUMN sliding_sync.metrics.value IS 'the number';
 
+COMMENT ON COLUMN sliding_sync.missing_columns.schema_name IS 'schema of the homeserver''s tables';
+COMMENT ON COLUMN sliding_sync.missing_columns.table_name IS 'the table';
+COMMENT ON COLUMN sliding_sync.missing_columns.column_name IS 'the column';
+COMMENT ON COLUMN sliding_sync.missing_columns.needed_type IS 'the type that it must have';
+
 COMMENT ON COLUMN sliding_sync.needed_indexes.schema_name IS 'schema of the homeserver''s tables';
 COMMENT ON COLUMN sliding_sync.needed_indexes.table_name IS 'the table';
 COMMENT ON COLUMN sliding_sync.needed_indexes.state IS 'valid, invalid (not built to its end) or missing';

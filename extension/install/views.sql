@@ -250,6 +250,15 @@ CREATE VIEW sliding_sync.health AS
             ('row_security', 'Row security may hide rows of table %s from the owner of the derived tables.',
              'ALTER TABLE %1$I.%2$I DISABLE ROW LEVEL SECURITY; SELECT sliding_sync.catch_up(%1$L)')) x (reason, detail, remedy) ON x.reason = u.reason
         UNION ALL
+        SELECT 'error', m.schema_name, 'column_missing',
+               format('The homeserver is not of a version that this extension knows (database schemas 86 to 94). Table %s: %s.',
+                      m.table_name, string_agg(m.column_name || CASE WHEN m.found_type IS NULL THEN ' is missing'
+                          ELSE format(' has type %s instead of %s', m.found_type, m.needed_type) END, ', '
+                          ORDER BY m.column_name)),
+               format('Install a version of sliding_sync that knows it, ALTER EXTENSION sliding_sync UPDATE, '
+                      'SELECT sliding_sync.catch_up(%L); or SELECT sliding_sync.detach(%1$L)', m.schema_name)
+        FROM sliding_sync.missing_columns m GROUP BY m.schema_name, m.table_name
+        UNION ALL
         SELECT 'error', s.schema_name, 'never_completed',
                'Rows from before the triggers are missing or not known to be right.',
                format('CALL sliding_sync.backfill(target_schema => %L)', s.schema_name)

@@ -28,29 +28,14 @@ namespace sliding_sync {
 
 namespace {
 
-enum class Mode { check, make };
-
 template <typename Table>
-void check_or_make(const std::string& schema, const std::string& owner, Mode mode) {
-    const auto relation = find_relation(schema, Table::name);
-    if (!relation && mode == Mode::check) {
+void make_if_missing(const std::string& schema, const std::string& owner) {
+    if (find_relation(schema, Table::name)) {
         return;
     }
-    if (!relation) {
-        run_once(sql_text(create_table_text<Table>(), quoted_identifier(schema)));
-        run_once("ALTER TABLE " + quoted_identifier(schema) + "." + Table::name + " OWNER TO " +
-                 quoted_identifier(owner));
-        return;
-    }
-    if (relation->owner != owner) {
-        refuse_owner(schema, Table::name, *relation, owner);
-    }
-    std::string key;
-    for_each_column<Table>([&](const auto& column, const SqlType& type) {
-        check_column(schema, relation->oid, Table::name, column.name, type.name);
-        key += column.role == ColumnRole::key ? (key.empty() ? "" : ",") + std::string(column.name) : "";
-    });
-    check_key(schema, relation->oid, Table::name, key);
+    run_once(sql_text(create_table_text<Table>(), quoted_identifier(schema)));
+    run_once("ALTER TABLE " + quoted_identifier(schema) + "." + Table::name + " OWNER TO " +
+             quoted_identifier(owner));
 }
 
 // Objects made while an extension is created become its members, and would be dropped with it. These belong
@@ -70,12 +55,11 @@ private:
     bool creating_;
 };
 
-// Refuses derived tables that are not the homeserver's own; makes missing ones if asked to.
-void make_derived_tables(const std::string& schema, Mode mode) {
+void make_derived_tables(const std::string& schema) {
     const OutsideExtension outside;
     const std::string owner = find_relation(schema, table_name(BaseTable::events))->owner;
-    check_or_make<JoinedRooms>(schema, owner, mode);
-    check_or_make<MembershipSnapshots>(schema, owner, mode);
+    make_if_missing<JoinedRooms>(schema, owner);
+    make_if_missing<MembershipSnapshots>(schema, owner);
 }
 
 enum class TriggerState { missing, not_always, always };
@@ -194,15 +178,9 @@ void record(const std::string& schema) {
 }
 
 void attach_to(const std::string& schema) {
-    const std::vector<BaseTable> tables = present_tables(schema);
-    if (const std::string missing = missing_tables(tables); !missing.empty()) {
-        throw Error(ERRCODE_UNDEFINED_TABLE, "schema \"" + schema + "\" holds no homeserver",
-                    "Missing tables: " + missing + ".",
-                    "Name the schema that holds the homeserver's tables: SELECT sliding_sync.attach('...').");
-    }
-    check_encoding();
-    check_base_tables(schema, tables);
-    make_derived_tables(schema, Mode::check);
+    const std::vector<BaseTable> tables = checked_base_tables(schema);
+    check_derived_tables(schema);
+    check_derived_keys(schema);
     const std::vector<OurTrigger> triggers = our_triggers(tables);
     if (!has_triggers(schema, triggers)) {
         std::vector<std::string> locked = qualified(schema, tables);
@@ -212,7 +190,9 @@ void attach_to(const std::string& schema) {
             }
         }
         lock_tables(locked);
-        make_derived_tables(schema, Mode::make);
+        make_derived_tables(schema);
+        check_derived_tables(schema);
+        check_derived_keys(schema);
         for (const OurTrigger& trigger : triggers) {
             make_trigger(schema, trigger);
         }

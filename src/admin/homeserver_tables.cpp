@@ -1,5 +1,6 @@
 #include "admin/homeserver_tables.hpp"
 
+#include "derive/derived_columns.hpp"
 #include "pg/spi.hpp"
 #include "shared/sql_text.hpp"
 
@@ -18,8 +19,9 @@ struct RequiredColumn {
     const char* type;
 };
 
-// The columns that name keys or decide rows; a table without them is of another shape.
-constexpr std::array<RequiredColumn, 25> required_columns{{
+// The columns that name keys or decide rows; a table without them is of another shape. The same ones are in
+// sliding_sync.missing_columns.
+constexpr std::array<RequiredColumn, 36> required_columns{{
     {BaseTable::events, "event_id", "text"},
     {BaseTable::events, "room_id", "text"},
     {BaseTable::events, "type", "text"},
@@ -28,15 +30,25 @@ constexpr std::array<RequiredColumn, 25> required_columns{{
     {BaseTable::events, "outlier", "boolean"},
     {BaseTable::events, "instance_name", "text"},
     {BaseTable::events, "stream_ordering", "bigint"},
+    {BaseTable::events, "topological_ordering", "bigint"},
     {BaseTable::events, "rejection_reason", "text"},
     {BaseTable::event_json, "event_id", "text"},
     {BaseTable::event_json, "room_id", "text"},
     {BaseTable::event_json, "json", "text"},
     {BaseTable::event_json, "internal_metadata", "text"},
+    {BaseTable::rejections, "event_id", "text"},
     {BaseTable::redactions, "event_id", "text"},
     {BaseTable::redactions, "redacts", "text"},
+    {BaseTable::room_ban_redactions, "room_id", "text"},
+    {BaseTable::room_ban_redactions, "user_id", "text"},
+    {BaseTable::room_ban_redactions, "redacting_event_id", "text"},
+    {BaseTable::room_ban_redactions, "redact_end_ordering", "bigint"},
     {BaseTable::rooms, "room_id", "text"},
     {BaseTable::room_memberships, "event_id", "text"},
+    {BaseTable::room_memberships, "room_id", "text"},
+    {BaseTable::room_memberships, "user_id", "text"},
+    {BaseTable::room_memberships, "sender", "text"},
+    {BaseTable::room_memberships, "membership", "text"},
     {BaseTable::room_memberships, "forgotten", "integer"},
     {BaseTable::current_state_events, "event_id", "text"},
     {BaseTable::current_state_events, "room_id", "text"},
@@ -45,6 +57,7 @@ constexpr std::array<RequiredColumn, 25> required_columns{{
     {BaseTable::local_current_membership, "room_id", "text"},
     {BaseTable::local_current_membership, "user_id", "text"},
     {BaseTable::local_current_membership, "event_id", "text"},
+    {BaseTable::local_current_membership, "membership", "text"},
 }};
 
 // What code such a table holds gains nothing by the rights of the homeserver.
@@ -123,16 +136,6 @@ std::vector<BaseTable> present_tables(const std::string& schema) {
     return tables;
 }
 
-std::string missing_tables(const std::vector<BaseTable>& present) {
-    std::string missing;
-    for (const BaseTable table : required_base_tables) {
-        if (std::find(present.begin(), present.end(), table) == present.end()) {
-            missing += (missing.empty() ? "" : ", ") + std::string(table_name(table));
-        }
-    }
-    return missing;
-}
-
 // Schemas with all required tables.
 std::vector<std::string> homeserver_schemas() {
     std::string names;
@@ -148,6 +151,18 @@ std::vector<std::string> homeserver_schemas() {
         GROUP BY n.nspname
         HAVING pg_catalog.count(*) %= )" +
                                std::to_string(required_base_tables.size()) + " ORDER BY n.nspname"));
+}
+
+namespace {
+
+std::string missing_tables(const std::vector<BaseTable>& present) {
+    std::string missing;
+    for (const BaseTable table : required_base_tables) {
+        if (std::find(present.begin(), present.end(), table) == present.end()) {
+            missing += (missing.empty() ? "" : ", ") + std::string(table_name(table));
+        }
+    }
+    return missing;
 }
 
 void check_column(const std::string& schema, Oid relation, const char* table, const char* column,
@@ -185,22 +200,6 @@ void check_encoding() {
     }
 }
 
-void check_base_tables(const std::string& schema, const std::vector<BaseTable>& tables) {
-    // the owner of one would run code of the owner of another
-    const std::string owner = find_relation(schema, table_name(BaseTable::events))->owner;
-    for (const BaseTable table : tables) {
-        const auto entry = find_relation(schema, table_name(table));
-        if (!is_trusted(*entry, owner)) {
-            refuse_owner(schema, table_name(table), *entry, owner);
-        }
-    }
-    for (const RequiredColumn& column : required_columns) {
-        const auto relation = find_relation(schema, table_name(column.table));
-        check_column(schema, relation->oid, table_name(column.table), column.name, column.type);
-    }
-}
-
-// Our writes name the key columns in ON CONFLICT, which needs a unique index on just these.
 void check_key(const std::string& schema, Oid relation, const char* table, const std::string& key) {
     const Rows rows = query_once(sql_text(R"(
         SELECT
@@ -216,6 +215,70 @@ void check_key(const std::string& schema, Oid relation, const char* table, const
                     "There is no unique index on (" + key + ").",
                     "Synapse makes it as the table's primary key.");
     }
+}
+
+template <typename Table>
+void check_derived_table(const std::string& schema, const std::string& owner) {
+    const auto relation = find_relation(schema, Table::name);
+    if (!relation) {
+        return;
+    }
+    if (relation->owner != owner) {
+        refuse_owner(schema, Table::name, *relation, owner);
+    }
+    for_each_column<Table>([&](const auto& column, const SqlType& type) {
+        check_column(schema, relation->oid, Table::name, column.name, type.name);
+    });
+}
+
+// Our writes name the key columns in ON CONFLICT, which needs a unique index on just these.
+template <typename Table>
+void check_derived_key(const std::string& schema) {
+    std::string key;
+    for_each_column<Table>([&](const auto& column, const SqlType&) {
+        key += column.role == ColumnRole::key ? (key.empty() ? "" : ",") + std::string(column.name) : "";
+    });
+    if (const auto relation = find_relation(schema, Table::name)) {
+        check_key(schema, relation->oid, Table::name, key);
+    }
+}
+
+}  // namespace
+
+std::vector<BaseTable> checked_base_tables(const std::string& schema) {
+    std::vector<BaseTable> tables = present_tables(schema);
+    if (const std::string missing = missing_tables(tables); !missing.empty()) {
+        throw Error(ERRCODE_UNDEFINED_TABLE, "schema \"" + schema + "\" holds no homeserver",
+                    "Missing tables: " + missing + ".",
+                    "Name the schema that holds the homeserver's tables: SELECT sliding_sync.attach('...').");
+    }
+    check_encoding();
+    // the owner of one would run code of the owner of another
+    const std::string owner = find_relation(schema, table_name(BaseTable::events))->owner;
+    for (const BaseTable table : tables) {
+        const auto entry = find_relation(schema, table_name(table));
+        if (!is_trusted(*entry, owner)) {
+            refuse_owner(schema, table_name(table), *entry, owner);
+        }
+    }
+    for (const RequiredColumn& column : required_columns) {
+        if (std::find(tables.begin(), tables.end(), column.table) != tables.end()) {
+            const auto relation = find_relation(schema, table_name(column.table));
+            check_column(schema, relation->oid, table_name(column.table), column.name, column.type);
+        }
+    }
+    return tables;
+}
+
+void check_derived_tables(const std::string& schema) {
+    const std::string owner = find_relation(schema, table_name(BaseTable::events))->owner;
+    check_derived_table<JoinedRooms>(schema, owner);
+    check_derived_table<MembershipSnapshots>(schema, owner);
+}
+
+void check_derived_keys(const std::string& schema) {
+    check_derived_key<JoinedRooms>(schema);
+    check_derived_key<MembershipSnapshots>(schema);
 }
 
 }  // namespace sliding_sync

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from harness import processes
-from harness.environment import PROJECT
+from harness.environment import PROJECT, wheel_tree
 from harness.folders import make_folder
 
 # Debian's own: 15 but where scripts/matrix runs the tests in another suite
@@ -72,15 +72,21 @@ class Cluster:
     environment: ClassVar[dict[str, str]] = {}
     """Variables that every server is started with."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None, extension: bool = True) -> None:
+    def __init__(
+        self, settings: Mapping[str, str] | None = None, extension: bool = True, major: str | None = None
+    ) -> None:
+        """With a major, the server of that one beside others: Debian's, or else that of a wheel."""
+        self.major = major
+        self.tree = wheel_tree(major) if major else self.installation
         self.settings = _SETTINGS | dict(settings or {})
         self.has_extension = extension
         self.root = make_folder("cluster")
         self.root.chmod(0o755)
-        self.bin = self.root / ("server/bin" if self.installation else f"usr/lib/postgresql/{PG_VERSION}/bin")
+        self.home = f"usr/lib/postgresql/{major or PG_VERSION}"
+        self.bin = self.root / ("server/bin" if self.tree else f"{self.home}/bin")
         # a relocated one does not know where Debian keeps the headers
-        self.pg_config = self.bin / "pg_config" if self.installation else Path(f"/usr/lib/postgresql/{PG_VERSION}/bin/pg_config")
-        self.make_flags = _FLAGS if self.installation else ()
+        self.pg_config = self.bin / "pg_config" if self.tree else Path(f"/{self.home}/bin/pg_config")
+        self.make_flags = _FLAGS if self.tree else ()
         """Of whatever is built for it."""
         self.data = make_folder("data", _data_parent(self.root))
         self.socket_directory = self.root / "run"
@@ -114,7 +120,8 @@ class Cluster:
         self.make_places()
         processes.run(
             [self.bin / "initdb", "-D", self.data, "-U", SUPERUSER, "--encoding=UTF8", "--locale=C"]
-            + ["--auth=trust", "--no-sync"],
+            # of the same kind in every major, as pg_upgrade wants them
+            + ["--auth=trust", "--no-sync", *(["--data-checksums"] if self.major else [])],
             cwd=self.root,
         )
 
@@ -127,15 +134,15 @@ class Cluster:
 
     def copy_installation(self) -> None:
         # A relocated server finds its libraries and share files relative to its own binary.
-        if self.installation:
-            shutil.copytree(self.installation, self.root / "server", symlinks=True)
+        if self.tree:
+            shutil.copytree(self.tree, self.root / "server", symlinks=True)
             return
-        for tree in (f"usr/lib/postgresql/{PG_VERSION}", f"usr/share/postgresql/{PG_VERSION}"):
+        for tree in (self.home, self.home.replace("lib", "share", 1)):
             shutil.copytree("/" / Path(tree), self.root / tree, symlinks=True)
 
     def install_extension(self) -> None:
         """Builds the extension and installs it into this cluster's own tree."""
-        if self.installation:
+        if self.tree or self.major:
             self.install_from_copied_sources()
             return
         with (PROJECT / "Makefile").open() as makefile:
@@ -151,7 +158,8 @@ class Cluster:
                 shutil.copytree(PROJECT / name, sources / name, ignore=shutil.ignore_patterns("*.o", "*.d"))
             else:
                 shutil.copy(PROJECT / name, sources)
-        self._make_install(sources, *self.make_flags)
+        destination = () if self.tree else (f"DESTDIR={self.root}",)
+        self._make_install(sources, *destination, *self.make_flags)
 
     def _make_install(self, sources: Path, *arguments: str) -> None:
         done = subprocess.run(

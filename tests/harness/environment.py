@@ -18,16 +18,23 @@ def cache_directory() -> Path:
     return Path(base) / "sliding_sync"
 
 
-def _existing(path: Path) -> Path:
+def _existing(environment: str, inside: str) -> Path:
+    path = cache_directory() / environment / inside
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: run scripts/test-environment")
+        raise FileNotFoundError(f"{path} is missing: run scripts/test-environment {environment}")
     return path
 
 
 def synapse_python(version: str) -> Path:
-    return _existing(cache_directory() / f"synapse-{version}" / "bin" / "python")
+    return _existing(f"synapse-{version}", "bin/python")
 
 
 def synapse_suite(version: str) -> Path:
     """The folder that holds the package `tests` of that Synapse."""
-    return _existing(cache_directory() / f"synapse-{version}" / "source" / "tests").parent
+    return _existing(f"synapse-{version}", "source/tests").parent
+
+
+def wheel_tree(major: str) -> Path | None:
+    """The whole server that a wheel brought, of a major that is not installed here."""
+    is_installed = Path(f"/usr/lib/postgresql/{major}/bin/postgres").exists()
+    return None if is_installed else cache_directory() / "postgresql/servers" / major
