@@ -513,6 +513,41 @@ COMMENT ON VIEW sliding_sync.triggers IS
 COMMENT ON COLUMN sliding_sync.triggers.state IS
     'always: as it should be; origin: does not fire where session_replication_role is replica; replica and disabled: does not fire for a homeserver; missing: it is not there or cannot fire, and attach() makes it; or its function was replaced';
 
+CREATE VIEW sliding_sync.missing_columns AS
+    WITH needed (table_name, type_oid, columns) AS (VALUES
+        ('events', 'text'::regtype, '{event_id,room_id,type,sender,state_key,instance_name,rejection_reason}'::text[]),
+        ('events', 'bigint', '{stream_ordering,topological_ordering}'),
+        ('events', 'boolean', '{outlier}'),
+        ('event_json', 'text', '{event_id,room_id,json,internal_metadata}'),
+        ('rejections', 'text', '{event_id}'),
+        ('redactions', 'text', '{event_id,redacts}'),
+        ('room_ban_redactions', 'text', '{room_id,user_id,redacting_event_id}'),
+        ('room_ban_redactions', 'bigint', '{redact_end_ordering}'),
+        ('rooms', 'text', '{room_id}'),
+        ('room_memberships', 'text', '{event_id,room_id,user_id,sender,membership}'),
+        ('room_memberships', 'integer', '{forgotten}'),
+        ('current_state_events', 'text', '{event_id,room_id,type,state_key}'),
+        ('local_current_membership', 'text', '{room_id,user_id,event_id,membership}'),
+        ('sliding_sync_joined_rooms', 'text', '{room_id,room_type,room_name,tombstone_successor_room_id}'),
+        ('sliding_sync_joined_rooms', 'bigint', '{event_stream_ordering,bump_stamp}'),
+        ('sliding_sync_joined_rooms', 'boolean', '{is_encrypted}'),
+        ('sliding_sync_membership_snapshots', 'text', '{room_id,user_id,sender,membership_event_id,membership,'
+            'event_instance_name,room_type,room_name,tombstone_successor_room_id}'),
+        ('sliding_sync_membership_snapshots', 'bigint', '{event_stream_ordering}'),
+        ('sliding_sync_membership_snapshots', 'integer', '{forgotten}'),
+        ('sliding_sync_membership_snapshots', 'boolean', '{has_known_state,is_encrypted}')
+    )
+    SELECT t.schema_name, t.table_name, y.column_name, format_type(x.type_oid, NULL) AS needed_type,
+           format_type(a.atttypid, a.atttypmod) AS found_type
+    FROM sliding_sync.homeservers s JOIN sliding_sync.homeserver_tables t ON t.schema_name = s.schema_name
+        JOIN needed x ON x.table_name = t.table_name
+        CROSS JOIN unnest(x.columns) y (column_name)
+        LEFT JOIN pg_attribute a ON a.attrelid = t.table_oid AND a.attname = y.column_name AND NOT a.attisdropped
+    WHERE a.atttypid IS DISTINCT FROM x.type_oid;
+COMMENT ON VIEW sliding_sync.missing_columns IS
+    'columns that rows are made from or written to and that a table of an attached schema lacks, or has with another type: the homeserver is newer than this extension';
+COMMENT ON COLUMN sliding_sync.missing_columns.found_type IS 'its type; NULL: there is no such column';
+
 -- Here and in what follows: a view that is named twice is planned twice, and planning is most of the cost, so
 -- each stands in a WITH of its own.
 CREATE VIEW sliding_sync.coverage_gaps AS
@@ -531,6 +566,8 @@ CREATE VIEW sliding_sync.coverage_gaps AS
                            ('current_state_events'), ('local_current_membership')) x (table_name)
     WHERE NOT EXISTS (SELECT FROM triggers y
                       WHERE y.schema_name = s.schema_name AND y.table_name = x.table_name)
+    UNION ALL
+    SELECT DISTINCT m.schema_name, m.table_name, 'column_missing' FROM sliding_sync.missing_columns m
     UNION ALL
     SELECT t.schema_name, t.table_name, r.reason
     FROM tables t
@@ -575,7 +612,8 @@ COMMENT ON COLUMN sliding_sync.schemas.tables_changed IS
     'tables or triggers were made, dropped, altered, rewritten or truncated since every row was last known to be right';
 
 -- A homeserver's role, a reader and a monitor may all ask.
-GRANT SELECT ON sliding_sync.triggers, sliding_sync.coverage_gaps, sliding_sync.schemas TO PUBLIC;
+GRANT SELECT ON sliding_sync.triggers, sliding_sync.missing_columns, sliding_sync.coverage_gaps, sliding_sync.schemas
+    TO PUBLIC;
 
 CREATE FUNCTION sliding_sync.ready(target_schema text DEFAULT NULL, OUT is_ready boolean, OUT reasons text[])
     LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -1029,6 +1067,15 @@ CREATE VIEW sliding_sync.health AS
              'SELECT sliding_sync.catch_up(%1$L)'),
             ('row_security', 'Row security may hide rows of table %s from the owner of the derived tables.',
              'ALTER TABLE %1$I.%2$I DISABLE ROW LEVEL SECURITY; SELECT sliding_sync.catch_up(%1$L)')) x (reason, detail, remedy) ON x.reason = u.reason
+        UNION ALL
+        SELECT 'error', m.schema_name, 'column_missing',
+               format('The homeserver is not of a version that this extension knows (database schemas 86 to 94). Table %s: %s.',
+                      m.table_name, string_agg(m.column_name || CASE WHEN m.found_type IS NULL THEN ' is missing'
+                          ELSE format(' has type %s instead of %s', m.found_type, m.needed_type) END, ', '
+                          ORDER BY m.column_name)),
+               format('Install a version of sliding_sync that knows it, ALTER EXTENSION sliding_sync UPDATE, '
+                      'SELECT sliding_sync.catch_up(%L); or SELECT sliding_sync.detach(%1$L)', m.schema_name)
+        FROM sliding_sync.missing_columns m GROUP BY m.schema_name, m.table_name
         UNION ALL
         SELECT 'error', s.schema_name, 'never_completed',
                'Rows from before the triggers are missing or not known to be right.',
@@ -1872,6 +1919,11 @@ COMMENT ON COLUMN sliding_sync.homeservers.attached_by IS 'the session''s role o
 COMMENT ON COLUMN sliding_sync.metrics.name IS 'of the metric';
 COMMENT ON COLUMN sliding_sync.metrics.labels IS 'names and values, as an object';
 COMMENT ON COLUMN sliding_sync.metrics.value IS 'the number';
+
+COMMENT ON COLUMN sliding_sync.missing_columns.schema_name IS 'schema of the homeserver''s tables';
+COMMENT ON COLUMN sliding_sync.missing_columns.table_name IS 'the table';
+COMMENT ON COLUMN sliding_sync.missing_columns.column_name IS 'the column';
+COMMENT ON COLUMN sliding_sync.missing_columns.needed_type IS 'the type that it must have';
 
 COMMENT ON COLUMN sliding_sync.needed_indexes.schema_name IS 'schema of the homeserver''s tables';
 COMMENT ON COLUMN sliding_sync.needed_indexes.table_name IS 'the table';

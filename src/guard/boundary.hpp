@@ -108,8 +108,8 @@ auto enter_cpp(Body&& body) -> std::invoke_result_t<Body> {
     detail::raise(escaped);
 }
 
-/// The same for a function that works for long: one that is cancelled says how to go on, with a literal or "",
-/// and not at which statement of ours it was.
+/// The same for a function that works for long: a cancelled one says how to go on, with a literal or "", and
+/// not at which statement of ours it was.
 template <typename Body>
 auto enter_long_call(const char* hint, Body&& body) -> std::invoke_result_t<Body> {
     detail::Escaped escaped;
