@@ -119,8 +119,8 @@ demo: ## installs what is missing, builds, shows the extension at work in a priv
 bench: ## what keeping the tables costs, and what others cost: processor time of the backend, side by side
 	@scripts/install-packages && scripts/test-environment tests synapse-1.163.2 && bench/run
 
-bench-instructions: ## the same in instructions, under callgrind: repeatable on a busy machine
-	@scripts/install-packages && scripts/test-environment tests synapse-1.163.2 && bench/run --instructions
+bench-instructions: ## the same in instructions, under callgrind: repeatable on a busy machine; then of a real homeserver's statements
+	@scripts/install-packages && scripts/test-environment tests synapse-1.163.2 && bench/run --instructions && bench/real
 
 bench-backfill: ## what filling both tables costs a row: Synapse, plain SQL and the extension
 	@scripts/install-packages && scripts/test-environment tests synapse-1.163.2 && bench/backfill

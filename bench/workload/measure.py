@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
+from harness.environment import PROJECT
 from workload.statements import Step, Transaction
 
 Connection = psycopg.Connection[Any]
@@ -72,3 +76,14 @@ def samples(rounds: dict[str, list[float]], base: str) -> dict[str, Sample]:
     return {
         name: Sample(values, [value / of for value, of in zip(values, rounds[base])]) for name, values in rounds.items()
     }
+
+
+def machine() -> dict[str, Any]:
+    """What a figure was measured on, and which commit's."""
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    head = ["git", "-C", str(PROJECT), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(head, capture_output=True, text=True).stdout.strip()
+    return {"processor": model, "processors": os.cpu_count(), "kernel": platform.release(), "commit": commit}

@@ -125,6 +125,10 @@ class User:
     def join(self, room: str) -> None:
         self._room("POST", room, "join")
 
+    def join_over(self, room: str, server: str) -> None:
+        """Joins a room that only other servers are in."""
+        self._call("POST", f"{CLIENT}/join/{quote(room)}?via={quote(server)}")
+
     def knock(self, room: str) -> None:
         self._call("POST", f"{CLIENT}/knock/{quote(room)}")
 
