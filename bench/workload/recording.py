@@ -51,6 +51,10 @@ class Recorded:
         return any(_PERSISTS.match(text) for text in self.statements)
 
     @property
+    def stores_membership(self) -> bool:
+        return any("INSERT INTO local_current_membership" in text for text in self.statements)
+
+    @property
     def only_reads(self) -> bool:
         return all(_READS.match(text) for text in self.statements)
 
@@ -58,6 +62,9 @@ class Recorded:
 def read(log: Path, database: str, start: int, operations: list[Operation]) -> list[Recorded]:
     """All committed transactions in one database since `start`, in the order of their commits."""
     transactions = sorted(_transactions(log, database, start), key=lambda t: t.end)
+    for operation in (o for o in operations if o.kind == "far_join"):
+        # the members, whom the homeserver asks for next, may come before its answer has been read
+        operation.end = min(t.end for t in transactions if t.end >= operation.begin and t.stores_membership)
     for transaction in transactions:
         transaction.operation = next((o for o in operations if o.begin <= transaction.end <= o.end), None)
     _mark_measured(transactions)
