@@ -37,6 +37,7 @@ SELECT count(*) FROM logged;
 
 -- nor is what our own flush has written
 BEGIN;
+SET LOCAL homeserver.writes_tables = off;
 SELECT rename('!r', '@anna:hs.test', 'Again') \gset
 SELECT sliding_sync.flush() IS NOT NULL AS flushed;
 UPDATE event_json SET json = replace(json, 'Again', 'Never') WHERE event_id = :'rename';
@@ -87,6 +88,7 @@ INSERT INTO sliding_sync.corrections (correction_id, schema_name, table_name, ca
 SELECT tombstone('!r', '@anna:hs.test', '!next') \gset
 SELECT state_reset('!r', 'm.room.tombstone') \gset
 SELECT count(*) FROM logged;
+SELECT severity, remedy FROM sliding_sync.health WHERE code = 'corrections_full';
 
 -- repair takes out the older half, and what is old
 SELECT count(*) FROM sliding_sync.repair('corrections');

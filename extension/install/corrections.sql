@@ -1,5 +1,6 @@
 -- What the triggers are worth: derived rows that the homeserver itself has written in a transaction, and that
--- the commit corrected. No rooms and no users, but values, which may be names of rooms: nobody is granted it.
+-- the commit corrected. It does not say which rows, but values may be names of rooms, and ids: nobody is
+-- granted it.
 
 CREATE TABLE sliding_sync.corrections (
     correction_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

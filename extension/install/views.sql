@@ -361,6 +361,11 @@ CREATE VIEW sliding_sync.health AS
                     ELSE format('Install the extension''s package, version %s, on this host; then connect anew', v.extension_version) END
         FROM sliding_sync.version() v WHERE v.library_version <> v.extension_version
         UNION ALL
+        SELECT 'notice', NULL, 'corrections_full',
+               'The log of what commits corrected takes no more.',
+               'DELETE FROM sliding_sync.corrections'
+        FROM sliding_sync.corrections c HAVING max(c.correction_id) - min(c.correction_id) >= 10000
+        UNION ALL
         SELECT 'warning', p.schema_name, 'run_interrupted',
                format('Run %s of backfill() is not finished, and no session works on it.', p.run_id),
                format('CALL sliding_sync.backfill(target_schema => %L)', p.schema_name)

@@ -774,7 +774,8 @@ BEGIN
 END
 $$;
 -- What the triggers are worth: derived rows that the homeserver itself has written in a transaction, and that
--- the commit corrected. No rooms and no users, but values, which may be names of rooms: nobody is granted it.
+-- the commit corrected. It does not say which rows, but values may be names of rooms, and ids: nobody is
+-- granted it.
 
 CREATE TABLE sliding_sync.corrections (
     correction_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -1178,6 +1179,11 @@ CREATE VIEW sliding_sync.health AS
                     THEN 'ALTER EXTENSION sliding_sync UPDATE'
                     ELSE format('Install the extension''s package, version %s, on this host; then connect anew', v.extension_version) END
         FROM sliding_sync.version() v WHERE v.library_version <> v.extension_version
+        UNION ALL
+        SELECT 'notice', NULL, 'corrections_full',
+               'The log of what commits corrected takes no more.',
+               'DELETE FROM sliding_sync.corrections'
+        FROM sliding_sync.corrections c HAVING max(c.correction_id) - min(c.correction_id) >= 10000
         UNION ALL
         SELECT 'warning', p.schema_name, 'run_interrupted',
                format('Run %s of backfill() is not finished, and no session works on it.', p.run_id),

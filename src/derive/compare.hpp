@@ -30,7 +30,6 @@ struct Changes {
     std::vector<RoomChange> rooms;           ///< each room once
     std::vector<MembershipKey> memberships;  ///< each once
     MembershipsBefore before;
-    bool notes_corrections = false;  ///< no derived row of this transaction is ours yet
     bool keep_changing = false;  ///< they change again whenever their rows are written: the rows have to go
 };
 

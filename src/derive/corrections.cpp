@@ -15,6 +15,8 @@ namespace sliding_sync {
 
 namespace {
 
+bool has_own_rows = false;
+
 const char* state_cases(const Finding& finding, std::string_view column) {
     const bool is_emptied = !finding.expected || finding.expected == "false";
     if (finding.table == std::string_view(membership_snapshots_table)) {
@@ -57,12 +59,29 @@ const char* case_codes(const Finding& finding) {
     return is_state ? state_cases(finding, column) : "";
 }
 
-// Whoever has locked the log, or its numbers, is not waited for.
-bool lock_log(Oid log, Oid numbers) {
-    return OidIsValid(log) && OidIsValid(numbers) && call_pg([&] {
-               return ConditionalLockRelationOid(log, RowExclusiveLock) &&
-                      ConditionalLockRelationOid(numbers, RowExclusiveLock);
-           });
+struct Needed {
+    const char* relation;
+    LOCKMODE mode;
+};
+constexpr std::array<Needed, 3> needed_to_log{{{"corrections", RowExclusiveLock},
+                                               {"corrections_pkey", RowExclusiveLock},
+                                               {"corrections_correction_id_seq", RowExclusiveLock}}};
+constexpr std::array<Needed, 3> needed_to_look{{{"homeservers", AccessShareLock},
+                                                {"attachments", AccessShareLock},
+                                                {"attachments_pkey", AccessShareLock}}};
+
+// Whoever has locked one of them, such as an administrator in the middle of an update, is not waited for.
+bool lock_now(std::span<const Needed> needed) {
+    return std::all_of(needed.begin(), needed.end(), [](const Needed& one) {
+        const Oid relation = own_relation(one.relation);
+        return OidIsValid(relation) &&
+               call_pg([&] { return ConditionalLockRelationOid(relation, one.mode); });
+    });
+}
+
+Oid log_owner() {
+    const Oid log = own_relation("corrections");
+    return call_pg([&] { return relation_owner(log); });
 }
 
 // The first and the last number are an index look-up each.
@@ -106,17 +125,26 @@ void insert_corrections(Oid owner, const std::string& schema_name, const Finding
 
 }  // namespace
 
+bool may_note_corrections() noexcept {
+    return logs_corrections && !has_own_rows;
+}
+
+void note_own_rows() noexcept {
+    has_own_rows = true;
+}
+
+void forget_own_rows() noexcept {
+    has_own_rows = false;
+}
+
 void log_corrections(const HomeserverSchema& schema, const Findings& corrections) {
     if (corrections.empty() || is_serializable()) {
         return;
     }
     (void)run_in_subtransaction(
         [&] {
-            const Oid log = own_relation("corrections");
-            if (lock_log(log, own_relation("corrections_correction_id_seq")) &&
-                is_attached(schema.namespace_oid)) {
-                insert_corrections(call_pg([&] { return relation_owner(log); }), schema.unquoted_name,
-                                   corrections);
+            if (lock_now(needed_to_log) && lock_now(needed_to_look) && is_attached(schema.namespace_oid)) {
+                insert_corrections(log_owner(), schema.unquoted_name, corrections);
             }
         },
         Swallow::all_but_cancel);
@@ -134,9 +162,8 @@ void prune_corrections() {
                            {});
     (void)run_in_subtransaction(
         [&] {
-            const Oid log = own_relation("corrections");
-            if (lock_log(log, log)) {
-                const WriteAs writer(call_pg([&] { return relation_owner(log); }));
+            if (lock_now(needed_to_log)) {
+                const WriteAs writer(log_owner());
                 const SpiConnection connection;
                 prune.run(Arguments());
             }

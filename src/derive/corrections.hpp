@@ -7,6 +7,14 @@
 
 namespace sliding_sync {
 
+/// Whether a row that this transaction has written is another writer's: none of them is ours yet. Never where
+/// the log is switched off.
+[[nodiscard]] bool may_note_corrections() noexcept;
+/// From now on some are ours.
+void note_own_rows() noexcept;
+/// The transaction is over.
+void forget_own_rows() noexcept;
+
 /// Adds a row for each of them to sliding_sync.corrections, as the owner of that table, in a subtransaction.
 /// Does without where that would fail, wait, or may fail the homeserver's transaction: at SERIALIZABLE
 /// isolation who reads the log could be the cause. Does nothing when the log is full, switched off or gone.

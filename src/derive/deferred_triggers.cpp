@@ -2,6 +2,7 @@
 
 #include "derive/homeserver_schema.hpp"
 #include "pg/spi.hpp"
+#include "pg/transaction.hpp"
 #include "shared/sql_text.hpp"
 
 extern "C" {
@@ -18,6 +19,17 @@ struct Deferrable {
     std::uint64_t generation = 0;
     std::string constraints;  ///< qualified names, separated by commas
 };
+
+// Another session may drop or alter one between the look and the command; if it never stops, what it makes
+// fires when it fires.
+constexpr int max_attempts = 3;
+
+bool is_gone(const PgError& error) noexcept {
+    return !error.is_raised_by_code() &&
+           (error.sqlstate() == ERRCODE_UNDEFINED_OBJECT || error.sqlstate() == ERRCODE_INVALID_SCHEMA_NAME ||
+            error.sqlstate() == ERRCODE_WRONG_OBJECT_TYPE ||
+            error.sqlstate() == ERRCODE_INSUFFICIENT_PRIVILEGE);
+}
 
 std::string deferrable_constraints(Oid table_owner) {
     const SpiConnection connection;
@@ -41,14 +53,25 @@ std::string deferrable_constraints(Oid table_owner) {
 void fire_deferred_triggers_at_once(Oid table_owner) {
     static std::unordered_map<Oid, Deferrable> known;
     Deferrable& deferrable = known[table_owner];
-    if (deferrable.generation != relation_generation()) {
-        const std::uint64_t generation = relation_generation();
-        deferrable.constraints = deferrable_constraints(table_owner);
-        deferrable.generation = generation;
-    }
-    if (!deferrable.constraints.empty()) {
-        const SpiConnection connection;
-        run_once("SET CONSTRAINTS " + deferrable.constraints + " IMMEDIATE");
+    for (int attempt = 0; attempt < max_attempts; ++attempt) {
+        if (attempt > 0 || deferrable.generation != relation_generation()) {
+            const std::uint64_t generation = relation_generation();
+            deferrable.constraints = deferrable_constraints(table_owner);
+            deferrable.generation = generation;
+        }
+        if (deferrable.constraints.empty()) {
+            return;
+        }
+        const auto error = run_in_subtransaction([&] {
+            const SpiConnection connection;
+            run_once("SET CONSTRAINTS " + deferrable.constraints + " IMMEDIATE");
+        });
+        if (!error) {
+            return;
+        }
+        if (!is_gone(*error)) {
+            throw PgError(*error);
+        }
     }
 }
 

@@ -1,5 +1,9 @@
 #include "derive/homeserver.hpp"
 
+extern "C" {
+#include "storage/lmgr.h"
+}
+
 namespace sliding_sync {
 
 Statements::Statements(const HomeserverSchema& schema)
@@ -25,8 +29,20 @@ std::shared_ptr<Homeserver> homeserver_in(Oid namespace_oid) {
     if (entry.homeserver == nullptr || schema != entry.homeserver->schema) {
         entry.homeserver = std::make_shared<Homeserver>(std::move(schema));
     }
-    entry.generation = generation;
+    entry.generation = entry.homeserver->schema.is_settled ? generation : 0;
     return entry.homeserver;
+}
+
+bool stay_plain(const Homeserver& homeserver, std::span<const char* const> tables) {
+    const HomeserverSchema& schema = homeserver.schema;
+    call_pg([&] {
+        for (const char* const name : tables) {
+            if (const Oid table = watched_relation(name, schema.namespace_oid); OidIsValid(table)) {
+                LockRelationOid(table, RowExclusiveLock);
+            }
+        }
+    });
+    return homeserver_in(schema.namespace_oid).get() == &homeserver;
 }
 
 }  // namespace sliding_sync

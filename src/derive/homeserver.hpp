@@ -36,7 +36,13 @@ struct Homeserver {
     mutable Statements statements;
 };
 
-/// The homeserver whose tables live in this schema; looks its shape up again when the catalog has changed.
+/// The homeserver whose tables live in this schema; looks its shape up again when the catalog has changed, as
+/// far as the session has heard of it: see hear_of_changes().
 [[nodiscard]] std::shared_ptr<Homeserver> homeserver_in(Oid namespace_oid);
+
+/// Locks these derived tables for writing, and tells whether all look still as `homeserver` says: then nobody
+/// puts a trigger on one of them until the transaction ends. For what is written without a subtransaction.
+/// Raises PgError.
+[[nodiscard]] bool stay_plain(const Homeserver& homeserver, std::span<const char* const> tables);
 
 }  // namespace sliding_sync

@@ -141,10 +141,14 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         if (relation_owner(snapshots) == shape.derived_owner) {
             shape.membership_snapshots = shape_of(snapshots, snapshot_columns);
         }
-        shape.joined_rooms_is_plain =
-            shape.joined_rooms == TableShape::known && is_plain_table(frame, joined_rooms);
-        shape.membership_snapshots_is_plain =
-            shape.membership_snapshots == TableShape::known && is_plain_table(frame, snapshots);
+        const auto is_plain = [&](Oid table, TableShape table_shape) {
+            const auto plain =
+                table_shape == TableShape::known ? is_plain_table(frame, table) : std::optional(false);
+            shape.is_settled = shape.is_settled && plain.has_value();
+            return plain.value_or(false);
+        };
+        shape.joined_rooms_is_plain = is_plain(joined_rooms, shape.joined_rooms);
+        shape.membership_snapshots_is_plain = is_plain(snapshots, shape.membership_snapshots);
         const auto has = [&](const char* table) {
             return find_trusted_table(table, namespace_oid, shape.derived_owner) != InvalidOid;
         };

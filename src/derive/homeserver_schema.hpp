@@ -27,6 +27,7 @@ struct SchemaShape : OptionalTables {
     bool joined_rooms_is_plain = false;
     bool membership_snapshots_is_plain = false;
     bool has_recalculate_queue = false;  ///< counts as OptionalTables do
+    bool is_settled = true;              ///< no derived table was locked against readers: worth remembering
 
     /// A derived table whose keys cannot be named: only all of its rows can be removed.
     [[nodiscard]] bool has_unknown_table() const noexcept {

@@ -5,12 +5,14 @@
 extern "C" {
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -108,7 +110,7 @@ bool has_foreign_indexes(Relation table) {
     foreach (cell, indexes) {
         Relation const index = index_open(lfirst_oid(cell), AccessShareLock);
         has_one = has_one || is_foreign(table, index);
-        index_close(index, NoLock);
+        index_close(index, AccessShareLock);
     }
     list_free(indexes);
     return has_one;
@@ -135,9 +137,14 @@ bool has_foreign_constraints(Relation table) {
 
 }  // namespace
 
-bool is_plain_table(PgFrame, Oid relation) {
-    Relation const table = RelationIdGetRelation(relation);
-    if (!RelationIsValid(table)) {
+// While the table is locked, none of its indexes goes.
+std::optional<bool> is_plain_table(PgFrame, Oid relation) {
+    if (!ConditionalLockRelationOid(relation, AccessShareLock)) {
+        return std::nullopt;
+    }
+    Relation const table = try_relation_open(relation, NoLock);
+    if (table == nullptr) {
+        UnlockRelationOid(relation, AccessShareLock);
         return false;
     }
     const bool is_plain =
@@ -145,7 +152,7 @@ bool is_plain_table(PgFrame, Oid relation) {
         !table->rd_rel->relispartition && !table->rd_rel->relhassubclass && table->rd_rules == nullptr &&
         !table->rd_rel->relrowsecurity && !has_foreign_constraints(table) && !has_foreign_triggers(table) &&
         !has_foreign_indexes(table) && may_be_published(table);
-    RelationClose(table);
+    relation_close(table, AccessShareLock);
     return is_plain;
 }
 

@@ -8,7 +8,7 @@ namespace sliding_sync {
 /// True when the table has nothing but the foreign keys, indexes and triggers that it has of a homeserver and
 /// of attach(), and nothing makes the server refuse an UPDATE of it: what a statement of ours writes is what
 /// stands there, no code but the server's has a say, and nothing is checked later than at the end of the
-/// statement.
-[[nodiscard]] bool is_plain_table(PgFrame frame, Oid relation);
+/// statement. Nothing when the table is locked against readers: whoever changes it is not waited for.
+[[nodiscard]] std::optional<bool> is_plain_table(PgFrame frame, Oid relation);
 
 }  // namespace sliding_sync

@@ -1,6 +1,5 @@
 #include "derive/refresh.hpp"
 
-#include "derive/corrections.hpp"
 #include "derive/deferred_triggers.hpp"
 #include "derive/failure.hpp"
 #include "derive/table_refresh.hpp"
@@ -106,7 +105,11 @@ bool advance(const Homeserver& homeserver, const RoomChange& room, Refreshed& re
     if (!is_plain_message || !homeserver.schema.joined_rooms_is_plain || is_injecting_faults()) {
         return false;
     }
+    const WriteAs owner(homeserver.schema.derived_owner);
     const SpiConnection connection;
+    if (!stay_plain(homeserver, {{joined_rooms_table}})) {
+        return false;
+    }
     if (room.has_member_events) {
         LookupScope scope;
         if (homeserver.statements.redacted.may_have_bans(scope, room.room_id)) {
@@ -117,20 +120,13 @@ bool advance(const Homeserver& homeserver, const RoomChange& room, Refreshed& re
         {room.room_id, *room.latest, room.latest_bump, room.latest_event_id, room.latest_bump_event_id,
          room.may_be_rewritten});
     refreshed.rows_written += written.value_or(0);
+    if (written.value_or(0) > 0) {
+        note_own_rows();
+    }
     return written.has_value();
 }
 
-}  // namespace
-
-Refreshed& Refreshed::operator+=(const Refreshed& other) noexcept {
-    joined_rooms += other.joined_rooms;
-    memberships += other.memberships;
-    rows_written += other.rows_written;
-    quarantined += other.quarantined;
-    return *this;
-}
-
-static std::vector<std::uint32_t> room_hashes(const Changes& changes) {
+std::vector<std::uint32_t> room_hashes(const Changes& changes) {
     std::vector<std::uint32_t> hashes;
     for (const RoomChange& room : changes.rooms) {
         hashes.push_back(key_hash(room.room_id));
@@ -141,9 +137,16 @@ static std::vector<std::uint32_t> room_hashes(const Changes& changes) {
     return hashes;
 }
 
-Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshMode mode) {
-    const Depth depth;
+// Locks may have been waited for since the homeserver was looked up: its tables may look different now.
+Refreshed refresh_as_it_is_now(Oid namespace_oid, Changes changes, rules::RefreshMode mode) {
     Refreshed refreshed;
+    hear_of_changes();
+    const std::uint64_t generation = catalog_generation();
+    const auto held = homeserver_in(namespace_oid);
+    const Homeserver& homeserver = *held;
+    if (!OidIsValid(homeserver.schema.derived_owner)) {
+        return refreshed;
+    }
     const WriteAs owner(homeserver.schema.derived_owner);
     // One order for every writer: no two refreshes wait for each other in a circle (H24).
     std::sort(changes.rooms.begin(), changes.rooms.end(),
@@ -153,7 +156,8 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     RefreshScope scope;
     scope.before = std::move(changes.before);
     scope.keep_changing = changes.keep_changing;
-    scope.notes_corrections = changes.notes_corrections;
+    scope.generation = generation;
+    scope.notes_corrections = mode == rules::RefreshMode::live && may_note_corrections();
     for (const RoomChange& room : changes.rooms) {
         if (room.oldest_new) {
             scope.oldest_new[room.room_id] = *room.oldest_new;
@@ -168,13 +172,6 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     }
     refreshed.joined_rooms = changes.rooms.size();
     refreshed.memberships = changes.memberships.size();
-    if (!scope.keep_changing && changes.rooms.size() == 1 &&
-        advance(homeserver, changes.rooms.front(), refreshed)) {
-        changes.rooms.clear();
-    }
-    if (changes.rooms.empty() && changes.memberships.empty()) {
-        return refreshed;
-    }
     const bool are_many = changes.rooms.size() + changes.memberships.size() > keys_per_pass;
     KeyLocks locks(homeserver.schema.namespace_oid, room_hashes(changes), mode == rules::RefreshMode::live,
                    are_many);
@@ -184,6 +181,30 @@ Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshM
     refresh_passes(TableRefresh<MembershipSnapshots>(homeserver, statements.snapshots, mode, scope, locks),
                    homeserver.schema, changes.memberships, refreshed);
     log_corrections(homeserver.schema, scope.corrections);
+    return refreshed;
+}
+
+}  // namespace
+
+Refreshed& Refreshed::operator+=(const Refreshed& other) noexcept {
+    joined_rooms += other.joined_rooms;
+    memberships += other.memberships;
+    rows_written += other.rows_written;
+    quarantined += other.quarantined;
+    return *this;
+}
+
+Refreshed refresh(const Homeserver& homeserver, Changes changes, rules::RefreshMode mode) {
+    const Depth depth;
+    Refreshed refreshed;
+    if (!changes.keep_changing && changes.rooms.size() == 1 &&
+        advance(homeserver, changes.rooms.front(), refreshed)) {
+        refreshed.joined_rooms = 1;
+        changes.rooms.clear();
+    }
+    if (!changes.rooms.empty() || !changes.memberships.empty()) {
+        refreshed += refresh_as_it_is_now(homeserver.schema.namespace_oid, std::move(changes), mode);
+    }
     return refreshed;
 }
 

@@ -38,6 +38,8 @@ struct RefreshScope {
     bool keep_changing =
         false;  ///< the keys change again whenever their rows are written: the rows have to go
 
+    std::uint64_t generation = 0;  ///< of the catalog, when it was known which tables are plain
+
     /// What a row of this transaction holds, another writer has written.
     bool notes_corrections = false;
     Findings corrections;

@@ -1,6 +1,7 @@
 // The refresh of rows of one derived table: lock, compare, write.
 #pragma once
 
+#include "derive/corrections.hpp"
 #include "derive/refresh.hpp"
 
 namespace sliding_sync {
@@ -61,7 +62,8 @@ public:
             different.add(row.key, row.stored, row.expected);
         }
         const std::uint64_t written = rows_.write(different);
-        if (written > 0 && !Table::is_plain(schema_)) {
+        // to write, the table was locked: what others have put on it before is known by now
+        if (written > 0 && (!Table::is_plain(schema_) || scope_.generation != catalog_generation())) {
             require_kept(compared, rows_.stored(keys));
         }
         // A row that stands there is met by others itself; a recompute has changed nothing that a row is made
@@ -71,8 +73,11 @@ public:
             is_kept.push_back(!is_recompute() && !row.expected);
         }
         locks_.release_pass(is_kept);
-        if (written > 0 && scope_.notes_corrections) {
-            note_corrections(compared, stored);
+        if (written > 0) {
+            note_own_rows();
+            if (scope_.notes_corrections) {
+                note_corrections(compared, stored);
+            }
         }
         return written;
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "derive/cursors.hpp"
+#include "pg/own_relations.hpp"
 #include "pg/transaction.hpp"
 
 namespace sliding_sync {
@@ -15,7 +16,8 @@ namespace sliding_sync {
 /// search_path of its own. It makes no temporary tables, prepared statements or cursors, what it sets is set
 /// back, and deferred triggers fire at once. Cursors of the session are out of its reach, and those that it
 /// opens are closed. Errors leave it without their DETAIL, unless the statement's user has the owner's
-/// rights. Where an exception ends it, the (sub)transaction that is aborted sets everything back.
+/// rights. A statement that would meet a relation of a third role fails. Where an exception ends it, the
+/// (sub)transaction that is aborted sets everything back.
 class WriteAs {
 public:
     explicit WriteAs(Oid owner);
@@ -41,6 +43,7 @@ private:
         OutOfReach cursors_;
     };
 
+    OwnRelationsOnly own_relations_;
     int exceptions_;
     bool has_rights_ = true;  // the one who runs the statement has those of the owner, too
     bool read_only_;

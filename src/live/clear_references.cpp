@@ -69,11 +69,20 @@ void mark_memberships_dirty(PendingKeys& keys, const std::vector<MembershipKey>&
     });
 }
 
-void remove_references(PendingKeys& keys, const OldEvent& event, const Homeserver& homeserver) {
+constexpr std::array<const char*, 2> derived_tables{joined_rooms_table, membership_snapshots_table};
+
+// False when nothing was done, since it needs a net.
+bool remove_references(PendingKeys& keys, const OldEvent& event, const Homeserver& homeserver, bool has_net) {
     // snapshots refer to membership events by their id as well
     const auto found = homeserver.statements.references.to_event(
         event.stream_ordering,
         event.is_membership ? std::optional<std::string_view>(event.event_id) : std::nullopt);
+    if (found.rooms.empty() && found.memberships.empty()) {
+        return true;
+    }
+    if (!has_net && !stay_plain(homeserver, derived_tables)) {
+        return false;
+    }
     Statements& statements = homeserver.statements;
     if (!found.rooms.empty()) {
         statements.joined_rooms.lock(found.rooms);
@@ -87,6 +96,16 @@ void remove_references(PendingKeys& keys, const OldEvent& event, const Homeserve
         statements.snapshots.remove(found.memberships);
         mark_memberships_dirty(keys, found.memberships);
     }
+    return true;
+}
+
+bool remove_all_of_room(PendingKeys& keys, std::string_view room_id, const Homeserver& homeserver,
+                        bool has_net) {
+    if (!has_net && !stay_plain(homeserver, derived_tables)) {
+        return false;
+    }
+    mark_memberships_dirty(keys, homeserver.statements.references.remove_all_of_room(room_id));
+    return true;
 }
 
 // Where the tables are plain, removing rows leaves nothing to fail at that removing more of them would not
@@ -99,41 +118,38 @@ bool needs_a_net(const Homeserver& homeserver) noexcept {
 // What fails costs the rows of the room, all of which are made again when the transaction ends, and not the
 // homeserver's statement.
 void carry_out_for_room(PendingKeys& keys, std::string_view room_id, const Homeserver& homeserver,
-                        const std::function<void()>& work) {
+                        const std::function<bool(bool has_net)>& work) {
     if (!needs_a_net(homeserver)) {
         const SpiConnection connection;
-        work();
-        return;
+        if (work(false)) {
+            return;
+        }
     }
     GuardedWork guarded{joined_rooms_table, 1, {}, {}, {}, {}, {}};
     guarded.work = [&](std::size_t, std::size_t) {
         const SpiConnection connection;
-        work();
+        (void)work(true);
     };
     guarded.remove = [&](std::size_t, std::size_t) {
         const SpiConnection connection;
-        mark_memberships_dirty(keys, homeserver.statements.references.remove_all_of_room(room_id));
+        (void)remove_all_of_room(keys, room_id, homeserver, true);
     };
     guarded.key = [&](std::size_t) { return QuarantineKey{room_id, std::nullopt}; };
     run_or_quarantine(homeserver.schema, guarded);
 }
 
 void clear_references_to_event(PendingKeys& keys, const OldEvent& event, const Homeserver& homeserver) {
-    const auto work = [&] {
-        if (homeserver.schema.has_keyed_table()) {
-            // what its rows refer to cannot be read
-            mark_memberships_dirty(keys, homeserver.statements.references.remove_all_of_room(event.room_id));
-        } else {
-            remove_references(keys, event, homeserver);
-        }
-    };
-    carry_out_for_room(keys, event.room_id, homeserver, work);
+    carry_out_for_room(keys, event.room_id, homeserver, [&](bool has_net) {
+        // of a table of which only keys can be read nobody knows what its rows refer to
+        return homeserver.schema.has_keyed_table()
+                   ? remove_all_of_room(keys, event.room_id, homeserver, has_net)
+                   : remove_references(keys, event, homeserver, has_net);
+    });
 }
 
 void clear_references_to_room(PendingKeys& keys, std::string_view room_id, const Homeserver& homeserver) {
-    carry_out_for_room(keys, room_id, homeserver, [&] {
-        mark_memberships_dirty(keys, homeserver.statements.references.remove_all_of_room(room_id));
-    });
+    carry_out_for_room(keys, room_id, homeserver,
+                       [&](bool has_net) { return remove_all_of_room(keys, room_id, homeserver, has_net); });
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
 #include "live/flush.hpp"
 
+#include "derive/corrections.hpp"
 #include "derive/write_as.hpp"
 #include "live/bypassed_writes.hpp"
 #include "live/lost_rows.hpp"
 #include "live/resolve.hpp"
-#include "pg/settings.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -23,9 +23,6 @@ constexpr int max_rounds = 10;
 constexpr std::int64_t keys_per_page = 1000;
 
 LastFlush last;
-
-// What flush() has written in this transaction is no other writer's.
-bool has_flushed_early = false;
 
 std::optional<std::int64_t> known(std::int64_t value, std::int64_t none) noexcept {
     return value == none ? std::nullopt : std::optional<std::int64_t>(value);
@@ -209,6 +206,7 @@ bool has_derived_tables(const Homeserver& homeserver) noexcept {
 }
 
 Refreshed refresh_pending(const PendingKeys& keys, bool keep_changing = false) {
+    hear_of_changes();
     const auto held = homeserver_in(keys.namespace_oid);
     const Homeserver& homeserver = *held;
     if (!has_derived_tables(homeserver)) {
@@ -242,7 +240,6 @@ Refreshed refresh_pending(const PendingKeys& keys, bool keep_changing = false) {
         room.is_later_flush = keys.is_later_flush;
     }
     changes.keep_changing = keep_changing;
-    changes.notes_corrections = logs_corrections && !keys.is_later_flush && !has_flushed_early;
     refreshed += refresh(homeserver, std::move(changes));
     return refreshed;
 }
@@ -258,7 +255,7 @@ void forget_at_end(XactEvent event) {
         forget_lost_rows();
         forget_bypassed_writes();
         forget_lock_timeouts();
-        has_flushed_early = false;
+        forget_own_rows();
         break;
     default:
         break;
@@ -326,7 +323,6 @@ Refreshed flush_now() {
     for (const PendingKeys* keys = current_pending_keys(); keys != nullptr; keys = keys->next) {
         refreshed += refresh_pending(*keys);
     }
-    has_flushed_early = true;
     return refreshed;
 }
 

@@ -106,6 +106,7 @@ void on_schema_change(Datum, versions::CacheIdentifier, uint32 hash) {
 
 // Tables of superusers count as a homeserver's.
 void on_role_change(Datum, versions::CacheIdentifier, uint32) {
+    ++relations_generation;
     changed();
 }
 
@@ -188,6 +189,10 @@ bool is_order_of_bytes(PgFrame, Oid collation) {
 
 std::uint64_t catalog_generation() noexcept {
     return generation;
+}
+
+void hear_of_changes() {
+    call_pg([] { AcceptInvalidationMessages(); });
 }
 
 std::uint64_t relation_generation() noexcept {

@@ -43,7 +43,11 @@ void watch_relation(Oid relation) noexcept;
 /// was open and watched.
 [[nodiscard]] std::uint64_t catalog_generation() noexcept;
 
-/// A number that grows whenever any relation of the database may have changed.
+/// Whatever others have committed until now counts from here on. To take a lock on a table does the same, but
+/// not on one that the transaction has locked before. Raises PgError.
+void hear_of_changes();
+
+/// A number that grows whenever any relation, schema or role may have changed.
 [[nodiscard]] std::uint64_t relation_generation() noexcept;
 
 /// Registers the invalidation callbacks; once a backend.

@@ -1,6 +1,7 @@
 #include "pg/spi.hpp"
 
 #include "pg/fault_injection.hpp"
+#include "pg/own_relations.hpp"
 
 #include <exception>
 
@@ -160,6 +161,7 @@ Rows Statement::run(const Arguments& arguments, SnapshotKind view) {
         plan_.prepare(frame);
     });
     SPIPlanPtr const plan = plan_.planned();
+    const CheckedStatement checked;
     return call_pg([&](PgFrame frame) -> Rows {
         const bool is_read_only = view != SnapshotKind::current || has_fixed_snapshot();
         if (is_read_only) {
@@ -193,6 +195,7 @@ void run_once(const std::string& sql) {
 
 Rows query_once(const std::string& sql, const std::vector<Oid>& types, const Arguments& arguments) {
     auto* const values = const_cast<Datum*>(arguments.values_.data());
+    const CheckedStatement checked;
     return call_pg([&](PgFrame frame) {
         SPIPlanPtr const plan =
             SPI_prepare(sql.c_str(), static_cast<int>(types.size()), const_cast<Oid*>(types.data()));

@@ -1,0 +1,85 @@
+#include "pg/own_relations.hpp"
+
+#include "pg/catalog.hpp"
+
+extern "C" {
+#include "miscadmin.h"
+#include "nodes/pathnodes.h"
+#include "utils/lsyscache.h"
+}
+
+namespace sliding_sync {
+
+namespace {
+
+int demands = 0;
+ExecutorStart_hook_type next_hook = nullptr;
+
+// Children of a table are what its owner has made children. Runs inside the server: plain C in style.
+bool is_child(const PlannedStmt& plan, int index) {
+    ListCell* cell = nullptr;
+    foreach (cell, plan.appendRelations) {
+        if (lfirst_node(AppendRelInfo, cell)->child_relid == static_cast<Index>(index)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void require_own_relations(const PlannedStmt& plan) {
+    int index = 0;
+    ListCell* cell = nullptr;
+    foreach (cell, plan.rtable) {
+        const auto* const entry = lfirst_node(RangeTblEntry, cell);
+        ++index;
+        if (!OidIsValid(entry->relid) || is_child(plan, index)) {
+            continue;
+        }
+        const Oid owner = relation_owner(entry->relid);
+        if (owner != GetUserId() && !superuser_arg(owner)) {
+            const char* const name = get_rel_name(entry->relid);
+            raise_pg_error(
+                ERRCODE_T_R_SERIALIZATION_FAILURE,
+                psprintf("relation \"%s\" has come to belong to another role than the homeserver's tables",
+                         name != nullptr ? name : ""),
+                "Its code would have run with the rights of their owner.",
+                "Do the transaction again: the tables will be looked up anew.");
+        }
+    }
+}
+
+// What it runs in turn, such as triggers, is not looked at.
+void look_at_next(QueryDesc* query, int flags) {
+    ExecutorStart_hook = next_hook;
+    require_own_relations(*query->plannedstmt);
+    if (next_hook != nullptr) {
+        next_hook(query, flags);
+    } else {
+        standard_ExecutorStart(query, flags);
+    }
+}
+
+}  // namespace
+
+OwnRelationsOnly::OwnRelationsOnly() noexcept {
+    ++demands;
+}
+
+OwnRelationsOnly::~OwnRelationsOnly() {
+    --demands;
+}
+
+CheckedStatement::CheckedStatement() noexcept : outer_(ExecutorStart_hook) {
+    if (demands > 0) {
+        next_hook = outer_;
+        ExecutorStart_hook = look_at_next;
+    }
+}
+
+CheckedStatement::~CheckedStatement() {
+    if (ExecutorStart_hook == look_at_next) {
+        ExecutorStart_hook = outer_;
+    }
+}
+
+}  // namespace sliding_sync
