@@ -73,11 +73,15 @@ class Cluster:
     """Variables that every server is started with."""
 
     def __init__(
-        self, settings: Mapping[str, str] | None = None, extension: bool = True, major: str | None = None
+        self,
+        settings: Mapping[str, str] | None = None,
+        extension: bool = True,
+        major: str | None = None,
+        tree: Path | None = None,
     ) -> None:
-        """With a major, the server of that one beside others: Debian's, or else that of a wheel."""
+        """With a major, the server of that one beside others: of this tree, Debian's, or else that of a wheel."""
         self.major = major
-        self.tree = wheel_tree(major) if major else self.installation
+        self.tree = tree or (wheel_tree(major) if major else self.installation)
         self.settings = _SETTINGS | dict(settings or {})
         self.has_extension = extension
         self.root = make_folder("cluster")
