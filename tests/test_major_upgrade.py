@@ -50,7 +50,7 @@ def ready(connection: Connection) -> tuple[bool, list[str]]:
 
 def takes(new: Cluster, old: Cluster) -> bool:
     """From 15.20 and 17.12 on a server stores an option of its own (pg_attver) with each column. A server without it
-    refuses the definition of any table that pg_upgrade or pg_dump has read there."""
+    refuses the definition of any table that its own pg_dump, as pg_upgrade runs it, has read there."""
     query: LiteralString = "SELECT DISTINCT split_part(unnest(attoptions), '=', 1) FROM pg_attribute"
     return set(old.execute(query)) <= set(new.execute(query))
 
