@@ -13,6 +13,7 @@ namespace sliding_sync {
 namespace {
 
 int demands = 0;
+std::uint64_t generation = 0;  // of the catalog, when the first one began
 ExecutorStart_hook_type next_hook = nullptr;
 
 // Children of a table are what its owner has made children. Runs inside the server: plain C in style.
@@ -38,12 +39,13 @@ void require_own_relations(const PlannedStmt& plan) {
         const Oid owner = relation_owner(entry->relid);
         if (owner != GetUserId() && !superuser_arg(owner)) {
             const char* const name = get_rel_name(entry->relid);
-            raise_pg_error(
-                ERRCODE_T_R_SERIALIZATION_FAILURE,
-                psprintf("relation \"%s\" has come to belong to another role than the homeserver's tables",
-                         name != nullptr ? name : ""),
-                "Its code would have run with the rights of their owner.",
-                "Do the transaction again: the tables will be looked up anew.");
+            // what a name means may have changed; where it has not, a retry would meet the same
+            const bool is_stale = generation != catalog_generation();
+            raise_pg_error(is_stale ? ERRCODE_T_R_SERIALIZATION_FAILURE : ERRCODE_INSUFFICIENT_PRIVILEGE,
+                           psprintf("relation \"%s\" belongs to another role than the homeserver's tables",
+                                    name != nullptr ? name : ""),
+                           "Its code would have run with the rights of their owner.",
+                           is_stale ? "Do the transaction again: the tables will be looked up anew." : "");
         }
     }
 }
@@ -62,7 +64,9 @@ void look_at_next(QueryDesc* query, int flags) {
 }  // namespace
 
 OwnRelationsOnly::OwnRelationsOnly() noexcept {
-    ++demands;
+    if (demands++ == 0) {
+        generation = catalog_generation();
+    }
 }
 
 OwnRelationsOnly::~OwnRelationsOnly() {

@@ -22,7 +22,7 @@ public:
 
 /// Looks, where that is demanded, at the relations of the statement that the server executes next in its
 /// lifetime: when they are locked, and before anything of it runs. Raises 40001 inside the
-/// server: the next transaction knows what the name means.
+/// server where the catalog has changed meanwhile, so that a retry may meet another one, else 42501.
 class CheckedStatement {
 public:
     CheckedStatement() noexcept;
