@@ -103,7 +103,8 @@ def test_a_column_has_another_name(connection: Connection, column: Column) -> No
 @pytest.mark.parametrize("column", WRITTEN, ids=".".join)
 def test_a_column_has_another_type(connection: Connection, column: Column) -> None:
     before = columns.type_of(connection, column)
-    columns.alter_type(connection, column)
+    # varchar is read and written like text
+    columns.alter_type(connection, column, "char(200)" if before == "text" else None)
     assert_is_told(connection, column, f"has type {columns.type_of(connection, column)} instead of {before}")
     columns.alter_type(connection, column, before)
     assert_all_is_well_again(connection)

@@ -74,7 +74,8 @@ CREATE VIEW sliding_sync.missing_columns AS
         JOIN needed x ON x.table_name = t.table_name
         CROSS JOIN unnest(x.columns) y (column_name)
         LEFT JOIN pg_attribute a ON a.attrelid = t.table_oid AND a.attname = y.column_name AND NOT a.attisdropped
-    WHERE a.atttypid IS DISTINCT FROM x.type_oid;
+    WHERE a.atttypid IS DISTINCT FROM x.type_oid
+        AND NOT (x.type_oid = 'text'::regtype AND a.atttypid IS NOT DISTINCT FROM 'varchar'::regtype);
 COMMENT ON VIEW sliding_sync.missing_columns IS
     'columns that rows are made from or written to and that a table of an attached schema lacks, or has with another type: the homeserver is newer than this extension';
 COMMENT ON COLUMN sliding_sync.missing_columns.found_type IS 'its type; NULL: there is no such column';

@@ -176,7 +176,7 @@ CREATE VIEW sliding_sync.progress AS
     FROM (SELECT s.said, round((s.said[2]::bigint / nullif(s.said[5]::numeric, 0)), 1)::double precision AS per_second,
                  s.query_start, s.pid
           FROM (SELECT a.pid, a.query_start, regexp_match(a.query,
-                       '^sliding_sync\.(\w+)\(\): (\d+)(?: of (\d+))? (rooms|memberships) in ([\d.]+) s of schema (.*)$') AS said
+                       '^sliding_sync[.]([a-z_]+)[(][)]: ([0-9]+)(?: of ([0-9]+))? (rooms|memberships) in ([0-9.]+) s of schema (.*)$') AS said
                 FROM pg_stat_activity a WHERE a.datname = current_database() AND a.state = 'active') s
           WHERE s.said IS NOT NULL) v;
 COMMENT ON VIEW sliding_sync.progress IS

@@ -543,7 +543,8 @@ CREATE VIEW sliding_sync.missing_columns AS
         JOIN needed x ON x.table_name = t.table_name
         CROSS JOIN unnest(x.columns) y (column_name)
         LEFT JOIN pg_attribute a ON a.attrelid = t.table_oid AND a.attname = y.column_name AND NOT a.attisdropped
-    WHERE a.atttypid IS DISTINCT FROM x.type_oid;
+    WHERE a.atttypid IS DISTINCT FROM x.type_oid
+        AND NOT (x.type_oid = 'text'::regtype AND a.atttypid IS NOT DISTINCT FROM 'varchar'::regtype);
 COMMENT ON VIEW sliding_sync.missing_columns IS
     'columns that rows are made from or written to and that a table of an attached schema lacks, or has with another type: the homeserver is newer than this extension';
 COMMENT ON COLUMN sliding_sync.missing_columns.found_type IS 'its type; NULL: there is no such column';
@@ -995,7 +996,7 @@ CREATE VIEW sliding_sync.progress AS
     FROM (SELECT s.said, round((s.said[2]::bigint / nullif(s.said[5]::numeric, 0)), 1)::double precision AS per_second,
                  s.query_start, s.pid
           FROM (SELECT a.pid, a.query_start, regexp_match(a.query,
-                       '^sliding_sync\.(\w+)\(\): (\d+)(?: of (\d+))? (rooms|memberships) in ([\d.]+) s of schema (.*)$') AS said
+                       '^sliding_sync[.]([a-z_]+)[(][)]: ([0-9]+)(?: of ([0-9]+))? (rooms|memberships) in ([0-9.]+) s of schema (.*)$') AS said
                 FROM pg_stat_activity a WHERE a.datname = current_database() AND a.state = 'active') s
           WHERE s.said IS NOT NULL) v;
 COMMENT ON VIEW sliding_sync.progress IS

@@ -90,7 +90,9 @@ struct ColumnType {
 ColumnType column_type(Oid relation, const char* column, const char* expected) {
     const Rows rows =
         query_once(sql_text(R"(
-            SELECT a.atttypid %= pg_catalog.to_regtype($3), pg_catalog.format_type(a.atttypid, a.atttypmod)
+            SELECT a.atttypid %= pg_catalog.to_regtype($3)
+                OR ($3 %= 'text' AND a.atttypid %= 'pg_catalog.varchar'::pg_catalog.regtype),
+                pg_catalog.format_type(a.atttypid, a.atttypmod)
             FROM pg_catalog.pg_attribute a
             WHERE a.attrelid %= $1::pg_catalog.oid AND NOT a.attisdropped AND a.attname %= $2)"),
                    {INT8OID, TEXTOID, TEXTOID}, Arguments().number(relation).text(column).text(expected));
@@ -261,13 +263,16 @@ std::vector<BaseTable> checked_base_tables(const std::string& schema) {
             refuse_owner(schema, table_name(table), *entry, owner);
         }
     }
+    check_base_columns(schema);
+    return tables;
+}
+
+void check_base_columns(const std::string& schema) {
     for (const RequiredColumn& column : required_columns) {
-        if (std::find(tables.begin(), tables.end(), column.table) != tables.end()) {
-            const auto relation = find_relation(schema, table_name(column.table));
+        if (const auto relation = find_relation(schema, table_name(column.table))) {
             check_column(schema, relation->oid, table_name(column.table), column.name, column.type);
         }
     }
-    return tables;
 }
 
 void check_derived_tables(const std::string& schema) {

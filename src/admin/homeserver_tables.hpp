@@ -26,6 +26,9 @@ struct TableEntry {
 /// where the encoding is one that no homeserver has, 42P17 another shape, 42501 another owner.
 [[nodiscard]] std::vector<BaseTable> checked_base_tables(const std::string& schema);
 
+/// Raises 42P17 where a base table that is there has another shape.
+void check_base_columns(const std::string& schema);
+
 /// Raises 42P17 where a derived table that is there has another shape, 42501 another owner.
 void check_derived_tables(const std::string& schema);
 

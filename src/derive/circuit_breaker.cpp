@@ -19,7 +19,8 @@ constexpr std::size_t max_keys = 1000;  // bounds the memory: with more, all beg
 bool CircuitBreakers::is_open(std::string_view key) const {
     const auto found = keys_.find(std::string(key));
     return found != keys_.end() && found->second.in_a_row >= failures_to_open &&
-           found->second.generation == catalog_generation() && GetCurrentTimestamp() < found->second.retry_at;
+           found->second.generation == relation_generation() &&
+           GetCurrentTimestamp() < found->second.retry_at;
 }
 
 void CircuitBreakers::quarantined(std::string_view key) {
@@ -29,7 +30,7 @@ void CircuitBreakers::quarantined(std::string_view key) {
     Failures& failures = keys_[std::string(key)];
     ++failures.in_a_row;
     failures.retry_at = GetCurrentTimestamp() + retry_after_microseconds;
-    failures.generation = catalog_generation();
+    failures.generation = relation_generation();
 }
 
 void CircuitBreakers::succeeded(std::string_view key) {
