@@ -268,8 +268,10 @@ std::vector<BaseTable> checked_base_tables(const std::string& schema) {
 }
 
 void check_base_columns(const std::string& schema) {
+    const std::vector<BaseTable> tables = present_tables(schema);
     for (const RequiredColumn& column : required_columns) {
-        if (const auto relation = find_relation(schema, table_name(column.table))) {
+        if (std::find(tables.begin(), tables.end(), column.table) != tables.end()) {
+            const auto relation = find_relation(schema, table_name(column.table));
             check_column(schema, relation->oid, table_name(column.table), column.name, column.type);
         }
     }
