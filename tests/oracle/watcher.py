@@ -72,7 +72,7 @@ class _Membership:
 
     def findings(self) -> list[Finding]:
         actual = self._new.snapshots.get(self._pair)
-        if self._facts(self._old) == self._facts(self._new) and actual == self._previous:
+        if actual == self._previous and not self._entered_state() and self._facts(self._old) == self._facts(self._new):
             return []
         expected, reason = self._expected()
         return row_findings(SNAPSHOTS, self._pair, expected, actual, reason)
@@ -86,8 +86,11 @@ class _Membership:
             picture.events.get(event_id),
             picture.room_memberships.get(event_id),
             picture.json[event_id].texts if event_id in picture.json else None,
-            picture.current_member(self._pair),
         )
+
+    def _entered_state(self) -> bool:
+        """What leaves current state is history, and no reason to derive a snapshot (docs/rules.md#changes-that-must-be-followed)."""
+        return self._new.current_member(self._pair) not in (None, self._old.current_member(self._pair))
 
     def _expected(self) -> tuple[Row | None, str]:
         columns = membership_columns(self._new, self._pair)
