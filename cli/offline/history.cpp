@@ -69,11 +69,11 @@ void judge_unexplained(Reader& reader, const std::vector<const MembershipCompari
 
 void judge_history(Reader& reader, const MembershipKeys& keys, Findings& findings) {
     const auto from_scratch = compare_memberships(reader, keys, rules::RefreshMode::rebuild);
-    std::vector<const MembershipComparison*> doubtful;
+    std::vector<const MembershipComparison*> to_check;
     std::set<std::string> rooms;
     for (const MembershipComparison& membership : from_scratch) {
         if (membership.stored && membership.expected && membership.stored != membership.expected) {
-            doubtful.push_back(&membership);
+            to_check.push_back(&membership);
             rooms.insert(membership.key.room_id);
         }
     }
@@ -83,14 +83,14 @@ void judge_history(Reader& reader, const MembershipKeys& keys, Findings& finding
                                          membership.stored->state);
     };
     std::set<std::string> unclear;
-    for (const MembershipComparison* membership : doubtful) {
+    for (const MembershipComparison* membership : to_check) {
         if (!is_possible(*membership)) {
             unclear.insert(membership->key.room_id);
         }
     }
     add_stored_events(reader, Texts(unclear.begin(), unclear.end()), histories);
     std::vector<const MembershipComparison*> unexplained;
-    for (const MembershipComparison* membership : doubtful) {
+    for (const MembershipComparison* membership : to_check) {
         if (is_possible(*membership)) {
             add_history_findings(findings, *membership->stored, *membership->expected,
                                  FindingReason::history_unverifiable);

@@ -42,7 +42,7 @@ struct EarlierInvite {
     bool redacted = false;
 };
 
-/// What can be asked about the verdict on an event: is it redacted?
+/// What is asked about an event: is it redacted?
 struct RedactionCandidate {
     std::string event_id;
     std::string room_id;
@@ -98,7 +98,7 @@ private:
     const Options& options_;
 };
 
-/// Whether something may redact the event `e`: most events need no verdict. A template for `sql_text`.
+/// Whether something may redact the event `e`: most events cannot be. A template for `sql_text`.
 [[nodiscard]] std::string may_be_redacted(const OptionalTables& tables);
 
 /// The rooms and the users of keys.

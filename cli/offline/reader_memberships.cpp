@@ -100,7 +100,7 @@ void Reader::read_details(std::vector<rules::MembershipFacts>& all) {
                               "LEFT JOIN %S.event_json j ON j.event_id %= e.event_id",
                           {Texts(ids.begin(), ids.end())});
     std::vector<RedactionCandidate> candidates;
-    std::vector<rules::MembershipFacts*> doubtful;
+    std::vector<rules::MembershipFacts*> to_check;
     for (std::size_t i = 0; i < rows.values.size(); ++i) {
         const auto [begin, end] = asked.equal_range(*rows.at(i, "event_id"));
         for (auto place = begin; place != end; ++place) {
@@ -110,13 +110,13 @@ void Reader::read_details(std::vector<rules::MembershipFacts>& all) {
             if (rows.at(i, "may_be_redacted") == "t") {
                 candidates.push_back(
                     {facts.event_id, facts.room_id, facts.sender, facts.json, facts.stream_ordering});
-                doubtful.push_back(&facts);
+                to_check.push_back(&facts);
             }
         }
     }
-    const std::vector<bool> verdicts = redacted(candidates);
-    for (std::size_t i = 0; i < doubtful.size(); ++i) {
-        doubtful[i]->redacted = verdicts[i];
+    const std::vector<bool> are_redacted = redacted(candidates);
+    for (std::size_t i = 0; i < to_check.size(); ++i) {
+        to_check[i]->redacted = are_redacted[i];
     }
 }
 
@@ -156,9 +156,9 @@ std::vector<EarlierInvite> Reader::earlier_invites(const MembershipKeys& keys, c
         candidates.push_back({*row[column::event_id], *row[column::room_id], row[column::sender], invite.json,
                               optional_number(row[column::stream_ordering])});
     }
-    const std::vector<bool> verdicts = redacted(candidates);
+    const std::vector<bool> are_redacted = redacted(candidates);
     for (std::size_t i = 0; i < rows.values.size(); ++i) {
-        invites[position(rows.values[i][earlier_invite_column::position])].redacted = verdicts[i];
+        invites[position(rows.values[i][earlier_invite_column::position])].redacted = are_redacted[i];
     }
     return invites;
 }

@@ -25,7 +25,7 @@ void StateEventReader::read(const std::vector<StateEventIds>& all) {
                         relevant_types_array() + ") JOIN %S.event_json j ON j.event_id %= k.event_id",
                     {missing});
     std::vector<RedactionCandidate> candidates;
-    std::vector<Stored*> doubtful;
+    std::vector<Stored*> to_check;
     for (std::size_t i = 0; i < rows.values.size(); ++i) {
         const std::string id = *rows.at(i, "event_id");
         Stored& event = events_[id].emplace();
@@ -36,12 +36,12 @@ void StateEventReader::read(const std::vector<StateEventIds>& all) {
         if (event.kind != rules::StateKind::create && rows.at(i, "may_be_redacted") == "t") {
             candidates.push_back({id, event.room_id, rows.at(i, "sender"), event.json,
                                   optional_number(rows.at(i, "stream_ordering"))});
-            doubtful.push_back(&event);
+            to_check.push_back(&event);
         }
     }
-    const std::vector<bool> verdicts = reader_.redacted(candidates);
-    for (std::size_t i = 0; i < doubtful.size(); ++i) {
-        doubtful[i]->redacted = verdicts[i];
+    const std::vector<bool> are_redacted = reader_.redacted(candidates);
+    for (std::size_t i = 0; i < to_check.size(); ++i) {
+        to_check[i]->redacted = are_redacted[i];
     }
 }
 

@@ -163,7 +163,7 @@ void record(const std::string& schema) {
     for (std::size_t i = 0; i < others.count; ++i) {
         for (const char* const table :
              {"quarantine", "runs", "trigger_coverage", "bypassed_writes", "corrections"}) {
-            if (!OidIsValid(own_relation(table))) {
+            if (!OidIsValid(extension_relation(table))) {
                 continue;  // the SQL is of a version before
             }
             query_once(

@@ -112,11 +112,11 @@ Run find_or_insert_run(const RunScope& scope, const HomeserverSchema& schema, bo
             r.schema_name %= $1 AND r.tables %= $2 AND r.first_room IS NOT DISTINCT FROM $3
                 AND r.last_room IS NOT DISTINCT FROM $4 AND r.finished_at IS NULL)");
     if (restart) {
-        const Rows doubts =
+        const Rows replaced =
             query_once("DELETE FROM sliding_sync.runs r WHERE " + same + " RETURNING r.verifies_history",
                        types, arguments());
-        for (std::size_t i = 0; i < doubts.count; ++i) {
-            verifies_history = verifies_history || doubts[i][0].boolean();
+        for (std::size_t i = 0; i < replaced.count; ++i) {
+            verifies_history = verifies_history || replaced[i][0].boolean();
         }
     } else {
         const Rows open = query_once("SELECT r.run_id FROM sliding_sync.runs r WHERE " + same +

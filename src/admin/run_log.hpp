@@ -36,8 +36,8 @@ struct Run {
 /// run.
 void lock_runs();
 
-/// The unfinished run of this scope, or a new one, split into ranges of about as many rooms each. A doubt of
-/// what snapshots say of the past is inherited by the run that replaces another.
+/// The unfinished run of this scope, or a new one, split into ranges of about as many rooms each. A run that
+/// replaces another verifies the history of snapshots where the other one was to.
 [[nodiscard]] Run open_run(const RunScope& scope, const HomeserverSchema& schema, bool restart,
                            bool verifies_history);
 

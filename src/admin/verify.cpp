@@ -183,15 +183,15 @@ private:
         const auto from_scratch = sliding_sync::compare_memberships(
             homeserver_.statements, keys, homeserver_.statements.snapshots.stored(keys), scope,
             rules::RefreshMode::rebuild);
-        std::vector<const MembershipComparison*> doubtful;
+        std::vector<const MembershipComparison*> differing;
         std::vector<std::string_view> room_ids;
         for (const MembershipComparison& membership : from_scratch) {
             if (membership.stored && membership.expected && membership.stored != membership.expected) {
-                doubtful.push_back(&membership);
+                differing.push_back(&membership);
                 room_ids.push_back(membership.key.room_id);
             }
         }
-        if (doubtful.empty()) {
+        if (differing.empty()) {
             return;
         }
         std::vector<std::string_view> distinct = room_ids;
@@ -204,14 +204,14 @@ private:
             return rules::may_be_of_the_past(history, membership.source, membership.stored->state);
         };
         std::set<std::string_view> unclear;
-        for (const MembershipComparison* membership : doubtful) {
+        for (const MembershipComparison* membership : differing) {
             if (!is_possible(*membership)) {
                 unclear.insert(membership->key.room_id);
             }
         }
         add_stored_events(unclear, distinct, histories);
         std::vector<const MembershipComparison*> unexplained;
-        for (const MembershipComparison* membership : doubtful) {
+        for (const MembershipComparison* membership : differing) {
             if (is_possible(*membership)) {
                 add_history_findings(found.findings, *membership->stored, *membership->expected,
                                      FindingReason::history_unverifiable);

@@ -73,14 +73,14 @@ constexpr std::array<Needed, 3> needed_to_look{{{"homeservers", AccessShareLock}
 // Whoever has locked one of them, such as an administrator in the middle of an update, is not waited for.
 bool lock_now(std::span<const Needed> needed) {
     return std::all_of(needed.begin(), needed.end(), [](const Needed& one) {
-        const Oid relation = own_relation(one.relation);
+        const Oid relation = extension_relation(one.relation);
         return OidIsValid(relation) &&
                call_pg([&] { return ConditionalLockRelationOid(relation, one.mode); });
     });
 }
 
 Oid log_owner() {
-    const Oid log = own_relation("corrections");
+    const Oid log = extension_relation("corrections");
     return call_pg([&] { return relation_owner(log); });
 }
 

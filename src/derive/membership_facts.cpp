@@ -162,9 +162,9 @@ void MembershipFacts::read_event(LookupScope& scope, rules::MembershipFacts& fac
 
 // The event itself is read only where it tells more.
 void MembershipFacts::read_details(LookupScope& scope, std::span<rules::MembershipFacts> memberships) {
-    RedactionFilter doubts(redacted_, scope);
+    RedactionFilter filter(redacted_, scope);
     std::vector<RedactionCandidate> candidates;
-    std::vector<std::size_t> doubtful;
+    std::vector<std::size_t> to_check;
     for (std::size_t i = 0; i < memberships.size(); ++i) {
         rules::MembershipFacts& facts = memberships[i];
         if (!rules::tells_more(facts)) {
@@ -176,17 +176,17 @@ void MembershipFacts::read_details(LookupScope& scope, std::span<rules::Membersh
             facts.json = json;
             facts.internal_metadata = rows[0][1].text();
         }
-        if (doubts.doubt(facts.event_id, facts.room_id) != Doubt::none) {
+        if (filter.needed_check(facts.event_id, facts.room_id) != RedactionCheck::none) {
             candidates.push_back(
                 {facts.event_id, facts.room_id,
                  facts.sender ? std::optional<std::string_view>(*facts.sender) : std::nullopt, json,
                  facts.stream_ordering});
-            doubtful.push_back(i);
+            to_check.push_back(i);
         }
     }
-    const std::vector<bool> verdicts = redacted_.of(candidates);
-    for (std::size_t i = 0; i < doubtful.size(); ++i) {
-        memberships[doubtful[i]].redacted = verdicts[i];
+    const std::vector<bool> are_redacted = redacted_.of(candidates);
+    for (std::size_t i = 0; i < to_check.size(); ++i) {
+        memberships[to_check[i]].redacted = are_redacted[i];
     }
 }
 
@@ -270,9 +270,9 @@ MembershipFacts::earlier_invites(std::span<const MembershipKey> keys,
                               sender.is_null ? std::nullopt : std::optional(sender.text()),
                               row[column::json].text(), row[column::stream_ordering].optional_number()});
     }
-    const std::vector<bool> verdicts = redacted_.of(candidates);
+    const std::vector<bool> are_redacted = redacted_.of(candidates);
     for (std::size_t i = 0; i < rows.count; ++i) {
-        result[position(rows[i][earlier_invite_column::position])].redacted = verdicts[i];
+        result[position(rows[i][earlier_invite_column::position])].redacted = are_redacted[i];
     }
     return result;
 }

@@ -132,7 +132,7 @@ bool has_foreign_constraints(Relation table) {
     const bool has_one =
         constraints != nullptr && (constraints->num_check > 0 || constraints->has_generated_stored ||
                                    versions::has_virtual_columns(*constraints));
-    return has_one || versions::has_doubtful_not_null(table) || has_foreign_references(table);
+    return has_one || versions::has_unvalidated_not_null(table) || has_foreign_references(table);
 }
 
 }  // namespace

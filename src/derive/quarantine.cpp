@@ -80,7 +80,7 @@ void insert_notes(Oid owner, const std::string& schema_name, const char* derived
 
 }  // namespace
 
-Oid own_relation(const char* name) {
+Oid extension_relation(const char* name) {
     return call_pg([&]() -> Oid {
         const Oid schema = get_namespace_oid("sliding_sync", true);
         return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
@@ -105,7 +105,7 @@ const char* reason_code(QuarantineReason reason) noexcept {
 
 void quarantine(const HomeserverSchema& schema, const char* derived_table,
                 std::span<const QuarantineKey> keys, QuarantineReason reason, const Failure& failure) {
-    const Oid owner = owner_of(own_relation("quarantine"));
+    const Oid owner = owner_of(extension_relation("quarantine"));
     if (!OidIsValid(owner)) {
         return;
     }
@@ -127,7 +127,7 @@ void quarantine(const HomeserverSchema& schema, const char* derived_table,
 
 // A sequence counts whatever becomes of the transaction, and no lock on a table stands in its way.
 void count_lost_record() {
-    const Oid counter = own_relation("lost_records");
+    const Oid counter = extension_relation("lost_records");
     const Oid owner = owner_of(counter);
     if (!OidIsValid(owner)) {
         return;

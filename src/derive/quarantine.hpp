@@ -26,7 +26,7 @@ enum class QuarantineReason : std::uint8_t {
 };
 
 /// A table or sequence of the extension's schema; nothing when it is gone.
-[[nodiscard]] Oid own_relation(const char* name);
+[[nodiscard]] Oid extension_relation(const char* name);
 
 [[nodiscard]] const char* reason_code(QuarantineReason reason) noexcept;
 

@@ -186,17 +186,17 @@ bool Redactions::may_have_bans(LookupScope& scope, std::string_view room_id) {
     return !found || found->count > 0;
 }
 
-Doubt RedactionFilter::doubt(std::string_view event_id, std::string_view room_id) {
+RedactionCheck RedactionFilter::needed_check(std::string_view event_id, std::string_view room_id) {
     const std::size_t redactions =
-        verdicts_.redactions_of_event_.find(scope_, {event_id}, few_redactions + 1).count;
+        redactions_.redactions_of_event_.find(scope_, {event_id}, few_redactions + 1).count;
     if (redactions > 0) {
-        return redactions > few_redactions ? Doubt::many : Doubt::some;
+        return redactions > few_redactions ? RedactionCheck::many : RedactionCheck::some;
     }
     const auto [place, is_new] = has_bans_.try_emplace(room_id, false);
     if (is_new) {
-        place->second = verdicts_.has_bans(scope_, room_id);
+        place->second = redactions_.has_bans(scope_, room_id);
     }
-    return place->second ? Doubt::some : Doubt::none;
+    return place->second ? RedactionCheck::some : RedactionCheck::none;
 }
 
 }  // namespace sliding_sync

@@ -49,7 +49,7 @@ private:
     Statement redacted_state_;
 };
 
-enum class Doubt : std::uint8_t {
+enum class RedactionCheck : std::uint8_t {
     none,  ///< nothing redacts it
     some,
     /// Anybody in a room may send redactions that nobody accepts: judging them all costs too much while
@@ -57,16 +57,16 @@ enum class Doubt : std::uint8_t {
     many,
 };
 
-/// Which events need a verdict at all; most do not. Asked within one reading: bans concern a whole room, and
+/// Which events may be redacted at all: few. Asked within one reading: bans concern a whole room, and
 /// are looked up once for it.
 class RedactionFilter {
 public:
-    RedactionFilter(Redactions& verdicts, LookupScope& scope) : verdicts_(verdicts), scope_(scope) {}
+    RedactionFilter(Redactions& redactions, LookupScope& scope) : redactions_(redactions), scope_(scope) {}
 
-    Doubt doubt(std::string_view event_id, std::string_view room_id);
+    RedactionCheck needed_check(std::string_view event_id, std::string_view room_id);
 
 private:
-    Redactions& verdicts_;
+    Redactions& redactions_;
     LookupScope& scope_;
     std::unordered_map<std::string_view, bool> has_bans_;
 };

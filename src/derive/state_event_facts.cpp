@@ -33,7 +33,7 @@ struct StateEventFacts::StoredEvent {
     std::string_view room_id;
     rules::StateKind kind;
     RedactionCandidate candidate;
-    Doubt doubt;
+    RedactionCheck check;
     rules::StateEvent event;
 };
 
@@ -43,7 +43,7 @@ StateEventFacts::StateEventFacts(const HomeserverSchema& s, Redactions& redacted
       rejections_("rejections", s, table_name(BaseTable::rejections), {{"event_id", TEXTOID}}, {}),
       json_("state_event_json", s, table_name(BaseTable::event_json), {{"event_id", TEXTOID}}, {"json"}) {}
 
-std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(LookupScope& scope, RedactionFilter& doubts,
+std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(LookupScope& scope, RedactionFilter& filter,
                                                                   std::string_view event_id) {
     const Rows events = events_.find(scope, {event_id});
     const auto kind = events.count > 0 ? rules::state_kind(events[0][column::type].text()) : std::nullopt;
@@ -62,37 +62,39 @@ std::optional<StateEventFacts::StoredEvent> StateEventFacts::read(LookupScope& s
                        *kind,
                        {event_id, room_id, sender.is_null ? std::nullopt : std::optional(sender.text()), text,
                         event[column::stream_ordering].optional_number()},
-                       *kind != rules::StateKind::create ? doubts.doubt(event_id, room_id) : Doubt::none,
+                       *kind != rules::StateKind::create ? filter.needed_check(event_id, room_id)
+                                                         : RedactionCheck::none,
                        {text, false, rejected}};
 }
 
 std::vector<std::optional<rules::StateEvent>>
 StateEventFacts::of(LookupScope& scope, std::span<const StateEventKey> keys, const StateTold& told) {
-    RedactionFilter doubts(redacted_, scope);
+    RedactionFilter filter(redacted_, scope);
     // memberships of one room share most of their state
     std::unordered_map<std::string_view, std::optional<StoredEvent>> stored;
     for (const StateEventKey& key : keys) {
         if (const auto [place, is_new] = stored.try_emplace(key.event_id); is_new) {
-            place->second = read(scope, doubts, key.event_id);
+            place->second = read(scope, filter, key.event_id);
         }
     }
     std::vector<RedactionCandidate> candidates;
-    std::vector<StoredEvent*> doubtful;
+    std::vector<StoredEvent*> to_check;
     for (auto& [event_id, event] : stored) {
-        if (!event || event->doubt == Doubt::none) {
+        if (!event || event->check == RedactionCheck::none) {
             continue;
         }
-        const auto row = event->doubt == Doubt::many && told ? told(scope, event->room_id) : std::nullopt;
+        const auto row =
+            event->check == RedactionCheck::many && told ? told(scope, event->room_id) : std::nullopt;
         if (row) {
             event->event.redacted = !has_value_of(*row, event->kind);
         } else {
             candidates.push_back(event->candidate);
-            doubtful.push_back(&*event);
+            to_check.push_back(&*event);
         }
     }
-    const std::vector<bool> verdicts = redacted_.of(candidates);
-    for (std::size_t i = 0; i < doubtful.size(); ++i) {
-        doubtful[i]->event.redacted = verdicts[i];
+    const std::vector<bool> are_redacted = redacted_.of(candidates);
+    for (std::size_t i = 0; i < to_check.size(); ++i) {
+        to_check[i]->event.redacted = are_redacted[i];
     }
     std::vector<std::optional<rules::StateEvent>> result(keys.size());
     for (std::size_t i = 0; i < keys.size(); ++i) {

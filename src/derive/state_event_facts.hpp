@@ -30,7 +30,7 @@ public:
 
 private:
     struct StoredEvent;
-    std::optional<StoredEvent> read(LookupScope& scope, RedactionFilter& doubts, std::string_view event_id);
+    std::optional<StoredEvent> read(LookupScope& scope, RedactionFilter& filter, std::string_view event_id);
 
     Redactions& redacted_;
     bool has_rejections_;

@@ -26,16 +26,16 @@ enum Column : std::size_t {
 // A history purge makes outliers of all state events of a room, members among them: no snapshot changes by
 // that which knows something.
 constexpr std::array<WatchedColumn, count> watched{
-    {{{"event_id", ColumnKind::key}, its_room | its_verdicts | its_membership},
-     {{"room_id", ColumnKind::key}, its_room | its_verdicts | its_membership},
-     {{"type", ColumnKind::text}, its_room | its_verdicts | its_membership},
-     {{"sender", ColumnKind::text}, its_room | its_verdicts | its_membership},
+    {{{"event_id", ColumnKind::key}, its_room | its_redaction | its_membership},
+     {{"room_id", ColumnKind::key}, its_room | its_redaction | its_membership},
+     {{"type", ColumnKind::text}, its_room | its_redaction | its_membership},
+     {{"sender", ColumnKind::text}, its_room | its_redaction | its_membership},
      {{"outlier", ColumnKind::boolean}, its_room | what_is_unknown},
      {{"instance_name", ColumnKind::text}, its_membership},
      {{"stream_ordering", ColumnKind::bigint}, its_room | its_membership},
      {{"topological_ordering", ColumnKind::bigint, true}, what_is_unknown},
      {{"state_key", ColumnKind::text}, its_room | its_membership},
-     {{"rejection_reason", ColumnKind::text}, its_room | its_verdicts}}};
+     {{"rejection_reason", ColumnKind::text}, its_room | its_redaction}}};
 
 using EventRow = Row<count>;
 
@@ -98,7 +98,7 @@ void changed(PendingKeys& keys, const EventRow& row, Concerns concerns) {
     }
     if (row.text(type) == member_type && (concerns & its_membership) != 0) {
         note_membership(keys, row);
-    } else if (row.text(type) == redaction_type && (concerns & its_verdicts) != 0) {
+    } else if (row.text(type) == redaction_type && (concerns & its_redaction) != 0) {
         PendingEvent& event = pending_event(keys, row.text(event_id));
         event.redaction = true;
         event.membership = true;
@@ -127,7 +127,7 @@ void collect(PendingKeys& keys, const Change<count>& change, Concerns concerns, 
 namespace event_json {
 
 enum Column : std::size_t { event_id, room_id, json, internal_metadata, count };
-constexpr Concerns all = its_room | its_verdicts | its_membership;
+constexpr Concerns all = its_room | its_redaction | its_membership;
 constexpr std::array<WatchedColumn, count> watched{{{{"event_id", ColumnKind::key}, all},
                                                     {{"room_id", ColumnKind::key}, all},
                                                     {{"json", ColumnKind::text}, all},
@@ -146,7 +146,7 @@ void collect(PendingKeys& keys, const Change<count>& change, Concerns, bool) {
             room.incomplete_memberships = true;  // a purge deletes a million: not one by one
             return;
         }
-        // it may be a redaction whose verdict depends on its own JSON
+        // it may be a redaction that applies or not by its own JSON
         PendingEvent& event = pending_event(keys, row.text(event_id));
         event.redaction = true;
         event.membership = true;
@@ -159,7 +159,7 @@ namespace rejections {
 
 enum Column : std::size_t { event_id, count };
 constexpr std::array<WatchedColumn, count> watched{
-    {{{"event_id", ColumnKind::key}, its_room | its_verdicts}}};
+    {{{"event_id", ColumnKind::key}, its_room | its_redaction}}};
 
 void collect(PendingKeys& keys, const Change<count>& change, Concerns, bool) {
     for_each_row(change, [&](const Row<count>& row) {
@@ -176,9 +176,9 @@ namespace redactions {
 
 enum Column : std::size_t { event_id, redacts, recheck, count };
 // have_censored and the like are not read (H68)
-constexpr std::array<WatchedColumn, count> watched{{{{"event_id", ColumnKind::key}, its_verdicts},
-                                                    {{"redacts", ColumnKind::key}, its_verdicts},
-                                                    {{"recheck", ColumnKind::boolean, true}, its_verdicts}}};
+constexpr std::array<WatchedColumn, count> watched{{{{"event_id", ColumnKind::key}, its_redaction},
+                                                    {{"redacts", ColumnKind::key}, its_redaction},
+                                                    {{"recheck", ColumnKind::boolean, true}, its_redaction}}};
 
 void collect(PendingKeys& keys, const Change<count>& change, Concerns, bool) {
     if (!change.before) {

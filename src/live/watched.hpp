@@ -11,7 +11,7 @@ namespace sliding_sync {
 using Concerns = unsigned;
 constexpr Concerns nothing = 0;
 constexpr Concerns its_room = 1U;        ///< the row of the room that the row names
-constexpr Concerns its_verdicts = 2U;    ///< what the event redacts or rejects, or by what it is redacted
+constexpr Concerns its_redaction = 2U;   ///< what the event redacts or rejects, or by what it is redacted
 constexpr Concerns its_membership = 4U;  ///< the snapshot that is made of the event
 constexpr Concerns what_is_unknown =
     8U;  ///< snapshots of the room that know nothing, and take it from elsewhere

@@ -90,7 +90,7 @@ inline bool has_virtual_columns([[maybe_unused]] const TupleConstr& constraints)
 }
 
 /// From 18 on NOT NULL can be NOT VALID: it refuses an UPDATE of a row that it does not hold for.
-inline bool has_doubtful_not_null([[maybe_unused]] Relation table) {
+inline bool has_unvalidated_not_null([[maybe_unused]] Relation table) {
 #if PG_VERSION_NUM >= 180000
     const TupleDesc columns = RelationGetDescr(table);
     for (int i = 0; i < columns->natts; ++i) {
