@@ -306,6 +306,7 @@ def test_the_server_knows_who_asks(cluster: Cluster, tool: Tool, database: str) 
 # -- the other exit codes
 
 
+@pytest.mark.long  # it waits a minute
 def test_a_lock_that_is_not_to_be_had(cluster: Cluster, tool: Tool, database: str) -> None:
     cluster.execute("SELECT sliding_sync.detach()", database)
     with cluster.connect(database, application_name="holder") as holder:

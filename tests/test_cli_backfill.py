@@ -20,6 +20,7 @@ from synthetic.database import SCHEMA, connect, create_homeserver
 
 DATABASE = "filled by the tool"
 SLOWLY = ("--batch-size", "10", "--pause", "300 ms")
+TO_THE_END = ("--batch-size", "10", "--pause", "150 ms")  # longer than the ten seconds between two lines
 PERCENT = re.compile(r"(\d+) %")
 
 
@@ -74,7 +75,7 @@ def wait_until(condition: object, timeout: float = 20) -> None:
 
 
 def test_the_bar_moves_and_vanishes(tool: Tool) -> None:
-    screen = Screen(tool.in_terminal("backfill", *SLOWLY))
+    screen = Screen(tool.in_terminal("backfill", *TO_THE_END))
     seen = []
     screen.read_until(r"\[=*>? *\] +\d+ %")
     while screen.program.isalive():
@@ -106,7 +107,7 @@ def test_the_bar_follows_the_window(tool: Tool) -> None:
 
 
 def test_lines_where_there_is_no_terminal(tool: Tool) -> None:
-    done = tool.run("backfill", *SLOWLY)
+    done = tool.run("backfill", *TO_THE_END)
     assert done.returncode == 0, done
     lines = done.stderr.splitlines()
     assert lines and all(re.fullmatch(r"sliding-sync: \d+ %, [\d,]+ of [\d,]+ keys, .* left", line) for line in lines), done
@@ -114,7 +115,7 @@ def test_lines_where_there_is_no_terminal(tool: Tool) -> None:
 
 
 def test_json_lines(tool: Tool) -> None:
-    done = tool.run("backfill", "--json", "-j", "2", *SLOWLY)
+    done = tool.run("backfill", "--json", "-j", "2", *TO_THE_END)
     assert (done.returncode, done.stderr) == (0, ""), done
     *events, last = [json.loads(line) for line in done.stdout.splitlines()]
     assert events and len(events) > 2
