@@ -236,6 +236,12 @@ IMPOSTOR = f"""
     CREATE FUNCTION {SCHEMA}.take() RETURNS trigger LANGUAGE plpgsql
         AS $$BEGIN INSERT INTO {SCHEMA}.got VALUES (current_user); RETURN coalesce(NEW, OLD); END$$;
     CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON {SCHEMA}.{TABLE} FOR EACH ROW EXECUTE FUNCTION {SCHEMA}.take();
+    CREATE SEQUENCE {SCHEMA}.planned;  -- counts what is rolled back, too
+    GRANT ALL ON {SCHEMA}.planned TO PUBLIC;
+    CREATE FUNCTION {SCHEMA}.count_it() RETURNS bigint LANGUAGE plpgsql AS $$BEGIN RETURN nextval('{SCHEMA}.planned'); END$$;
+    CREATE FUNCTION {SCHEMA}.plan_it() RETURNS bigint IMMUTABLE LANGUAGE plpgsql
+        AS $$BEGIN RETURN CASE current_user WHEN '{STRANGER}' THEN 0 ELSE {SCHEMA}.count_it() END; END$$;
+    CREATE INDEX ON {SCHEMA}.{TABLE} (({SCHEMA}.plan_it()));  -- whoever plans a statement on the table runs it
 """
 
 
@@ -267,6 +273,7 @@ def test_a_stranger_takes_the_name_of_the_schema(
             take_name()
             homeserver.execute("COMMIT")
         assert admin.execute(f"SELECT who FROM {SCHEMA}.got").fetchall() == []
+        assert admin.execute(f"SELECT is_called FROM {SCHEMA}.planned").fetchall() == [(False,)]
         assert_right(admin, "renamed")
     finally:
         admin.execute(f"DROP OWNED BY {STRANGER} CASCADE")

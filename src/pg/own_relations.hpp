@@ -6,6 +6,7 @@
 
 extern "C" {
 #include "executor/executor.h"
+#include "optimizer/planner.h"
 }
 
 namespace sliding_sync {
@@ -20,8 +21,8 @@ public:
     OwnRelationsOnly& operator=(const OwnRelationsOnly&) = delete;
 };
 
-/// Looks, where that is demanded, at the relations of the statement that the server executes next in its
-/// lifetime: when they are locked, and before anything of it runs. Raises 40001 inside the
+/// Looks, where that is demanded, at the relations of the statement that the server plans and executes next in
+/// its lifetime: when they are locked, and before anything of it runs. Raises 40001 inside the
 /// server where the catalog has changed meanwhile, so that a retry may meet another one, else 42501.
 class CheckedStatement {
 public:
@@ -31,7 +32,8 @@ public:
     CheckedStatement& operator=(const CheckedStatement&) = delete;
 
 private:
-    ExecutorStart_hook_type outer_;
+    ExecutorStart_hook_type outer_start_;
+    planner_hook_type outer_planner_;
 };
 
 }  // namespace sliding_sync

@@ -160,8 +160,8 @@ Rows Statement::run(const Arguments& arguments, SnapshotKind view) {
         inject_fault(frame, name_);
         plan_.prepare(frame);
     });
-    SPIPlanPtr const plan = plan_.planned();
     const CheckedStatement checked;
+    SPIPlanPtr const plan = plan_.planned();
     return call_pg([&](PgFrame frame) -> Rows {
         const bool is_read_only = view != SnapshotKind::current || has_fixed_snapshot();
         if (is_read_only) {
