@@ -67,6 +67,15 @@ ROW_GOES = {
     "a trigger swallows": trigger("swallows", _CHANGE),
     "a trigger changes a column": trigger("changes", _CHANGE),
     "a trigger changes the ordering": trigger("moves", "UPDATE"),
+    "a child of the table has the row as well": f"""
+        CREATE TABLE operations.child () INHERITS ({JOINED_ROOMS});
+        INSERT INTO operations.child SELECT * FROM ONLY {JOINED_ROOMS} WHERE room_id = '{BAD}';
+    """,
+    "without a primary key, the row is there twice": f"""
+        ALTER TABLE {JOINED_ROOMS} DROP CONSTRAINT sliding_sync_joined_rooms_pkey CASCADE;
+        INSERT INTO {JOINED_ROOMS} SELECT room_id, event_stream_ordering - 1, bump_stamp, room_type, 'Twin', is_encrypted
+            FROM {JOINED_ROOMS} WHERE room_id = '{BAD}';
+    """,
     "a check": f"ALTER TABLE {JOINED_ROOMS} ADD CHECK (room_id <> '{BAD}') NOT VALID;",
     "an index on an expression": f"""
         DO $$ BEGIN EXECUTE format('CREATE FUNCTION operations.fails(room text, stamp bigint) RETURNS bigint IMMUTABLE'
@@ -151,7 +160,7 @@ def test_a_room_loses_its_row_and_nothing_else(connection: Connection, obstacle:
     assert connection.execute("SELECT count(*) FROM events").fetchone() != events
     connection.execute(f"DROP FUNCTION IF EXISTS operations.refuses, operations.swallows, operations.changes, operations.moves,"
                        f" operations.fails CASCADE; ALTER TABLE {JOINED_ROOMS} DROP CONSTRAINT IF EXISTS"
-                       f" sliding_sync_joined_rooms_room_id_check")  # fmt: skip
+                       f" sliding_sync_joined_rooms_room_id_check; CREATE UNIQUE INDEX ON {JOINED_ROOMS} (room_id)")  # fmt: skip
     connection.execute(CHANGES["message"])
     judge(connection)
 

@@ -113,7 +113,7 @@ bool has_foreign_indexes(Relation table) {
         index_close(index, AccessShareLock);
     }
     list_free(indexes);
-    return has_one;
+    return has_one || !OidIsValid(table->rd_pkindex);  // there may be several rows of a key
 }
 
 // What CheckCmdReplicaIdentity() asks at each UPDATE, without the error. A publication says it of tables that

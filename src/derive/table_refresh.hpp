@@ -91,8 +91,8 @@ public:
         if (scope_.keep_changing && is_known && there == 0) {
             return;  // not even a trigger for each statement shall change them again
         }
-        const std::size_t removed = rows_.remove(keys);
-        require_written(removed, is_known ? there : removed, Table::name);
+        // more of them where the table has lost its primary key, or has children
+        require_written(std::min(rows_.remove(keys), there), there, Table::name);
         locks_.release_pass(std::vector<bool>(keys.size(), !is_recompute()));
     }
 
