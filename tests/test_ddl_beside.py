@@ -142,6 +142,31 @@ def test_the_log_of_corrections_is_locked(admin: Connection, homeserver: Connect
     assert_right(admin)
 
 
+REFUSED = f"ALTER TABLE {SCHEMA}.{TABLE} ADD CHECK (room_name <> 'New') NOT VALID"
+
+
+@pytest.mark.parametrize("table", ["quarantine", "attachments", "runs", "bypassed_writes", "trigger_coverage"])
+@pytest.mark.parametrize("is_bypassed", [False, True], ids=["a row that fails", "a change that is bypassed"])
+def test_the_tables_for_notes_are_locked(admin: Connection, homeserver: Connection, table: str, is_bypassed: bool) -> None:
+    """Nobody waits longer than a moment: what cannot be noted is counted, and ready() knows."""
+    admin.execute("CALL sliding_sync.backfill()")
+    if not is_bypassed:
+        admin.execute(REFUSED)  # type: ignore[call-overload]
+    admin.execute("BEGIN")
+    admin.execute(f"LOCK TABLE sliding_sync.{table}")
+    homeserver.execute("BEGIN")
+    homeserver.execute(f"SET LOCAL sliding_sync.enabled = {'off' if is_bypassed else 'on'}")
+    homeserver.execute(CHANGES["name"])
+    with committing(homeserver, waits=False):
+        pass
+    admin.execute("ROLLBACK")
+    reasons = admin.execute("SELECT reasons FROM sliding_sync.ready()").fetchall()[0][0]
+    assert {"bypassed_writes", "quarantine"} & set(reasons)
+    if is_bypassed:
+        admin.execute("SELECT sliding_sync.catch_up()")
+        assert_right(admin)
+
+
 # -- what a table has of its own
 
 

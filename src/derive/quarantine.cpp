@@ -109,7 +109,7 @@ void quarantine(const HomeserverSchema& schema, const char* derived_table,
     if (!OidIsValid(owner)) {
         return;
     }
-    // whether it is attached is looked up in a table too, which another transaction may have locked
+    // whoever has locked our tables, such as an administrator in the middle of an update, costs the note
     const auto note = [&] {
         if (is_attached(schema.namespace_oid)) {
             insert_notes(owner, schema.unquoted_name, derived_table, keys, reason, failure);
@@ -119,6 +119,7 @@ void quarantine(const HomeserverSchema& schema, const char* derived_table,
             insert_notes(owner, name, derived_table, keys, reason, failure);
         }
     };
+    const ShortWaits short_waits;
     const NoSecondWait no_second_wait;
     if (run_in_subtransaction(note, Swallow::all_but_cancel)) {
         count_lost_record();

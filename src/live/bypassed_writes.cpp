@@ -119,6 +119,7 @@ void write(const std::string& schema, BypassReason reason) {
     const auto failure =
         run_in_subtransaction([&] { is_held = run(hold, schema, reason); }, Swallow::all_but_cancel);
     if (failure || !is_held) {
+        const NoSecondWait no_second_wait;
         run(insert, schema, reason);
     }
 }
@@ -151,10 +152,11 @@ bool has_bypassed_writes() noexcept {
 void write_bypassed_writes() {
     if (const Oid owner = notes_owner(); OidIsValid(owner)) {
         const WriteAs writer(owner);
-        const NoSecondWait no_second_wait;
+        const ShortWaits short_waits;
         Notes notes;
         warn(run_in_subtransaction([&] { notes = gather(); }));
         for (const auto& [schema, reason] : notes) {
+            const NoSecondWait no_second_wait;
             warn(run_in_subtransaction([&] { write(schema, reason); }));
         }
     }
