@@ -18,6 +18,7 @@ Connection = psycopg.Connection[Any]
 
 ROOM, STRANGER = "!r:hs.test", "ddl_stranger"
 TABLE = "sliding_sync_joined_rooms"
+JOIN = f"""SELECT "join"('{ROOM}', '@new:hs.test')"""
 CHANGES = {"message": f"SELECT send_message('{ROOM}', '{ANNA}')", "name": f"SELECT rename('{ROOM}', '{ANNA}', 'New')"}
 
 
@@ -92,6 +93,20 @@ def test_an_index_is_dropped_by_whoever_has_locked_the_table(admin: Connection, 
     admin.execute(f"LOCK TABLE {SCHEMA}.{TABLE}")
     with committing(homeserver, waits=True):
         admin.execute(f"DROP INDEX {SCHEMA}.another")
+        admin.execute("COMMIT")
+    assert_right(admin)
+
+
+@pytest.mark.parametrize("table", [TABLE, "sliding_sync_membership_snapshots"])
+@pytest.mark.parametrize("change", ["message", "name", "join"])
+def test_a_table_is_reindexed(admin: Connection, homeserver: Connection, change: str, table: str) -> None:
+    """It has locked the table, and comes to its indexes one after the other: no circle closes by a commit that waits."""
+    homeserver.execute("BEGIN")
+    homeserver.execute({**CHANGES, "join": JOIN}[change])  # type: ignore[call-overload]
+    admin.execute("BEGIN")
+    admin.execute(f"LOCK TABLE {SCHEMA}.{table} IN SHARE MODE")
+    with committing(homeserver, waits=table == TABLE or change == "join"):
+        admin.execute(f"REINDEX TABLE {SCHEMA}.{table}")
         admin.execute("COMMIT")
     assert_right(admin)
 

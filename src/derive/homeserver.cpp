@@ -33,8 +33,7 @@ std::shared_ptr<Homeserver> homeserver_in(Oid namespace_oid) {
     return entry.homeserver;
 }
 
-bool stay_plain(const Homeserver& homeserver, std::span<const char* const> tables) {
-    const HomeserverSchema& schema = homeserver.schema;
+void lock_to_write(const HomeserverSchema& schema, std::span<const char* const> tables) {
     call_pg([&] {
         for (const char* const name : tables) {
             if (const Oid table = watched_relation(name, schema.namespace_oid); OidIsValid(table)) {
@@ -42,7 +41,11 @@ bool stay_plain(const Homeserver& homeserver, std::span<const char* const> table
             }
         }
     });
-    return homeserver_in(schema.namespace_oid).get() == &homeserver;
+}
+
+bool stay_plain(const Homeserver& homeserver, std::span<const char* const> tables) {
+    lock_to_write(homeserver.schema, tables);
+    return homeserver_in(homeserver.schema.namespace_oid).get() == &homeserver;
 }
 
 }  // namespace sliding_sync

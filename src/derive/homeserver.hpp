@@ -40,9 +40,13 @@ struct Homeserver {
 /// far as the session has heard of it: see hear_of_changes().
 [[nodiscard]] std::shared_ptr<Homeserver> homeserver_in(Oid namespace_oid);
 
-/// Locks these derived tables for writing, and tells whether all look still as `homeserver` says: then nobody
+/// Locks these derived tables for writing. Whoever will write does so before reading: a reader's lock lets
+/// REINDEX take the table, which then waits for the index that was read, and the writer for REINDEX. Raises
+/// PgError.
+void lock_to_write(const HomeserverSchema& schema, std::span<const char* const> tables);
+
+/// The same, and tells whether all look still as `homeserver` says: then nobody
 /// puts a trigger on one of them until the transaction ends. For what is written without a subtransaction.
-/// Raises PgError.
 [[nodiscard]] bool stay_plain(const Homeserver& homeserver, std::span<const char* const> tables);
 
 }  // namespace sliding_sync

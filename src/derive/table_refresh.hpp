@@ -53,6 +53,7 @@ public:
             refuse_endless_changes();
         }
         const SpiConnection connection;
+        lock_to_write(schema_, {{Table::name}});
         const auto keys = keys_of(changes);
         locks_.begin_pass();
         const auto stored = rows_.lock(keys, &locks_);
@@ -84,6 +85,7 @@ public:
 
     void remove(std::span<const Change> changes) {
         const SpiConnection connection;
+        lock_to_write(schema_, {{Table::name}});
         const auto keys = keys_of(changes);
         const bool is_known = shape() == TableShape::known;
         locks_.begin_pass();
