@@ -21,8 +21,8 @@ public:
     OwnRelationsOnly& operator=(const OwnRelationsOnly&) = delete;
 };
 
-/// Looks, where that is demanded, at the relations of the statement that the server plans and executes next in
-/// its lifetime: when they are locked, and before anything of it runs. Raises 40001 inside the
+/// Looks, where that is demanded, at the relations of the statement that the server plans and executes next
+/// in its lifetime: when they are locked, and before anything of it runs. Raises 40001 inside the
 /// server where the catalog has changed meanwhile, so that a retry may meet another one, else 42501.
 class CheckedStatement {
 public:
