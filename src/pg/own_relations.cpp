@@ -107,9 +107,14 @@ CheckedStatement::CheckedStatement() noexcept
     }
 }
 
+// Once it has run, both are as they were, unless code that it ran has set its own.
 CheckedStatement::~CheckedStatement() {
-    ExecutorStart_hook = outer_start_;
-    planner_hook = outer_planner_;
+    if (ExecutorStart_hook == look_at_next) {
+        ExecutorStart_hook = outer_start_;
+    }
+    if (planner_hook == static_cast<planner_hook_type>(look_before_planning)) {
+        planner_hook = outer_planner_;
+    }
 }
 
 }  // namespace sliding_sync
