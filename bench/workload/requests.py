@@ -55,7 +55,7 @@ def federating(cluster: Cluster, database: str) -> Synapse:
     synapse.more_configuration = {
         "server_name": f"127.0.0.1:{port}",
         "listeners": [
-            listener | {"port": synapse.port, "resources": [{"names": ["client"]}]},
+            listener | {"port": synapse.main.port, "resources": [{"names": ["client"]}]},
             listener | {"port": port, "resources": [{"names": ["federation", "keys"]}], "tls": True},
         ],
         "tls_certificate_path": str(folder / "certificate.pem"),

@@ -94,6 +94,26 @@ COMMENT ON COLUMN sliding_sync.progress.last_user IS 'second part of that key, f
 COMMENT ON COLUMN sliding_sync.progress.started_at IS 'when the first call began';
 COMMENT ON COLUMN sliding_sync.progress.updated_at IS 'end of the last batch; NULL: none has ended';
 
+COMMENT ON COLUMN sliding_sync.quarantine_counts.schema_name IS 'schema of the homeserver''s tables';
+COMMENT ON COLUMN sliding_sync.quarantine_counts.keys IS 'how many';
+COMMENT ON COLUMN sliding_sync.quarantine_counts.is_estimate IS 'there are more than 1000 in all';
+COMMENT ON COLUMN sliding_sync.quarantine_counts.reasons IS 'of the newest ones, with the SQLSTATE of each';
+COMMENT ON COLUMN sliding_sync.quarantine_counts.last_entry IS 'the newest one';
+
+COMMENT ON COLUMN sliding_sync.run_tables.run_id IS 'number of the run';
+COMMENT ON COLUMN sliding_sync.run_tables.schema_name IS 'schema of the homeserver''s tables';
+COMMENT ON COLUMN sliding_sync.run_tables.table_name IS 'the derived table';
+COMMENT ON COLUMN sliding_sync.run_tables.started_at IS 'beginning of the run';
+COMMENT ON COLUMN sliding_sync.run_tables.is_done IS 'the run has nothing more to do for this table';
+COMMENT ON COLUMN sliding_sync.run_tables.updated_at IS 'end of the last batch; NULL: none has ended';
+COMMENT ON COLUMN sliding_sync.run_tables.items_done IS 'rooms, or memberships';
+COMMENT ON COLUMN sliding_sync.run_tables.items_total IS 'estimate';
+COMMENT ON COLUMN sliding_sync.run_tables.rows_written IS 'rows that differed';
+COMMENT ON COLUMN sliding_sync.run_tables.quarantined IS 'keys that went into quarantine';
+COMMENT ON COLUMN sliding_sync.run_tables.work_seconds IS 'of all sessions together';
+COMMENT ON COLUMN sliding_sync.run_tables.throttled_seconds IS 'pauses of all sessions together';
+COMMENT ON COLUMN sliding_sync.run_tables.sessions IS 'process ids that are at work';
+
 COMMENT ON COLUMN sliding_sync.role_settings.name IS 'of the setting';
 COMMENT ON COLUMN sliding_sync.role_settings.value IS 'of the setting';
 
@@ -115,7 +135,7 @@ COMMENT ON COLUMN sliding_sync.status.triggers_expected IS 'how many there shoul
 COMMENT ON COLUMN sliding_sync.status.complete_at IS 'when a backfill of everything was finished; NULL: never';
 COMMENT ON COLUMN sliding_sync.status.caught_up_at IS 'when no wrong row was left';
 COMMENT ON COLUMN sliding_sync.status.bypassed_writes IS 'how many transactions'' changes escaped the triggers since then';
-COMMENT ON COLUMN sliding_sync.status.quarantined IS 'how many keys are in quarantine';
+COMMENT ON COLUMN sliding_sync.status.quarantined IS 'how many keys are in quarantine: counted up to 1000 in all, estimated above';
 
 COMMENT ON COLUMN sliding_sync.triggers.schema_name IS 'schema of the table';
 COMMENT ON COLUMN sliding_sync.triggers.table_name IS 'the table';

@@ -28,7 +28,7 @@ CREATE VIEW sliding_sync.triggers AS
             AND p.proname = 'collect' AND t.tgqual IS NULL AND t.tgattr::text = ''
             -- our function, and not another one under its name; a table whose own row says that it has no
             -- triggers fires none
-            AND sliding_sync.has_own_function() AND c.relhastriggers
+            AND (SELECT sliding_sync.has_own_function()) AND c.relhastriggers
             -- AFTER DELETE FOR EACH ROW; AFTER INSERT OR UPDATE OR DELETE FOR EACH ROW; AFTER TRUNCATE
             AND t.tgtype = CASE WHEN c.is_derived THEN 9 WHEN t.tgname = 'A_sliding_sync' THEN 29 ELSE 32 END
     )
@@ -147,6 +147,20 @@ COMMENT ON COLUMN sliding_sync.schemas.tables_changed IS
 GRANT SELECT ON sliding_sync.triggers, sliding_sync.missing_columns, sliding_sync.coverage_gaps, sliding_sync.schemas
     TO PUBLIC;
 
+CREATE FUNCTION sliding_sync.reasons_of(has_derived_tables boolean, coverage_gaps text[], is_complete boolean,
+                                        may_be_stale boolean, has_quarantine boolean) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN array_remove(CASE WHEN NOT has_derived_tables THEN '{derived_table_missing}'::text[] ELSE '{}' END
+                        || coverage_gaps || ARRAY[
+        CASE WHEN NOT is_complete THEN 'never_completed' END,
+        CASE WHEN may_be_stale THEN 'bypassed_writes' END,
+        CASE WHEN has_quarantine THEN 'quarantine' END], NULL);
+END
+$$;
+COMMENT ON FUNCTION sliding_sync.reasons_of(boolean, text[], boolean, boolean, boolean) IS
+    'the reason codes of ready(), from what sliding_sync.schemas tells of a homeserver';
+
 CREATE FUNCTION sliding_sync.ready(target_schema text DEFAULT NULL, OUT is_ready boolean, OUT reasons text[])
     LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -165,11 +179,8 @@ BEGIN
         reasons := ARRAY['not_attached'];
         RETURN;
     END IF;
-    reasons := array_remove(CASE WHEN NOT facts.has_derived_tables THEN '{derived_table_missing}'::text[] ELSE '{}' END
-                            || facts.coverage_gaps || ARRAY[
-        CASE WHEN facts.complete_at IS NULL THEN 'never_completed' END,
-        CASE WHEN facts.has_bypassed_writes OR facts.tables_changed THEN 'bypassed_writes' END,
-        CASE WHEN facts.has_quarantine THEN 'quarantine' END], NULL);
+    reasons := sliding_sync.reasons_of(facts.has_derived_tables, facts.coverage_gaps, facts.complete_at IS NOT NULL,
+                                       facts.has_bypassed_writes OR facts.tables_changed, facts.has_quarantine);
     is_ready := cardinality(reasons) = 0;
 END
 $$;

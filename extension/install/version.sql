@@ -16,11 +16,12 @@ $$;
 COMMENT ON FUNCTION sliding_sync.library() IS 'version of the library, or why it cannot be loaded';
 
 CREATE FUNCTION sliding_sync.version(OUT library_version text, OUT extension_version text, OUT attached_schemas text[])
-    LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT l.version,
-           (SELECT extversion FROM pg_extension WHERE extname = 'sliding_sync'),
-           ARRAY(SELECT h.schema_name FROM sliding_sync.homeservers h ORDER BY h.schema_name)
-    FROM sliding_sync.library() l
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT l.version INTO library_version FROM sliding_sync.library() l;
+    SELECT x.extversion INTO extension_version FROM pg_extension x WHERE x.extname = 'sliding_sync';
+    attached_schemas := ARRAY(SELECT h.schema_name FROM sliding_sync.homeservers h ORDER BY h.schema_name);
+END
 $$;
 COMMENT ON FUNCTION sliding_sync.version() IS
     'the versions of library and SQL, which should be the same, and the attached schemas; library_version is NULL when the library cannot be loaded';

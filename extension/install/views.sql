@@ -83,26 +83,71 @@ COMMENT ON COLUMN sliding_sync.needed_indexes.is_unique IS 'ON CONFLICT needs a 
 
 GRANT SELECT ON sliding_sync.derived_tables, sliding_sync.role_settings, sliding_sync.needed_indexes TO PUBLIC;
 
---
--- status: one row an attached schema
---
-CREATE VIEW sliding_sync.status AS
-    WITH schemas AS MATERIALIZED (SELECT * FROM sliding_sync.schemas),
-    tables AS MATERIALIZED (
+-- Planning what looks at catalogs takes ten times what executing it does. In a function it is planned once a session,
+-- and what follows is short enough to be planned anew each time. These functions read nothing but catalogs and
+-- views that are open to everybody, with the rights of whoever calls them.
+
+CREATE FUNCTION sliding_sync.schema_status() RETURNS TABLE (schema_name text, library_version text,
+        extension_version text, is_ready boolean, reasons text[], triggers_found bigint, triggers_expected bigint,
+        trigger_state text, joined_rooms_estimate bigint, membership_snapshots_estimate bigint, complete_at timestamptz,
+        caught_up_at timestamptz, unfinished_run bigint)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH tables AS MATERIALIZED (
         SELECT n.nspname AS schema_name, c.relname AS table_name, c.reltuples::bigint AS rows_estimate
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind = 'r' AND c.relname IN ('sliding_sync_joined_rooms', 'sliding_sync_membership_snapshots')
             AND c.reltuples >= 0)
-    SELECT s.schema_name, v.library_version, v.extension_version, r.is_ready, r.reasons,
+    SELECT s.schema_name, v.library_version, v.extension_version, cardinality(r.reasons) = 0, r.reasons,
            t.triggers_found, t.triggers_expected, t.trigger_state,
            (SELECT d.rows_estimate FROM tables d
-            WHERE d.schema_name = s.schema_name AND d.table_name = 'sliding_sync_joined_rooms') AS joined_rooms_estimate,
+            WHERE d.schema_name = s.schema_name AND d.table_name = 'sliding_sync_joined_rooms'),
            (SELECT d.rows_estimate FROM tables d WHERE d.schema_name = s.schema_name
-                AND d.table_name = 'sliding_sync_membership_snapshots') AS membership_snapshots_estimate,
+                AND d.table_name = 'sliding_sync_membership_snapshots'),
+           s.complete_at, s.caught_up_at, s.unfinished_run
+    FROM sliding_sync.schemas s
+        CROSS JOIN sliding_sync.version() v
+        CROSS JOIN LATERAL (
+            SELECT sliding_sync.reasons_of(s.has_derived_tables, s.coverage_gaps, s.complete_at IS NOT NULL,
+                                           s.has_bypassed_writes OR s.tables_changed, s.has_quarantine) AS reasons OFFSET 0) r
+        CROSS JOIN LATERAL (
+            SELECT count(*) FILTER (WHERE x.state <> 'missing') AS triggers_found, count(*) AS triggers_expected,
+                   (array_agg(x.state ORDER BY array_position(
+                       '{missing,disabled,replica,origin,always}'::text[], x.state)))[1] AS trigger_state
+            FROM sliding_sync.triggers x WHERE x.schema_name = s.schema_name) t;
+END
+$$;
+COMMENT ON FUNCTION sliding_sync.schema_status() IS 'what catalogs tell for sliding_sync.status';
+
+-- There may be as many as there are rooms.
+CREATE VIEW sliding_sync.quarantine_counts AS
+    SELECT x.schema_name,
+           CASE WHEN x.is_estimate THEN greatest(x.keys, x.keys * e.keys / 1001) ELSE x.keys END AS keys, x.is_estimate,
+           x.reasons, x.last_entry
+    FROM (SELECT q.schema_name, count(*) AS keys, sum(count(*)) OVER () > 1000 AS is_estimate,
+                 string_agg(DISTINCT q.reason || ' ' || q.sqlstate, ', ') AS reasons, max(q.entry_id) AS last_entry
+          FROM (SELECT n.schema_name, n.reason, n.sqlstate, n.entry_id FROM sliding_sync.quarantine n
+                ORDER BY n.entry_id DESC LIMIT 1001) q
+          GROUP BY q.schema_name) x
+        CROSS JOIN (SELECT greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid)) AS keys
+                    FROM pg_class c WHERE c.oid = 'sliding_sync.quarantine'::regclass) e;
+COMMENT ON VIEW sliding_sync.quarantine_counts IS
+    'keys in quarantine, by schema: counted up to 1000 in all, estimated above, from the newest 1001 and what the server counts of the table';
+
+--
+-- status: one row an attached schema
+--
+CREATE VIEW sliding_sync.status AS
+    SELECT s.schema_name, s.library_version, s.extension_version, s.is_ready, s.reasons,
+           s.triggers_found, s.triggers_expected, s.trigger_state,
+           s.joined_rooms_estimate, s.membership_snapshots_estimate,
            s.complete_at, s.caught_up_at,
            (SELECT count(*) FROM sliding_sync.bypassed_writes u
             WHERE u.schema_name = s.schema_name) AS bypassed_writes,
-           (SELECT count(*) FROM sliding_sync.quarantine q WHERE q.schema_name = s.schema_name) AS quarantined,
+           coalesce((SELECT q.keys FROM sliding_sync.quarantine_counts q WHERE q.schema_name = s.schema_name),
+                    ('quarantine' = ANY (s.reasons))::integer) AS quarantined,
            s.unfinished_run,
            (SELECT format('%s in 30 days (%s)', sum(x.corrections),
                           string_agg(format('%s %s', x.column_name, x.corrections), ', '
@@ -110,14 +155,7 @@ CREATE VIEW sliding_sync.status AS
             FROM (SELECT c.column_name, sum(c.corrections) AS corrections FROM sliding_sync.correction_counts c
                   WHERE c.schema_name = s.schema_name GROUP BY c.column_name) x
             HAVING count(*) > 0) AS corrected
-    FROM schemas s
-        CROSS JOIN sliding_sync.version() v
-        CROSS JOIN LATERAL sliding_sync.ready(s.schema_name) r
-        CROSS JOIN LATERAL (
-            SELECT count(*) FILTER (WHERE x.state <> 'missing') AS triggers_found, count(*) AS triggers_expected,
-                   (array_agg(x.state ORDER BY array_position(
-                       '{missing,disabled,replica,origin,always}'::text[], x.state)))[1] AS trigger_state
-            FROM sliding_sync.triggers x WHERE x.schema_name = s.schema_name) t;
+    FROM sliding_sync.schema_status() s;
 COMMENT ON VIEW sliding_sync.status IS
     'one row an attached schema: versions, triggers, how complete its derived tables are';
 COMMENT ON COLUMN sliding_sync.status.trigger_state IS
@@ -128,44 +166,42 @@ COMMENT ON COLUMN sliding_sync.status.unfinished_run IS 'the next call of backfi
 COMMENT ON COLUMN sliding_sync.status.corrected IS
     'how many values that the homeserver wrote itself were corrected, and in which columns; NULL: none';
 
---
--- progress: one row for each table of a backfill that is not finished, and for each session that verifies
---
-CREATE VIEW sliding_sync.progress AS
-    SELECT 'backfill' AS command, r.run_id, r.schema_name, g.table_name,
-           CASE WHEN bool_and(g.is_done) THEN 'done' WHEN count(a.pid) > 0 THEN 'working'
-                WHEN max(g.updated_at) IS NULL THEN 'waiting' ELSE 'interrupted' END AS phase,
-           sum(g.items_done)::bigint AS items_done,
+CREATE VIEW sliding_sync.run_tables AS
+    SELECT r.run_id, r.schema_name, g.table_name, r.started_at, bool_and(g.is_done) AS is_done,
+           max(g.updated_at) AS updated_at, sum(g.items_done)::bigint AS items_done,
            greatest(sum(g.items_total), sum(g.items_done))::bigint AS items_total,
            sum(g.rows_written)::bigint AS rows_written, sum(g.quarantined)::bigint AS quarantined,
-           speed.items_per_second,
-           CASE WHEN count(a.pid) > 0 AND speed.items_per_second > 0
-                THEN make_interval(secs => round(greatest(sum(g.items_total) - sum(g.items_done), 0)::double precision
-                                                 / speed.items_per_second)) END AS eta,
-           sum(g.throttled_seconds) AS throttled_seconds,
-           last.position_room AS last_room, last.position_user AS last_user,
-           r.started_at, max(g.updated_at) AS updated_at,
+           sum(g.work_seconds) AS work_seconds, sum(g.throttled_seconds) AS throttled_seconds,
            coalesce(array_agg(DISTINCT a.pid ORDER BY a.pid) FILTER (WHERE a.pid IS NOT NULL), '{}') AS sessions
     FROM sliding_sync.runs r JOIN sliding_sync.run_ranges g ON g.run_id = r.run_id
         -- a session that still works on it: the same process id may long belong to somebody else
         LEFT JOIN pg_stat_activity a ON a.pid = g.pid AND NOT g.is_done AND a.datname = current_database()
             AND a.state = 'active' AND a.backend_start <= g.updated_at
+    WHERE r.finished_at IS NULL
+    GROUP BY r.run_id, r.schema_name, g.table_name, r.started_at;
+COMMENT ON VIEW sliding_sync.run_tables IS 'one row for each table of a backfill that is not finished';
+
+--
+-- progress: one row for each table of a backfill that is not finished, and for each session that verifies
+--
+CREATE VIEW sliding_sync.progress AS
+    SELECT 'backfill' AS command, r.run_id, r.schema_name, r.table_name,
+           CASE WHEN r.is_done THEN 'done' WHEN r.sessions <> '{}' THEN 'working'
+                WHEN r.updated_at IS NULL THEN 'waiting' ELSE 'interrupted' END AS phase,
+           r.items_done, r.items_total, r.rows_written, r.quarantined, speed.items_per_second,
+           CASE WHEN r.sessions <> '{}' AND speed.items_per_second > 0
+                THEN make_interval(secs => round((r.items_total - r.items_done)::double precision
+                                                 / speed.items_per_second)) END AS eta,
+           r.throttled_seconds, last.position_room AS last_room, last.position_user AS last_user,
+           r.started_at, r.updated_at, r.sessions
+    FROM sliding_sync.run_tables r
         CROSS JOIN LATERAL (
-            SELECT round((sum(y.items_done) / nullif(sum(y.work_seconds + y.throttled_seconds), 0)
-                          * greatest((SELECT count(DISTINCT b.pid) FROM sliding_sync.run_ranges z
-                                      JOIN pg_stat_activity b ON b.pid = z.pid AND NOT z.is_done
-                                          AND b.datname = current_database() AND b.state = 'active'
-                                          AND b.backend_start <= z.updated_at
-                                      WHERE z.run_id = r.run_id AND z.table_name = g.table_name), 1))::numeric, 1)
-                   ::double precision AS items_per_second
-            FROM sliding_sync.run_ranges y WHERE y.run_id = r.run_id AND y.table_name = g.table_name) speed
+            SELECT round((r.items_done / nullif(r.work_seconds + r.throttled_seconds, 0)
+                          * greatest(cardinality(r.sessions), 1))::numeric, 1)::double precision AS items_per_second) speed
         CROSS JOIN LATERAL (
             SELECT l.position_room, l.position_user FROM sliding_sync.run_ranges l
-            WHERE l.run_id = r.run_id AND l.table_name = g.table_name
+            WHERE l.run_id = r.run_id AND l.table_name = r.table_name
             ORDER BY l.updated_at DESC NULLS LAST, l.range_number LIMIT 1) last
-    WHERE r.finished_at IS NULL
-    GROUP BY r.run_id, r.schema_name, g.table_name, r.started_at, speed.items_per_second, last.position_room,
-        last.position_user
     UNION ALL
     SELECT v.said[1], NULL, v.said[6],
            CASE v.said[4] WHEN 'rooms' THEN 'sliding_sync_joined_rooms' ELSE 'sliding_sync_membership_snapshots' END,
@@ -196,8 +232,15 @@ COMMENT ON COLUMN sliding_sync.progress.sessions IS 'process ids that are at wor
 --
 -- health: one row a finding
 --
-CREATE VIEW sliding_sync.health AS
+CREATE FUNCTION sliding_sync.catalog_findings()
+    RETURNS TABLE (severity text, schema_name text, code text, detail text, remedy text)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH schemas AS MATERIALIZED (SELECT * FROM sliding_sync.schemas),
+    -- asked first, so that where all is well nothing else is looked at for its sake
+    gaps AS MATERIALIZED (SELECT unnest(s.coverage_gaps) AS reason FROM schemas s),
     triggers AS MATERIALIZED (SELECT * FROM sliding_sync.triggers),
     derived_tables AS MATERIALIZED (SELECT * FROM sliding_sync.derived_tables),
     needed_indexes AS MATERIALIZED (SELECT * FROM sliding_sync.needed_indexes),
@@ -208,158 +251,179 @@ CREATE VIEW sliding_sync.health AS
                 'current_state_events', 'local_current_membership')
             AND NOT EXISTS (SELECT FROM schemas s WHERE s.schema_name = n.nspname)
         GROUP BY n.nspname HAVING count(*) = 7)
+    -- what makes ready() say no
+    SELECT 'error' AS severity, s.schema_name, 'derived_table_missing' AS code,
+           'A derived table does not exist, or does not belong to the owner of the homeserver''s tables.' AS detail,
+           format('SELECT sliding_sync.attach(%L)', s.schema_name) AS remedy
+    FROM schemas s WHERE NOT s.has_derived_tables
+    UNION ALL
+    SELECT 'error', t.schema_name, 'trigger_missing',
+           format('Without their triggers: %s.', string_agg(DISTINCT t.table_name, ', ')),
+           CASE WHEN NOT sliding_sync.has_own_function()
+                THEN format('CREATE OR REPLACE FUNCTION sliding_sync.collect() RETURNS trigger LANGUAGE c AS %L, '
+                            '''sliding_sync_collect''; ', (SELECT p.probin FROM pg_proc p
+                            WHERE p.oid = 'sliding_sync.attach(text)'::regprocedure))
+                ELSE '' END ||
+           format('SELECT sliding_sync.attach(%L); SELECT sliding_sync.catch_up(%1$L)', t.schema_name)
+    FROM triggers t WHERE EXISTS (SELECT FROM gaps g WHERE g.reason = 'trigger_missing') AND t.state = 'missing' GROUP BY t.schema_name
+    UNION ALL
+    SELECT 'error', t.schema_name, 'trigger_disabled',
+           format('Trigger %s of table %s does not fire.', t.trigger_name, t.table_name),
+           format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER "%s"; SELECT sliding_sync.catch_up(%1$L)',
+                  t.schema_name, t.table_name, t.trigger_name)
+    FROM triggers t
+        WHERE EXISTS (SELECT FROM gaps g WHERE g.reason = 'trigger_disabled') AND t.state IN ('replica', 'disabled')
+    UNION ALL
+    SELECT 'error', t.schema_name, 'trigger_not_always',
+           format('Where session_replication_role is replica, writes go unnoticed. Tables: %s.',
+                  string_agg(DISTINCT t.table_name, ', ')),
+           format('SELECT sliding_sync.attach(%L); SELECT sliding_sync.catch_up(%1$L)', t.schema_name)
+    FROM triggers t WHERE EXISTS (SELECT FROM gaps g WHERE g.reason = 'trigger_not_always') AND t.state = 'origin' GROUP BY t.schema_name
+    UNION ALL
+    SELECT 'error', u.schema_name, u.reason, format(x.detail, u.table_name),
+           format(x.remedy, u.schema_name, u.table_name)
+    FROM sliding_sync.coverage_gaps u JOIN (VALUES
+        ('table_missing', 'There is no ordinary table %s that belongs to the owner of events or to a superuser.',
+         'Bring it back, or SELECT sliding_sync.detach(%1$L)'),
+        ('table_unlogged', 'A crash empties table %s.', 'ALTER TABLE %1$I.%2$I SET LOGGED; SELECT sliding_sync.catch_up(%1$L)'),
+        ('table_has_children', 'Rows of tables that inherit from %s are read with it, and nobody notes their changes.',
+         'pg_inherits names them: ALTER TABLE ... NO INHERIT %1$I.%2$I; ANALYZE %1$I.%2$I; '
+         'SELECT sliding_sync.catch_up(%1$L)'),
+        ('row_security', 'Row security may hide rows of table %s from the owner of the derived tables.',
+         'ALTER TABLE %1$I.%2$I DISABLE ROW LEVEL SECURITY; SELECT sliding_sync.catch_up(%1$L)')) x (reason, detail, remedy) ON x.reason = u.reason
+        WHERE EXISTS (SELECT FROM gaps)
+    UNION ALL
+    SELECT 'error', m.schema_name, 'column_missing',
+           format('The homeserver is not of a version that this extension knows (database schemas 86 to 94). Table %s: %s.',
+                  m.table_name, string_agg(m.column_name || CASE WHEN m.found_type IS NULL THEN ' is missing'
+                      ELSE format(' has type %s instead of %s', m.found_type, m.needed_type) END, ', '
+                      ORDER BY m.column_name)),
+           format('Install a version of sliding_sync that knows it, ALTER EXTENSION sliding_sync UPDATE, '
+                  'SELECT sliding_sync.catch_up(%L); or SELECT sliding_sync.detach(%1$L)', m.schema_name)
+    FROM sliding_sync.missing_columns m WHERE EXISTS (SELECT FROM gaps g WHERE g.reason = 'column_missing') GROUP BY m.schema_name, m.table_name
+    UNION ALL
+    SELECT 'error', s.schema_name, 'never_completed',
+           'Rows from before the triggers are missing or not known to be right.',
+           format('CALL sliding_sync.backfill(target_schema => %L)', s.schema_name)
+    FROM schemas s WHERE s.complete_at IS NULL
+    UNION ALL
+    SELECT 'error', s.schema_name, 'bypassed_writes',
+           'Tables or triggers were made, dropped, altered, rewritten or truncated since every row was last known to be '
+           'right.',
+           format('SELECT sliding_sync.catch_up(%L)', s.schema_name)
+    FROM schemas s WHERE s.has_bypassed_writes OR s.tables_changed
+    UNION ALL
+    SELECT 'error', s.schema_name, 'quarantine', 'Keys without a derived row.',
+           'SELECT * FROM sliding_sync.repair_quarantine()'
+    FROM schemas s WHERE s.has_quarantine
+    UNION ALL
+    -- what will make it say no, or will fail
+    SELECT 'error', d.schema_name, 'owner_differs',
+           format('Table %s belongs to %s, and events to %s.', d.table_name, d.owner_name,
+                  pg_get_userbyid(e.relowner)),
+           format('ALTER TABLE %I.%I OWNER TO %I', d.schema_name, d.table_name, pg_get_userbyid(e.relowner))
+    FROM derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
+        JOIN pg_class e ON e.relnamespace = n.oid AND e.relname = 'events' AND e.relkind = 'r'
+    WHERE d.owner_name <> pg_get_userbyid(e.relowner)
+    UNION ALL
+    SELECT 'warning', u.schema_name, 'not_attached',
+           'The schema holds a homeserver''s tables, and attach() was not called for them.',
+           format('SELECT sliding_sync.attach(%L)', u.schema_name)
+    FROM unattached u
+    UNION ALL
+    SELECT 'warning', NULL, 'not_attached',
+           'No homeserver is attached in this database, and no schema of it holds a homeserver''s tables.',
+           'Start the homeserver once, so that it creates its tables, then SELECT sliding_sync.attach(); '
+           'or DROP EXTENSION sliding_sync, if its database is another one'
+    WHERE NOT EXISTS (SELECT FROM schemas) AND NOT EXISTS (SELECT FROM unattached)
+    UNION ALL
+    SELECT 'warning', t.schema_name, 'trigger_not_dependent',
+           format('DROP EXTENSION would be refused because of trigger %s of table %s.', t.trigger_name, t.table_name),
+           format('ALTER TRIGGER %I ON %I.%I DEPENDS ON EXTENSION sliding_sync', t.trigger_name, t.schema_name,
+                  t.table_name)
+    FROM sliding_sync.homeserver_triggers t
+    WHERE NOT EXISTS (
+        SELECT FROM pg_depend d WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.trigger_oid
+            AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x')
+    UNION ALL
+    SELECT 'warning', d.schema_name, 'foreign_trigger',
+           format('Table %s has trigger %s, which calls %I.%I().', d.table_name, t.tgname, pn.nspname, p.proname),
+           format('DROP TRIGGER %I ON %I.%I', t.tgname, d.schema_name, d.table_name)
+    FROM derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
+        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = d.table_name
+        JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
+        JOIN pg_proc p ON p.oid = t.tgfoid
+        JOIN pg_namespace pn ON pn.oid = p.pronamespace AND pn.nspname <> 'sliding_sync'
+    UNION ALL
+    SELECT 'warning', i.schema_name, 'index_missing',
+           format('Table %s has no %sindex on (%s).', i.table_name, CASE WHEN i.is_unique THEN 'unique ' END,
+                  array_to_string(i.columns, ', ')),
+           i.remedy
+    FROM needed_indexes i WHERE i.state = 'missing'
+    UNION ALL
+    SELECT 'warning', i.schema_name, 'index_invalid',
+           format('Index %s of table %s was not built to its end.', i.invalid_index, i.table_name), i.remedy
+    FROM needed_indexes i WHERE i.state = 'invalid'
+    UNION ALL
+    SELECT 'warning', NULL, 'switched_off',
+           format('sliding_sync.enabled is off for role %s in database %s.', coalesce(r.role_name, '(any)'),
+                  coalesce(r.database_name, '(any)')),
+           r.remedy
+    FROM role_settings r WHERE r.switches_off
+    UNION ALL
+    SELECT 'warning', NULL, 'raises_errors',
+           format('A failing refresh fails the transaction of role %s in database %s.',
+                  coalesce(r.role_name, '(any)'), coalesce(r.database_name, '(any)')),
+           r.remedy
+    FROM role_settings r WHERE r.name = 'sliding_sync.on_failure' AND lower(r.value) = 'error'
+    UNION ALL
+    SELECT 'error', NULL, 'library_missing',
+           format('The library cannot be loaded, and every write to the tables with triggers fails: %s.', l.failure),
+           'Install the package of the extension on this host; or let the homeserver go on without it: SELECT '
+           'sliding_sync.detach()'
+    FROM sliding_sync.library() l WHERE l.failure IS NOT NULL
+    UNION ALL
+    SELECT 'warning', NULL, 'version_differs',
+           format('The library is %s and the SQL is %s. A session keeps the library that it has loaded.',
+                  v.library_version, v.extension_version),
+           CASE WHEN string_to_array(v.library_version, '.')::integer[] > string_to_array(v.extension_version, '.')::integer[]
+                THEN 'ALTER EXTENSION sliding_sync UPDATE'
+                ELSE format('Install the extension''s package, version %s, on this host; then connect anew', v.extension_version) END
+    FROM sliding_sync.version() v WHERE v.library_version <> v.extension_version
+    UNION ALL
+    SELECT 'notice', d.schema_name, 'bloated',
+           format('Table %s has %s dead rows and %s live ones.', d.table_name, d.dead_rows, d.live_rows),
+           format('VACUUM %I.%I', d.schema_name, d.table_name)
+    FROM derived_tables d WHERE d.dead_rows > 10000 + d.live_rows;
+END
+$$;
+COMMENT ON FUNCTION sliding_sync.catalog_findings() IS 'what catalogs tell for sliding_sync.health';
+
+CREATE VIEW sliding_sync.health AS
+    WITH findings AS MATERIALIZED (SELECT * FROM sliding_sync.catalog_findings()),
+    quarantined AS MATERIALIZED (SELECT * FROM sliding_sync.quarantine_counts)
     SELECT f.severity, f.schema_name, f.code, f.detail, f.remedy
     FROM (
-        -- what makes ready() say no
-        SELECT 'error' AS severity, s.schema_name, 'derived_table_missing' AS code,
-               'A derived table does not exist, or does not belong to the owner of the homeserver''s tables.' AS detail,
-               format('SELECT sliding_sync.attach(%L)', s.schema_name) AS remedy
-        FROM schemas s WHERE NOT s.has_derived_tables
+        SELECT c.severity, c.schema_name, c.code, c.detail, c.remedy FROM findings c
+        WHERE c.code <> 'bypassed_writes'
+            AND NOT (c.code = 'quarantine' AND EXISTS (SELECT FROM quarantined q WHERE q.schema_name = c.schema_name))
         UNION ALL
-        SELECT 'error', t.schema_name, 'trigger_missing',
-               format('Without their triggers: %s.', string_agg(DISTINCT t.table_name, ', ')),
-               CASE WHEN NOT sliding_sync.has_own_function()
-                    THEN format('CREATE OR REPLACE FUNCTION sliding_sync.collect() RETURNS trigger LANGUAGE c AS %L, '
-                                '''sliding_sync_collect''; ', (SELECT p.probin FROM pg_proc p
-                                WHERE p.oid = 'sliding_sync.attach(text)'::regprocedure))
-                    ELSE '' END ||
-               format('SELECT sliding_sync.attach(%L); SELECT sliding_sync.catch_up(%1$L)', t.schema_name)
-        FROM triggers t WHERE t.state = 'missing' GROUP BY t.schema_name
-        UNION ALL
-        SELECT 'error', t.schema_name, 'trigger_disabled',
-               format('Trigger %s of table %s does not fire.', t.trigger_name, t.table_name),
-               format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER "%s"; SELECT sliding_sync.catch_up(%1$L)',
-                      t.schema_name, t.table_name, t.trigger_name)
-        FROM triggers t WHERE t.state IN ('replica', 'disabled')
-        UNION ALL
-        SELECT 'error', t.schema_name, 'trigger_not_always',
-               format('Where session_replication_role is replica, writes go unnoticed. Tables: %s.',
-                      string_agg(DISTINCT t.table_name, ', ')),
-               format('SELECT sliding_sync.attach(%L); SELECT sliding_sync.catch_up(%1$L)', t.schema_name)
-        FROM triggers t WHERE t.state = 'origin' GROUP BY t.schema_name
-        UNION ALL
-        SELECT 'error', u.schema_name, u.reason, format(x.detail, u.table_name),
-               format(x.remedy, u.schema_name, u.table_name)
-        FROM sliding_sync.coverage_gaps u JOIN (VALUES
-            ('table_missing', 'There is no ordinary table %s that belongs to the owner of events or to a superuser.',
-             'Bring it back, or SELECT sliding_sync.detach(%1$L)'),
-            ('table_unlogged', 'A crash empties table %s.', 'ALTER TABLE %1$I.%2$I SET LOGGED; SELECT sliding_sync.catch_up(%1$L)'),
-            ('table_has_children', 'Rows of tables that inherit from %s are read with it, and nobody notes their changes.',
-             'pg_inherits names them: ALTER TABLE ... NO INHERIT %1$I.%2$I; ANALYZE %1$I.%2$I; '
-             'SELECT sliding_sync.catch_up(%1$L)'),
-            ('row_security', 'Row security may hide rows of table %s from the owner of the derived tables.',
-             'ALTER TABLE %1$I.%2$I DISABLE ROW LEVEL SECURITY; SELECT sliding_sync.catch_up(%1$L)')) x (reason, detail, remedy) ON x.reason = u.reason
-        UNION ALL
-        SELECT 'error', m.schema_name, 'column_missing',
-               format('The homeserver is not of a version that this extension knows (database schemas 86 to 94). Table %s: %s.',
-                      m.table_name, string_agg(m.column_name || CASE WHEN m.found_type IS NULL THEN ' is missing'
-                          ELSE format(' has type %s instead of %s', m.found_type, m.needed_type) END, ', '
-                          ORDER BY m.column_name)),
-               format('Install a version of sliding_sync that knows it, ALTER EXTENSION sliding_sync UPDATE, '
-                      'SELECT sliding_sync.catch_up(%L); or SELECT sliding_sync.detach(%1$L)', m.schema_name)
-        FROM sliding_sync.missing_columns m GROUP BY m.schema_name, m.table_name
-        UNION ALL
-        SELECT 'error', s.schema_name, 'never_completed',
-               'Rows from before the triggers are missing or not known to be right.',
-               format('CALL sliding_sync.backfill(target_schema => %L)', s.schema_name)
-        FROM schemas s WHERE s.complete_at IS NULL
-        UNION ALL
-        SELECT 'error', s.schema_name, 'bypassed_writes',
-               CASE WHEN EXISTS (SELECT FROM sliding_sync.bypassed_writes u WHERE u.schema_name = s.schema_name)
-                    THEN (SELECT format('Transactions whose changes the triggers could not act on: %s. '
-                                        'The last one at %s, role %s (%s).',
-                                        count(*), max(u.recorded_at), (array_agg(u.role_name ORDER BY u.recorded_at DESC))[1],
-                                        (array_agg(u.reason ORDER BY u.recorded_at DESC))[1])
-                          FROM sliding_sync.bypassed_writes u WHERE u.schema_name = s.schema_name)
-                    ELSE 'Tables or triggers were made, dropped, altered, rewritten or truncated since every row was last '
-                         'known to be right.'
-                    END,
-               format('SELECT sliding_sync.catch_up(%L)', s.schema_name)
-        FROM schemas s WHERE s.has_bypassed_writes OR s.tables_changed
+        SELECT c.severity, c.schema_name, c.code,
+               coalesce((SELECT format('Transactions whose changes the triggers could not act on: %s. '
+                                       'The last one at %s, role %s (%s).',
+                                       count(*), max(u.recorded_at), (array_agg(u.role_name ORDER BY u.recorded_at DESC))[1],
+                                       (array_agg(u.reason ORDER BY u.recorded_at DESC))[1])
+                         FROM sliding_sync.bypassed_writes u WHERE u.schema_name = c.schema_name HAVING count(*) > 0),
+                        c.detail),
+               c.remedy
+        FROM findings c WHERE c.code = 'bypassed_writes'
         UNION ALL
         SELECT 'error', k.schema_name, 'quarantine',
-               format('Keys without a derived row: %s (%s). The last one: %s', sum(k.keys),
-                      string_agg(k.reason || ' ' || k.sqlstate, ', ' ORDER BY k.reason, k.sqlstate),
-                      (SELECT q.message FROM sliding_sync.quarantine q WHERE q.entry_id = max(k.last_entry))),
+               format('Keys without a derived row: %s%s (%s). The last one: %s',
+                      CASE WHEN k.is_estimate THEN 'about ' ELSE '' END, k.keys, k.reasons,
+                      (SELECT q.message FROM sliding_sync.quarantine q WHERE q.entry_id = k.last_entry)),
                'SELECT * FROM sliding_sync.repair_quarantine()'
-        -- in one pass: there may be as many as there are rooms
-        FROM (SELECT q.schema_name, q.reason, q.sqlstate, count(*) AS keys, max(q.entry_id) AS last_entry
-              FROM sliding_sync.quarantine q GROUP BY q.schema_name, q.reason, q.sqlstate) k
-        GROUP BY k.schema_name
-        UNION ALL
-        -- what will make it say no, or will fail
-        SELECT 'error', d.schema_name, 'owner_differs',
-               format('Table %s belongs to %s, and events to %s.', d.table_name, d.owner_name,
-                      pg_get_userbyid(e.relowner)),
-               format('ALTER TABLE %I.%I OWNER TO %I', d.schema_name, d.table_name, pg_get_userbyid(e.relowner))
-        FROM derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
-            JOIN pg_class e ON e.relnamespace = n.oid AND e.relname = 'events' AND e.relkind = 'r'
-        WHERE d.owner_name <> pg_get_userbyid(e.relowner)
-        UNION ALL
-        SELECT 'warning', u.schema_name, 'not_attached',
-               'The schema holds a homeserver''s tables, and attach() was not called for them.',
-               format('SELECT sliding_sync.attach(%L)', u.schema_name)
-        FROM unattached u
-        UNION ALL
-        SELECT 'warning', NULL, 'not_attached',
-               'No homeserver is attached in this database, and no schema of it holds a homeserver''s tables.',
-               'Start the homeserver once, so that it creates its tables, then SELECT sliding_sync.attach(); '
-               'or DROP EXTENSION sliding_sync, if its database is another one'
-        WHERE NOT EXISTS (SELECT FROM schemas) AND NOT EXISTS (SELECT FROM unattached)
-        UNION ALL
-        SELECT 'warning', t.schema_name, 'trigger_not_dependent',
-               format('DROP EXTENSION would be refused because of trigger %s of table %s.', t.trigger_name, t.table_name),
-               format('ALTER TRIGGER %I ON %I.%I DEPENDS ON EXTENSION sliding_sync', t.trigger_name, t.schema_name,
-                      t.table_name)
-        FROM sliding_sync.homeserver_triggers t
-        WHERE NOT EXISTS (
-            SELECT FROM pg_depend d WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.trigger_oid
-                AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x')
-        UNION ALL
-        SELECT 'warning', d.schema_name, 'foreign_trigger',
-               format('Table %s has trigger %s, which calls %I.%I().', d.table_name, t.tgname, pn.nspname, p.proname),
-               format('DROP TRIGGER %I ON %I.%I', t.tgname, d.schema_name, d.table_name)
-        FROM derived_tables d JOIN pg_namespace n ON n.nspname = d.schema_name
-            JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = d.table_name
-            JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
-            JOIN pg_proc p ON p.oid = t.tgfoid
-            JOIN pg_namespace pn ON pn.oid = p.pronamespace AND pn.nspname <> 'sliding_sync'
-        UNION ALL
-        SELECT 'warning', i.schema_name, 'index_missing',
-               format('Table %s has no %sindex on (%s).', i.table_name, CASE WHEN i.is_unique THEN 'unique ' END,
-                      array_to_string(i.columns, ', ')),
-               i.remedy
-        FROM needed_indexes i WHERE i.state = 'missing'
-        UNION ALL
-        SELECT 'warning', i.schema_name, 'index_invalid',
-               format('Index %s of table %s was not built to its end.', i.invalid_index, i.table_name), i.remedy
-        FROM needed_indexes i WHERE i.state = 'invalid'
-        UNION ALL
-        SELECT 'warning', NULL, 'switched_off',
-               format('sliding_sync.enabled is off for role %s in database %s.', coalesce(r.role_name, '(any)'),
-                      coalesce(r.database_name, '(any)')),
-               r.remedy
-        FROM role_settings r WHERE r.switches_off
-        UNION ALL
-        SELECT 'warning', NULL, 'raises_errors',
-               format('A failing refresh fails the transaction of role %s in database %s.',
-                      coalesce(r.role_name, '(any)'), coalesce(r.database_name, '(any)')),
-               r.remedy
-        FROM role_settings r WHERE r.name = 'sliding_sync.on_failure' AND lower(r.value) = 'error'
-        UNION ALL
-        SELECT 'error', NULL, 'library_missing',
-               format('The library cannot be loaded, and every write to the tables with triggers fails: %s.', l.failure),
-               'Install the package of the extension on this host; or let the homeserver go on without it: SELECT '
-               'sliding_sync.detach()'
-        FROM sliding_sync.library() l WHERE l.failure IS NOT NULL
-        UNION ALL
-        SELECT 'warning', NULL, 'version_differs',
-               format('The library is %s and the SQL is %s. A session keeps the library that it has loaded.',
-                      v.library_version, v.extension_version),
-               CASE WHEN string_to_array(v.library_version, '.')::integer[] > string_to_array(v.extension_version, '.')::integer[]
-                    THEN 'ALTER EXTENSION sliding_sync UPDATE'
-                    ELSE format('Install the extension''s package, version %s, on this host; then connect anew', v.extension_version) END
-        FROM sliding_sync.version() v WHERE v.library_version <> v.extension_version
+        FROM quarantined k
         UNION ALL
         SELECT 'notice', NULL, 'corrections_full',
                'The log of what commits corrected takes no more.',
@@ -369,15 +433,10 @@ CREATE VIEW sliding_sync.health AS
         SELECT 'warning', p.schema_name, 'run_interrupted',
                format('Run %s of backfill() is not finished, and no session works on it.', p.run_id),
                format('CALL sliding_sync.backfill(target_schema => %L)', p.schema_name)
-        FROM sliding_sync.progress p WHERE p.run_id IS NOT NULL GROUP BY p.schema_name, p.run_id
+        FROM sliding_sync.run_tables p GROUP BY p.schema_name, p.run_id
         -- a session is seen from the end of its first batch on
-        HAVING bool_and(cardinality(p.sessions) = 0)
+        HAVING bool_and(p.sessions = '{}')
             AND max(coalesce(p.updated_at, p.started_at)) < statement_timestamp() - interval '1 minute'
-        UNION ALL
-        SELECT 'notice', d.schema_name, 'bloated',
-               format('Table %s has %s dead rows and %s live ones.', d.table_name, d.dead_rows, d.live_rows),
-               format('VACUUM %I.%I', d.schema_name, d.table_name)
-        FROM derived_tables d WHERE d.dead_rows > 10000 + d.live_rows
     ) f
     ORDER BY array_position('{error,warning,notice}'::text[], f.severity), f.schema_name, f.code, f.detail;
 COMMENT ON VIEW sliding_sync.health IS 'one row a finding, with the command that cures it; no row: all is well';
@@ -389,6 +448,26 @@ COMMENT ON COLUMN sliding_sync.health.code IS 'one of docs/diagnostics.md';
 --
 -- metrics: for an exporter
 --
+CREATE FUNCTION sliding_sync.catalog_metrics() RETURNS TABLE (name text, labels jsonb, value double precision)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT 'sliding_sync_triggers'::text, jsonb_build_object('schema', t.schema_name, 'state', t.state), count(*)::double precision
+    FROM sliding_sync.triggers t GROUP BY t.schema_name, t.state
+    UNION ALL
+    SELECT m.name, jsonb_build_object('schema', d.schema_name, 'table', d.table_name) || m.labels, m.value
+    FROM sliding_sync.derived_tables d CROSS JOIN LATERAL (VALUES
+        ('sliding_sync_table_rows_estimate', '{}'::jsonb, d.rows_estimate::double precision),
+        ('sliding_sync_table_dead_rows_estimate', '{}', d.dead_rows::double precision),
+        ('sliding_sync_table_changes_total', '{"change": "insert"}', d.inserts::double precision),
+        ('sliding_sync_table_changes_total', '{"change": "update"}', d.updates::double precision),
+        ('sliding_sync_table_changes_total', '{"change": "delete"}', d.deletes::double precision)
+    ) m (name, labels, value) WHERE m.value IS NOT NULL;
+END
+$$;
+COMMENT ON FUNCTION sliding_sync.catalog_metrics() IS 'what catalogs tell for sliding_sync.metrics';
+
 CREATE VIEW sliding_sync.metrics AS
     WITH status AS MATERIALIZED (SELECT * FROM sliding_sync.status)
     SELECT 'sliding_sync_info' AS name,
@@ -407,8 +486,8 @@ CREATE VIEW sliding_sync.metrics AS
         ('sliding_sync_bypassed_writes', s.bypassed_writes::double precision),
         ('sliding_sync_quarantined_keys', s.quarantined::double precision),
         ('sliding_sync_quarantine_oldest_timestamp_seconds',
-         (SELECT extract(epoch FROM min(q.recorded_at))::double precision FROM sliding_sync.quarantine q
-          WHERE q.schema_name = s.schema_name))
+         (SELECT extract(epoch FROM q.recorded_at)::double precision FROM sliding_sync.quarantine q
+          WHERE q.schema_name = s.schema_name ORDER BY q.entry_id LIMIT 1))
     ) m (name, value) WHERE m.value IS NOT NULL
     UNION ALL
     SELECT 'sliding_sync_corrected_values', jsonb_build_object('schema', c.schema_name, 'table', c.table_name,
@@ -418,20 +497,10 @@ CREATE VIEW sliding_sync.metrics AS
     SELECT 'sliding_sync_not_ready_reason', jsonb_build_object('schema', s.schema_name, 'reason', r.reason), 1
     FROM status s CROSS JOIN unnest(s.reasons) r (reason)
     UNION ALL
-    SELECT 'sliding_sync_triggers', jsonb_build_object('schema', t.schema_name, 'state', t.state), count(*)
-    FROM sliding_sync.triggers t GROUP BY t.schema_name, t.state
-    UNION ALL
-    SELECT m.name, jsonb_build_object('schema', d.schema_name, 'table', d.table_name) || m.labels, m.value
-    FROM sliding_sync.derived_tables d CROSS JOIN LATERAL (VALUES
-        ('sliding_sync_table_rows_estimate', '{}'::jsonb, d.rows_estimate::double precision),
-        ('sliding_sync_table_dead_rows_estimate', '{}', d.dead_rows::double precision),
-        ('sliding_sync_table_changes_total', '{"change": "insert"}', d.inserts::double precision),
-        ('sliding_sync_table_changes_total', '{"change": "update"}', d.updates::double precision),
-        ('sliding_sync_table_changes_total', '{"change": "delete"}', d.deletes::double precision)
-    ) m (name, labels, value) WHERE m.value IS NOT NULL
+    SELECT c.name, c.labels, c.value FROM sliding_sync.catalog_metrics() c
     UNION ALL
     SELECT m.name, jsonb_build_object('schema', p.schema_name, 'table', p.table_name, 'run', p.run_id::text), m.value
-    FROM (SELECT * FROM sliding_sync.progress WHERE run_id IS NOT NULL) p CROSS JOIN LATERAL (VALUES
+    FROM sliding_sync.run_tables p CROSS JOIN LATERAL (VALUES
         ('sliding_sync_run_items_done', p.items_done::double precision),
         ('sliding_sync_run_items_total', p.items_total::double precision),
         ('sliding_sync_run_rows_written', p.rows_written::double precision),
