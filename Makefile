@@ -31,7 +31,8 @@ WERROR = -Werror
 PG_CXXFLAGS = -std=c++20 -O2 -fvisibility=hidden -Wall -Wextra $(WERROR) -Wno-register -Wno-unused-parameter \
 	-Wno-missing-field-initializers -Wno-cast-function-type -MMD -MP
 # nothing else: a server must not need a package that the system may remove (libstdc++ is what apt itself stands on)
-SHLIB_LINK = -lstdc++
+# Most of what is looked up by name when the library is loaded are its own instances of templates.
+SHLIB_LINK = -lstdc++ -Wl,-Bsymbolic-functions
 EXTRA_CLEAN = $(SOURCES:.cpp=.d) build
 
 PG_CONFIG ?= pg_config

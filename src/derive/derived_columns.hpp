@@ -34,9 +34,6 @@ struct JoinedRooms : JoinedRoomColumns {
     static TableShape shape(const HomeserverSchema& schema) noexcept {
         return schema.joined_rooms;
     }
-    static bool is_plain(const HomeserverSchema& schema) noexcept {
-        return schema.joined_rooms_is_plain;
-    }
 };
 
 /// One row a room and local user.
@@ -50,9 +47,6 @@ struct MembershipSnapshots : MembershipSnapshotColumns {
 
     static TableShape shape(const HomeserverSchema& schema) noexcept {
         return schema.membership_snapshots;
-    }
-    static bool is_plain(const HomeserverSchema& schema) noexcept {
-        return schema.membership_snapshots_is_plain;
     }
 };
 

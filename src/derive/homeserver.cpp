@@ -1,5 +1,7 @@
 #include "derive/homeserver.hpp"
 
+#include "derive/plain_table.hpp"
+
 extern "C" {
 #include "storage/lmgr.h"
 }
@@ -10,6 +12,30 @@ Statements::Statements(const HomeserverSchema& schema)
     : joined_rooms(schema), snapshots(schema), message_fast_path(schema, joined_rooms), redacted(schema),
       state_groups(schema), rooms(schema, redacted, joined_rooms), histories(schema, rooms),
       memberships(schema, redacted, snapshots), lookup(schema), references(schema, joined_rooms, snapshots) {}
+
+namespace {
+
+std::optional<bool> look_at_snapshots(const HomeserverSchema& schema) {
+    if (schema.membership_snapshots != TableShape::known) {
+        return false;
+    }
+    return call_pg([&](PgFrame frame) {
+        return is_plain_table(frame, find_table(membership_snapshots_table, schema.namespace_oid));
+    });
+}
+
+}  // namespace
+
+bool Homeserver::snapshots_are_plain() const {
+    if (!snapshots_are_plain_) {
+        snapshots_are_plain_ = look_at_snapshots(schema);
+    }
+    return snapshots_are_plain_.value_or(false);
+}
+
+bool Homeserver::is_still_true() const {
+    return !snapshots_are_plain_ || snapshots_are_plain_ == look_at_snapshots(schema);
+}
 
 std::shared_ptr<Homeserver> homeserver_in(Oid namespace_oid) {
     struct Known {
@@ -26,7 +52,8 @@ std::shared_ptr<Homeserver> homeserver_in(Oid namespace_oid) {
     const std::uint64_t generation = catalog_generation();
     HomeserverSchema schema = read_homeserver_schema(namespace_oid);
     Known& entry = known[namespace_oid];
-    if (entry.homeserver == nullptr || schema != entry.homeserver->schema) {
+    if (entry.homeserver == nullptr || schema != entry.homeserver->schema ||
+        !entry.homeserver->is_still_true()) {
         entry.homeserver = std::make_shared<Homeserver>(std::move(schema));
     }
     entry.generation = entry.homeserver->schema.is_settled ? generation : 0;

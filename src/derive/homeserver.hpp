@@ -32,8 +32,16 @@ struct Statements {
 struct Homeserver {
     explicit Homeserver(HomeserverSchema shape) : schema(std::move(shape)), statements(schema) {}
 
+    /// As joined_rooms_is_plain, looked up when somebody asks. Raises PgError.
+    [[nodiscard]] bool snapshots_are_plain() const;
+    /// False when that was told otherwise than the catalog has it now. Raises PgError.
+    [[nodiscard]] bool is_still_true() const;
+
     const HomeserverSchema schema;
     mutable Statements statements;
+
+private:
+    mutable std::optional<bool> snapshots_are_plain_;
 };
 
 /// The homeserver whose tables live in this schema; looks its shape up again when the catalog has changed, as

@@ -141,14 +141,16 @@ HomeserverSchema read_homeserver_schema(Oid namespace_oid) {
         if (relation_owner(snapshots) == shape.derived_owner) {
             shape.membership_snapshots = shape_of(snapshots, snapshot_columns);
         }
-        const auto is_plain = [&](Oid table, TableShape table_shape) {
-            const auto plain =
-                table_shape == TableShape::known ? is_plain_table(frame, table) : std::optional(false);
-            shape.is_settled = shape.is_settled && plain.has_value();
-            return plain.value_or(false);
-        };
-        shape.joined_rooms_is_plain = is_plain(joined_rooms, shape.joined_rooms);
-        shape.membership_snapshots_is_plain = is_plain(snapshots, shape.membership_snapshots);
+        if (shape.joined_rooms == TableShape::known) {
+            const std::optional<bool> plain = is_plain_table(frame, joined_rooms);
+            shape.joined_rooms_is_plain = plain.value_or(false);
+            shape.is_settled = plain.has_value();
+        }
+        const auto snapshots_defer_nothing = shape.membership_snapshots == TableShape::known
+                                                 ? has_no_foreign_triggers(frame, snapshots)
+                                                 : std::optional(false);
+        shape.may_defer = !shape.joined_rooms_is_plain || !snapshots_defer_nothing.value_or(false);
+        shape.is_settled = shape.is_settled && snapshots_defer_nothing.has_value();
         const auto has = [&](const char* table) {
             return find_trusted_table(table, namespace_oid, shape.derived_owner) != InvalidOid;
         };

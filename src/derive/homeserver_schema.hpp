@@ -23,9 +23,9 @@ struct SchemaShape : OptionalTables {
     TableShape joined_rooms = TableShape::missing;
     TableShape membership_snapshots = TableShape::missing;
     // Nothing of its own can make a write fail or change what is written: triggers, rules, checks, policies,
-    // expressions.
+    // expressions. (Of the snapshots, Homeserver tells: a message is none of theirs.)
     bool joined_rooms_is_plain = false;
-    bool membership_snapshots_is_plain = false;
+    bool may_defer = false;              ///< triggers of a derived table may put work off until the commit
     bool has_recalculate_queue = false;  ///< counts as OptionalTables do
     bool is_settled = true;              ///< no derived table was locked against readers: worth remembering
 

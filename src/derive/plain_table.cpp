@@ -135,10 +135,15 @@ bool has_foreign_constraints(Relation table) {
     return has_one || versions::has_unvalidated_not_null(table) || has_foreign_references(table);
 }
 
-}  // namespace
+bool is_without_foreign_triggers(Relation table) {
+    const Form_pg_class form = table->rd_rel;
+    return form->relkind == RELKIND_RELATION && form->relam == HEAP_TABLE_AM_OID && !form->relispartition &&
+           !form->relhassubclass && table->rd_rules == nullptr && !form->relrowsecurity &&
+           !has_foreign_triggers(table);
+}
 
 // While the table is locked, none of its indexes goes.
-std::optional<bool> is_plain_table(PgFrame, Oid relation) {
+std::optional<bool> look_at(Oid relation, bool (*is_so)(Relation table)) {
     if (!ConditionalLockRelationOid(relation, AccessShareLock)) {
         return std::nullopt;
     }
@@ -147,13 +152,22 @@ std::optional<bool> is_plain_table(PgFrame, Oid relation) {
         UnlockRelationOid(relation, AccessShareLock);
         return false;
     }
-    const bool is_plain =
-        table->rd_rel->relkind == RELKIND_RELATION && table->rd_rel->relam == HEAP_TABLE_AM_OID &&
-        !table->rd_rel->relispartition && !table->rd_rel->relhassubclass && table->rd_rules == nullptr &&
-        !table->rd_rel->relrowsecurity && !has_foreign_constraints(table) && !has_foreign_triggers(table) &&
-        !has_foreign_indexes(table) && may_be_published(table);
+    const bool result = is_so(table);
     relation_close(table, AccessShareLock);
-    return is_plain;
+    return result;
+}
+
+}  // namespace
+
+std::optional<bool> is_plain_table(PgFrame, Oid relation) {
+    return look_at(relation, [](Relation table) {
+        return is_without_foreign_triggers(table) && !has_foreign_constraints(table) &&
+               !has_foreign_indexes(table) && may_be_published(table);
+    });
+}
+
+std::optional<bool> has_no_foreign_triggers(PgFrame, Oid relation) {
+    return look_at(relation, is_without_foreign_triggers);
 }
 
 }  // namespace sliding_sync

@@ -11,4 +11,8 @@ namespace sliding_sync {
 /// statement. Nothing when the table is locked against readers: whoever changes it is not waited for.
 [[nodiscard]] std::optional<bool> is_plain_table(PgFrame frame, Oid relation);
 
+/// True when no triggers but those, and nothing else that acts on what is written, can put anything off until
+/// the end of the transaction. Opens no index, which a backend that writes no row would do for this alone.
+[[nodiscard]] std::optional<bool> has_no_foreign_triggers(PgFrame frame, Oid relation);
+
 }  // namespace sliding_sync

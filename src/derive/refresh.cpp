@@ -166,7 +166,7 @@ Refreshed refresh_as_it_is_now(Oid namespace_oid, Changes changes, rules::Refres
     if (homeserver.schema.has_unknown_table()) {
         return remove_everything(homeserver);
     }
-    if (!homeserver.schema.joined_rooms_is_plain || !homeserver.schema.membership_snapshots_is_plain) {
+    if (!homeserver.schema.joined_rooms_is_plain || !homeserver.snapshots_are_plain()) {
         // a deferred trigger that refuses a row shall cost the row
         fire_deferred_triggers_at_once(homeserver.schema.derived_owner);
     }

@@ -38,11 +38,18 @@ public:
 
     TableRefresh(const Homeserver& homeserver, DerivedTable<Table>& rows, rules::RefreshMode mode,
                  RefreshScope& scope, KeyLocks& locks)
-        : schema_(homeserver.schema), statements_(homeserver.statements), rows_(rows), mode_(mode),
-          scope_(scope), locks_(locks) {}
+        : homeserver_(homeserver), schema_(homeserver.schema), statements_(homeserver.statements),
+          rows_(rows), mode_(mode), scope_(scope), locks_(locks) {}
 
     [[nodiscard]] bool is_recompute() const noexcept {
         return mode_ != rules::RefreshMode::live;
+    }
+    [[nodiscard]] bool is_plain() const {
+        if constexpr (std::is_same_v<Table, JoinedRooms>) {
+            return schema_.joined_rooms_is_plain;
+        } else {
+            return homeserver_.snapshots_are_plain();
+        }
     }
     [[nodiscard]] TableShape shape() const noexcept {
         return Table::shape(schema_);
@@ -64,7 +71,7 @@ public:
         }
         const std::uint64_t written = rows_.write(different);
         // to write, the table was locked: what others have put on it before is known by now
-        if (written > 0 && (!Table::is_plain(schema_) || scope_.generation != catalog_generation())) {
+        if (written > 0 && (!is_plain() || scope_.generation != catalog_generation())) {
             require_kept(compared, rows_.stored(keys));
         }
         // A row that stands there is met by others itself; a recompute has changed nothing that a row is made
@@ -180,6 +187,7 @@ private:
             stored.begin(), stored.end(), [](const Stored<Table>& key) { return key.row.has_value(); }));
     }
 
+    const Homeserver& homeserver_;
     const HomeserverSchema& schema_;
     Statements& statements_;
     DerivedTable<Table>& rows_;

@@ -110,9 +110,9 @@ bool remove_all_of_room(PendingKeys& keys, std::string_view room_id, const Homes
 
 // Where the tables are plain, removing rows leaves nothing to fail at that removing more of them would not
 // fail at too.
-bool needs_a_net(const Homeserver& homeserver) noexcept {
-    return !homeserver.schema.joined_rooms_is_plain || !homeserver.schema.membership_snapshots_is_plain ||
-           is_injecting_faults();
+bool needs_a_net(const Homeserver& homeserver) {
+    return !homeserver.schema.joined_rooms_is_plain || is_injecting_faults() ||
+           !homeserver.snapshots_are_plain();
 }
 
 // What fails costs the rows of the room, all of which are made again when the transaction ends, and not the

@@ -170,9 +170,7 @@ Refreshed refresh_everything(const Homeserver& homeserver, const PendingKeys& ke
 // Where the derived tables have triggers of their owner, what these put off would fail with no subtransaction
 // open. The server has fired what others have put off before, and no statement of theirs follows.
 void set_constraints_immediate(const Homeserver& homeserver) {
-    const HomeserverSchema& schema = homeserver.schema;
-    if (!(schema.joined_rooms_is_plain && schema.membership_snapshots_is_plain) &&
-        !WriteAs::is_restricting()) {
+    if (homeserver.schema.may_defer && !WriteAs::is_restricting()) {
         const SpiConnection connection;
         run_once("SET CONSTRAINTS ALL IMMEDIATE");
     }

@@ -50,13 +50,14 @@ std::vector<Oid> types(const ParameterRows& rows, bool is_single) {
 
 }  // namespace
 
-RowsStatement::RowsStatement(const char* name, std::string_view text, std::string_view schema,
-                             const ParameterRows& rows)
-    : many_(name, sql_text(filled(text, source(rows, false)), schema), types(rows, false)),
-      one_(name, sql_text(filled(text, source(rows, true)), schema), types(rows, true)) {}
-
 Rows RowsStatement::run(const Arguments& arguments) {
-    Statement& statement = arguments.is_single_row() ? one_ : many_;
+    const bool is_single = arguments.is_single_row();
+    std::optional<Statement>& made = is_single ? one_ : many_;
+    if (!made) {
+        made.emplace(name_, sql_text(filled(text_, source(rows_, is_single)), schema_),
+                     types(rows_, is_single));
+    }
+    Statement& statement = *made;
     const Rows rows = statement.run(arguments);
     processed_ = statement.processed();
     return rows;

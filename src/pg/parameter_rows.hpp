@@ -18,8 +18,8 @@ struct ParameterRows {
 class RowsStatement {
 public:
     /// `%R` in the template stands for the rows.
-    RowsStatement(const char* name, std::string_view text, std::string_view schema,
-                  const ParameterRows& rows);
+    RowsStatement(const char* name, std::string text, std::string_view schema, ParameterRows rows)
+        : name_(name), text_(std::move(text)), schema_(schema), rows_(std::move(rows)) {}
 
     /// As Statement::run; the arguments tell which of the two it is.
     Rows run(const Arguments& arguments);
@@ -29,8 +29,15 @@ public:
     }
 
 private:
-    Statement many_;
-    Statement one_;
+    [[nodiscard]] Statement make(bool is_single) const;
+
+    const char* name_;
+    std::string text_;
+    std::string schema_;
+    ParameterRows rows_;
+    // made when needed: of most, a connection needs neither or one
+    std::optional<Statement> many_;
+    std::optional<Statement> one_;
     std::uint64_t processed_ = 0;
 };
 

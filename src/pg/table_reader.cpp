@@ -17,13 +17,13 @@ namespace sliding_sync {
 
 namespace {
 
-std::string select_text(const Schema& schema, const char* table, std::span<const KeyColumn> key,
-                        const std::vector<const char*>& columns, const char* lock = "") {
+std::string select_text(const std::string& schema, const char* table, std::span<const KeyColumn> key,
+                        const std::vector<const char*>& columns, const char* lock) {
     std::string text = "SELECT ";
     for (const char* const column : columns) {
         text += std::string(column == columns.front() ? "" : ", ") + column;
     }
-    text += " FROM " + schema.name + "." + table;
+    text += " FROM " + schema + "." + table;
     for (std::size_t i = 0; i < key.size(); ++i) {
         text += (i == 0 ? " WHERE " : " AND ") + std::string(key[i].name) + " OPERATOR(pg_catalog." +
                 key_operator(key[i]).sql + ") $" + std::to_string(i + 1);
@@ -90,18 +90,14 @@ bool LookupScope::is_open(std::uint64_t number) noexcept {
 
 TableReader::TableReader(const char* name, const Schema& schema, const char* table,
                          std::vector<KeyColumn> key, std::vector<const char*> columns)
-    : name_(name), namespace_oid_(schema.namespace_oid), table_name_(table), key_(std::move(key)),
-      column_names_(std::move(columns)),
-      statement_(name, select_text(schema, table, key_, column_names_), types_of(key_)),
-      lock_statement_(name, select_text(schema, table, key_, column_names_, " FOR NO KEY UPDATE"),
-                      types_of(key_)),
-      columns_(column_names_.size()) {}
+    : name_(name), namespace_oid_(schema.namespace_oid), schema_name_(schema.name), table_name_(table),
+      key_(std::move(key)), column_names_(std::move(columns)), columns_(column_names_.size()) {}
 
 Rows TableReader::find(LookupScope& scope, std::initializer_list<KeyValue> key, std::size_t max_rows) {
     if (const auto found = find_by_index(scope, key, max_rows)) {
         return *found;
     }
-    Rows rows = by_statement(statement_, scope, key);
+    Rows rows = by_statement(statement_, "", scope, key);
     rows.count = std::min(rows.count, max_rows);
     return rows;
 }
@@ -120,22 +116,26 @@ Rows TableReader::lock(LookupScope& scope, std::initializer_list<KeyValue> key) 
     if (is_by_index(scope)) {
         return call_pg([&](PgFrame frame) -> Rows { return lookup_.lock(frame, key); });
     }
-    return by_statement(lock_statement_, scope, key);
+    return by_statement(lock_statement_, " FOR NO KEY UPDATE", scope, key);
 }
 
 bool TableReader::is_by_index(const LookupScope& scope) const noexcept {
     return scope_ == scope.number_ && lookup_.is_open();
 }
 
-Rows TableReader::by_statement(Statement& statement, const LookupScope& scope,
-                               std::initializer_list<KeyValue> key) {
+Rows TableReader::by_statement(std::optional<Statement>& statement, const char* lock,
+                               const LookupScope& scope, std::initializer_list<KeyValue> key) {
     Assert(key.size() == key_.size());
+    if (!statement) {
+        statement.emplace(name_, select_text(schema_name_, table_name_, key_, column_names_, lock),
+                          types_of(key_));
+    }
     Arguments arguments;
     for (std::size_t i = 0; i < key_.size(); ++i) {
         const KeyValue& value = key.begin()[i];
         key_[i].type == INT8OID ? arguments.number(value.number) : arguments.text(value.text);
     }
-    return statement.run(arguments, scope.view_);
+    return statement->run(arguments, scope.view_);
 }
 
 // What is open belongs to one scope: code of the tables' owner that runs in its middle reads by the

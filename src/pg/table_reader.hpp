@@ -80,15 +80,18 @@ private:
     [[nodiscard]] bool is_the_one() const;
     [[nodiscard]] bool find_columns();
     [[nodiscard]] bool is_by_index(const LookupScope& scope) const noexcept;
-    Rows by_statement(Statement& statement, const LookupScope& scope, std::initializer_list<KeyValue> key);
+    Rows by_statement(std::optional<Statement>& statement, const char* lock, const LookupScope& scope,
+                      std::initializer_list<KeyValue> key);
 
     const char* name_;
     Oid namespace_oid_;
+    std::string schema_name_;
     const char* table_name_;
     std::vector<KeyColumn> key_;
     std::vector<const char*> column_names_;
-    Statement statement_;
-    Statement lock_statement_;
+    // made when one is needed: their texts would cost each connection's first transaction 0.2 M instructions
+    std::optional<Statement> statement_;
+    std::optional<Statement> lock_statement_;
 
     // what the catalog says, until it changes
     std::uint64_t generation_ = 0;
