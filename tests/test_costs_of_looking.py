@@ -11,6 +11,7 @@ import pytest
 
 from harness.cluster import SUPERUSER, Cluster
 from synthetic.database import connect, create_homeserver
+from synthetic.many_rooms import make_rooms
 
 Connection = psycopg.Connection[Any]
 
@@ -77,3 +78,33 @@ def test_many_keys_in_quarantine(connection: Connection) -> None:
     assert connection.execute(finding + " AND schema_name <> 'other'").fetchone() is not None
     connection.execute("TRUNCATE sliding_sync.quarantine")
     assert connection.execute(quarantined).fetchone() == (0,)
+
+
+def cost_of_verify(connection: Connection, arguments: str = "") -> int:
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, TIMING off) SELECT FROM sliding_sync.verify({arguments})"
+    return buffers([row[0] for row in connection.execute(explain)])
+
+
+def test_a_sample_is_drawn_without_looking_at_every_key(cluster: Cluster) -> None:
+    create_homeserver(cluster, "sampled")
+    with connect(cluster, "sampled", SUPERUSER) as connection:
+        make_rooms(connection, 2000)
+        connection.execute("CALL sliding_sync.backfill()")
+        connection.execute("VACUUM ANALYZE")
+        cost_of_verify(connection)  # its plans
+        assert cost_of_verify(connection, "sample => 0.01") < cost_of_verify(connection) / 25
+
+        # wrong, missing and left over: each is drawn as likely as any other
+        connection.execute("SET sliding_sync.enabled = off")
+        connection.execute("UPDATE sliding_sync_joined_rooms SET room_name = 'wrong'")
+        connection.execute("DELETE FROM sliding_sync_membership_snapshots WHERE hashtext(room_id) % 2 = 0")
+        connection.execute("DELETE FROM local_current_membership WHERE hashtext(room_id) % 2 <> 0")
+        findings = (
+            "SELECT v.table_name, v.expected IS NULL AND v.column_name IS NULL, count(DISTINCT (v.room_id, v.user_id))"
+            " FROM sliding_sync.verify(%s) v WHERE v.severity <> 'unverifiable' GROUP BY 1, 2 ORDER BY 1, 2"
+        )
+        everything = connection.execute(findings % "").fetchall()
+        half = connection.execute(findings % "sample => 0.5").fetchall()
+        assert [kind[:2] for kind in half] == [kind[:2] for kind in everything]
+        for some, all_of_them in zip(half, everything, strict=True):
+            assert 0.4 * all_of_them[2] < some[2] < 0.6 * all_of_them[2], (some, all_of_them)

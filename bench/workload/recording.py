@@ -34,7 +34,7 @@ class Operation:
 
 @dataclass
 class Recorded:
-    """A transaction, or a statement outside of any. `begin` and `end` are places in the log."""
+    """A transaction, or a statement outside of any. `begin` and `end` are places in the log, each behind a statement."""
 
     begin: int
     statements: list[str] = field(default_factory=list)
@@ -64,9 +64,9 @@ def read(log: Path, database: str, start: int, operations: list[Operation]) -> l
     transactions = sorted(_transactions(log, database, start), key=lambda t: t.end)
     for operation in (o for o in operations if o.kind == "far_join"):
         # the members, whom the homeserver asks for next, may come before its answer has been read
-        operation.end = min(t.end for t in transactions if t.end >= operation.begin and t.stores_membership)
+        operation.end = min(t.end for t in transactions if t.end > operation.begin and t.stores_membership)
     for transaction in transactions:
-        transaction.operation = next((o for o in operations if o.begin <= transaction.end <= o.end), None)
+        transaction.operation = next((o for o in operations if o.begin < transaction.end <= o.end), None)
     _mark_measured(transactions)
     return transactions
 

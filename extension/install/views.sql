@@ -83,9 +83,9 @@ COMMENT ON COLUMN sliding_sync.needed_indexes.is_unique IS 'ON CONFLICT needs a 
 
 GRANT SELECT ON sliding_sync.derived_tables, sliding_sync.role_settings, sliding_sync.needed_indexes TO PUBLIC;
 
--- Planning what looks at catalogs takes ten times what executing it does. In a function it is planned once a session,
--- and what follows is short enough to be planned anew each time. These functions read nothing but catalogs and
--- views that are open to everybody, with the rights of whoever calls them.
+-- Planning what looks at catalogs takes ten times what executing it does. In a function it is planned once a
+-- session, and what follows is short enough to be planned anew each time. These functions read nothing but
+-- catalogs and views that are open to everybody, with the rights of whoever calls them.
 
 CREATE FUNCTION sliding_sync.schema_status() RETURNS TABLE (schema_name text, library_version text,
         extension_version text, is_ready boolean, reasons text[], triggers_found bigint, triggers_expected bigint,

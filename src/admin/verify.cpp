@@ -7,6 +7,7 @@
 extern "C" {
 #include "common/pg_prng.h"
 #include "miscadmin.h"
+#include "utils/lsyscache.h"
 }
 
 namespace sliding_sync {
@@ -16,6 +17,10 @@ namespace {
 constexpr double keys_per_slice = 500;
 // Keys alone are cheap to read, and those that are drawn are compared together.
 constexpr double keys_per_page = 20'000;
+// So many are drawn from the tables at once, and of so many whole pages: each of those has some fifty.
+constexpr double most_drawn = 100'000;
+constexpr double drawn_by_pages = 10'000;
+constexpr double smallest_share = 1e-6;
 
 class Verification {
 public:
@@ -27,13 +32,18 @@ public:
         const bool are_all =
             !options_.room && !options_.member && !options_.scope.first_room && !options_.scope.last_room;
         if (options_.scope.tables != DerivedTableSet::memberships && !options_.member) {
-            progress_.begin("rooms", are_all ? table_name(BaseTable::rooms) : nullptr);
-            options_.room ? one_room() : rooms();
+            const char* const table = table_name(BaseTable::rooms);
+            const auto drawn = are_all ? keys_to_draw(table) : std::nullopt;
+            progress_.begin("rooms", are_all && !drawn ? table : nullptr);
+            drawn ? drawn_rooms(*drawn) : options_.room ? one_room() : rooms();
         }
         if (options_.scope.tables != DerivedTableSet::joined_rooms) {
-            progress_.begin("memberships",
-                            are_all ? table_name(BaseTable::local_current_membership) : nullptr);
-            options_.room || options_.member ? some_memberships() : memberships();
+            const char* const table = table_name(BaseTable::local_current_membership);
+            const auto drawn = are_all ? keys_to_draw(table) : std::nullopt;
+            progress_.begin("memberships", are_all && !drawn ? table : nullptr);
+            drawn                              ? drawn_memberships(*drawn)
+            : options_.room || options_.member ? some_memberships()
+                                               : memberships();
         }
     }
 
@@ -62,6 +72,64 @@ private:
         if (options_.sample < 1) {
             std::erase_if(
                 keys, [&](const Key&) { return pg_prng_double(&pg_global_prng_state) >= options_.sample; });
+        }
+    }
+
+    // A look at every key costs several times what a small share of them costs.
+    [[nodiscard]] std::optional<double> keys_to_draw(const char* table) const {
+        if (options_.sample >= 1 || options_.sample < smallest_share) {
+            return std::nullopt;
+        }
+        const double keys =
+            options_.sample * call_pg([&] {
+                return estimated_rows(get_relname_relid(table, options_.homeserver.namespace_oid));
+            });
+        return keys >= 0 && keys <= most_drawn ? std::optional(keys) : std::nullopt;
+    }
+
+    void drawn_rooms(double estimate) {
+        std::vector<std::string> keys;
+        {
+            const WriteAs reader(homeserver_.schema.derived_owner);
+            const SpiConnection connection;
+            for (const std::string_view room_id :
+                 homeserver_.statements.lookup.drawn_rooms(options_.sample, estimate >= drawn_by_pages)) {
+                keys.emplace_back(room_id);
+            }
+        }
+        in_slices(keys, [&](VerifiedSlice& found, std::span<const std::string> part) {
+            compare_rooms(found, {part.begin(), part.end()});
+        });
+    }
+
+    void drawn_memberships(double estimate) {
+        std::vector<std::pair<std::string, std::string>> keys;
+        {
+            const WriteAs reader(homeserver_.schema.derived_owner);
+            const SpiConnection connection;
+            for (const MembershipKey& key : homeserver_.statements.lookup.drawn_memberships(
+                     options_.sample, estimate >= drawn_by_pages)) {
+                keys.emplace_back(key.room_id, key.user_id);
+            }
+        }
+        in_slices(keys, [&](VerifiedSlice& found, std::span<const std::pair<std::string, std::string>> part) {
+            std::vector<MembershipKey> memberships;
+            for (const auto& [room_id, user_id] : part) {
+                memberships.push_back({room_id, user_id});
+            }
+            compare_memberships(found, memberships);
+        });
+    }
+
+    template <typename Key, typename Compare>
+    void in_slices(const std::vector<Key>& keys, const Compare& compare) {
+        constexpr auto size = static_cast<std::size_t>(keys_per_slice);
+        for (std::size_t begin = 0; begin < keys.size(); begin += size) {
+            const auto part = std::span<const Key>(keys).subspan(begin, std::min(size, keys.size() - begin));
+            slice([&](VerifiedSlice& found) {
+                progress_.add(part.size());
+                compare(found, part);
+            });
         }
     }
 

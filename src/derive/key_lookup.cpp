@@ -109,6 +109,27 @@ constexpr std::string_view memberships_between_sql = R"(
          ORDER BY m.room_id, m.user_id LIMIT $4)) x
     ORDER BY x.room_id, x.user_id LIMIT $4)";
 
+// Rows that are left over are those of the derived tables without a room or membership: each key is drawn once.
+// (NOT EXISTS would be planned as a join, which reads the other table to its end.)
+constexpr std::string_view drawn_rooms_sql = R"(
+    SELECT r.room_id
+    FROM %S.rooms r TABLESAMPLE %M ($1::pg_catalog.float4)
+    UNION ALL
+    SELECT j.room_id
+    FROM %S.sliding_sync_joined_rooms j TABLESAMPLE %M ($1::pg_catalog.float4)
+    WHERE (SELECT r.room_id FROM %S.rooms r WHERE r.room_id %= j.room_id LIMIT 1) IS NULL
+    ORDER BY 1)";
+
+constexpr std::string_view drawn_memberships_sql = R"(
+    SELECT l.room_id, l.user_id
+    FROM %S.local_current_membership l TABLESAMPLE %M ($1::pg_catalog.float4)
+    UNION ALL
+    SELECT m.room_id, m.user_id
+    FROM %S.sliding_sync_membership_snapshots m TABLESAMPLE %M ($1::pg_catalog.float4)
+    WHERE (SELECT l.room_id FROM %S.local_current_membership l
+        WHERE l.room_id %= m.room_id AND l.user_id %= m.user_id LIMIT 1) IS NULL
+    ORDER BY 1, 2)";
+
 constexpr std::string_view memberships_of_room_sql = R"(
     SELECT l.room_id, l.user_id
     FROM %S.local_current_membership l
@@ -146,7 +167,8 @@ constexpr std::string_view stale_memberships_after_sql = R"(
 }  // namespace
 
 KeyLookup::KeyLookup(const HomeserverSchema& s)
-    : named_events_("named_events", s, table_name(BaseTable::events), {{"event_id", TEXTOID}}, {}),
+    : schema_name_(s.name),
+      named_events_("named_events", s, table_name(BaseTable::events), {{"event_id", TEXTOID}}, {}),
       rooms_of_redactions_("rooms_of_redactions", sql_text(rooms_of_redactions_sql(), s.name),
                            {TEXTARRAYOID}),
       rooms_of_events_("rooms_of_events", sql_text(rooms_of_events_sql, s.name), {TEXTARRAYOID}),
@@ -235,6 +257,22 @@ KeyLookup::Page<MembershipKey> KeyLookup::memberships_between(const MembershipKe
     const Rows rows = memberships_between_.run(
         Arguments().text(after.room_id).text(after.user_id).optional_text(up_to).number(limit));
     return {first_two_columns(rows), rows.count < static_cast<std::size_t>(limit)};
+}
+
+Rows KeyLookup::draw(std::string_view sql, double share, bool are_pages) const {
+    std::string text(sql);
+    for (std::size_t at = text.find("%M"); at != std::string::npos; at = text.find("%M", at)) {
+        text.replace(at, 2, are_pages ? "SYSTEM" : "BERNOULLI");
+    }
+    return query_once(sql_text(text, schema_name_), {FLOAT8OID}, Arguments().real(100 * share));
+}
+
+std::vector<std::string_view> KeyLookup::drawn_rooms(double share, bool are_pages) {
+    return first_column(draw(drawn_rooms_sql, share, are_pages));
+}
+
+std::vector<MembershipKey> KeyLookup::drawn_memberships(double share, bool are_pages) {
+    return first_two_columns(draw(drawn_memberships_sql, share, are_pages));
 }
 
 std::vector<MembershipKey> KeyLookup::memberships_of(const std::optional<std::string>& room_id,

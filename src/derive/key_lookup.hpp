@@ -54,6 +54,9 @@ public:
                                             const std::optional<std::string>& up_to, std::int64_t limit);
 
     /// Memberships and snapshots of a room, a user, or both; at least one is given.
+    /// A share of all keys, drawn from the tables without reading the others' keys: of a big table, pages.
+    std::vector<std::string_view> drawn_rooms(double share, bool are_pages);
+    std::vector<MembershipKey> drawn_memberships(double share, bool are_pages);
     std::vector<MembershipKey> memberships_of(const std::optional<std::string>& room_id,
                                               const std::optional<std::string>& user_id);
 
@@ -61,6 +64,9 @@ public:
     std::string_view room_before(std::string_view room_id);
 
 private:
+    [[nodiscard]] Rows draw(std::string_view sql, double share, bool are_pages) const;
+
+    std::string schema_name_;  // quoted as an identifier
     TableReader named_events_;
     Statement rooms_of_redactions_;
     Statement rooms_of_events_;

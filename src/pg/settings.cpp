@@ -37,8 +37,8 @@ bool warn_of_poolers(bool* value, void**, GucSource source) {
     return true;
 }
 
-// Each setting that is defined costs a connection a third of a million instructions, since up to 15 the server
-// sorts all that it has each time: a homeserver's is spared one that only superusers can set.
+// Each setting that is defined costs a connection a third of a million instructions, since a server up to 15
+// sorts all of its own again: a homeserver's connection is spared one that only superusers can set.
 bool may_inject_faults() {
     return !IsTransactionState() || GetConfigOption("sliding_sync.inject_fault", true, false) != nullptr ||
            superuser_arg(GetAuthenticatedUserId());
