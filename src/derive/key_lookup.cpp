@@ -109,7 +109,7 @@ constexpr std::string_view memberships_between_sql = R"(
          ORDER BY m.room_id, m.user_id LIMIT $4)) x
     ORDER BY x.room_id, x.user_id LIMIT $4)";
 
-// Rows that are left over are those of the derived tables without a room or membership: each key is drawn once.
+// Of the derived tables, what is left over: rows without a room or membership. So each key is drawn once.
 // (NOT EXISTS would be planned as a join, which reads the other table to its end.)
 constexpr std::string_view drawn_rooms_sql = R"(
     SELECT r.room_id
