@@ -216,3 +216,25 @@ def test_an_encoding_without_conversions_will_do(cluster: Cluster) -> None:
         connection.execute("SELECT create_room(%s, %s, name => %s)", (ROOM, ANNA, "Café"))
         assert connection.execute("SELECT room_name FROM sliding_sync_joined_rooms").fetchall() == [("Café",)]
     cluster.drop_database(name)
+
+
+def test_a_homeservers_connection_has_no_setting_that_injects_faults(cluster: Cluster) -> None:
+    database = make_room(cluster, create_homeserver(cluster, "of settings"))
+    load, name = "SELECT sliding_sync.library_version()", "sliding_sync.inject_fault"
+    is_there = "SELECT current_setting(%s, true) IS NOT NULL"
+    with connect(cluster, database) as connection:
+        connection.execute(load)
+        assert connection.execute(is_there, (name,)).fetchone() == (False,)
+        assert connection.execute(is_there, ("sliding_sync.log_corrections",)).fetchone() == (True,)
+        with pytest.raises(psycopg.errors.InvalidName):
+            connection.execute(f"SET {name} = '*'")
+    with connect(cluster, database, SUPERUSER) as connection:
+        connection.execute(load)
+        connection.execute(f"SET {name} = '*'")
+        connection.execute(sql.SQL("ALTER ROLE {} SET sliding_sync.inject_fault = 'nothing'").format(sql.Identifier(OWNER)))
+    try:
+        with connect(cluster, database) as connection:  # set for it by a superuser, before the library is loaded
+            connection.execute(load)
+            assert connection.execute(is_there, (name,)).fetchone() == (True,)
+    finally:
+        cluster.execute(f"ALTER ROLE {OWNER} RESET sliding_sync.inject_fault")
