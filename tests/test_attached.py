@@ -229,6 +229,8 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
         "as_owner",  # for whoever may become the owner
         "assert_ready",
         "attached_schema",
+        "catalog_findings",  # this and the next, and schema_status: catalogs, and the views above
+        "catalog_metrics",
         "coverage_fingerprint",
         "difference_in_words",
         "explain_memberships",  # this and what else is about lists read with the caller's rights
@@ -245,9 +247,11 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
         "own_background_updates",
         "preflight",
         "ready",
+        "reasons_of",
         "require_rights",
         "room_list",
         "room_list_changes",
+        "schema_status",
         "trigger_fingerprint",
         "verdict_detail",
         "verdict_remedy",
