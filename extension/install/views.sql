@@ -402,7 +402,9 @@ COMMENT ON FUNCTION sliding_sync.catalog_findings() IS 'what catalogs tell for s
 CREATE VIEW sliding_sync.health AS
     WITH findings AS MATERIALIZED (SELECT * FROM sliding_sync.catalog_findings()),
     quarantined AS MATERIALIZED (SELECT * FROM sliding_sync.quarantine_counts)
-    SELECT f.severity, f.schema_name, f.code, f.detail, f.remedy
+    -- collations as in 1.0.0: a view that is replaced keeps those of its columns
+    SELECT f.severity, f.schema_name COLLATE "C" AS schema_name, f.code, f.detail COLLATE "C" AS detail,
+           f.remedy COLLATE "C" AS remedy
     FROM (
         SELECT c.severity, c.schema_name, c.code, c.detail, c.remedy FROM findings c
         WHERE c.code <> 'bypassed_writes'
@@ -438,7 +440,7 @@ CREATE VIEW sliding_sync.health AS
         HAVING bool_and(p.sessions = '{}')
             AND max(coalesce(p.updated_at, p.started_at)) < statement_timestamp() - interval '1 minute'
     ) f
-    ORDER BY array_position('{error,warning,notice}'::text[], f.severity), f.schema_name, f.code, f.detail;
+    ORDER BY array_position('{error,warning,notice}'::text[], f.severity), f.schema_name COLLATE "C", f.code, f.detail COLLATE "C";
 COMMENT ON VIEW sliding_sync.health IS 'one row a finding, with the command that cures it; no row: all is well';
 COMMENT ON COLUMN sliding_sync.health.severity IS
     'error: readers must not trust the tables; warning: will lead to that, or costs time; notice: costs space';
