@@ -53,10 +53,11 @@ public:
     Page<MembershipKey> memberships_between(const MembershipKey& after,
                                             const std::optional<std::string>& up_to, std::int64_t limit);
 
-    /// Memberships and snapshots of a room, a user, or both; at least one is given.
     /// A share of all keys, drawn from the tables without reading the others' keys: of a big table, pages.
     std::vector<std::string_view> drawn_rooms(double share, bool are_pages);
     std::vector<MembershipKey> drawn_memberships(double share, bool are_pages);
+
+    /// Memberships and snapshots of a room, a user, or both; at least one is given.
     std::vector<MembershipKey> memberships_of(const std::optional<std::string>& room_id,
                                               const std::optional<std::string>& user_id);
 

@@ -29,8 +29,6 @@ public:
     }
 
 private:
-    [[nodiscard]] Statement make(bool is_single) const;
-
     const char* name_;
     std::string text_;
     std::string schema_;
