@@ -47,10 +47,17 @@ runuser -u postgres -- /usr/libexec/sliding-sync/sliding-sync-textfile -d synaps
 for file in /lib/systemd/system/sliding-sync-check.{service,timer} /usr/share/man/man1/sliding-sync.1.gz \
     /usr/share/bash-completion/completions/sliding-sync /usr/share/doc/sliding-sync/examples/prometheus/rules.yml \
     /usr/share/doc/sliding-sync/examples/prometheus/postgres_exporter.yml /usr/share/doc/sliding-sync/examples/prometheus/sql_exporter.yml \
-    /usr/share/doc/sliding-sync/examples/grafana/sliding-sync.json; do
+    /usr/share/doc/sliding-sync/examples/grafana/sliding-sync.json /usr/share/doc/sliding-sync/SECURITY.md \
+    /usr/share/doc/sliding-sync/examples/small-homeserver/homeserver.py; do
     dpkg -L sliding-sync | grep -qx "$file" || fail "the package lacks $file"
 done
-grep -q '^ExecStart=/usr/libexec/sliding-sync/sliding-sync-check' /lib/systemd/system/sliding-sync-check.service || fail "the unit's program"
+examples=/usr/share/doc/sliding-sync/examples
+for file in /lib/systemd/system/sliding-sync-check.service "$examples/systemd/sliding-sync-check.service" "$examples/cron"; do
+    grep -q '/usr/libexec/sliding-sync/sliding-sync-check -d' "$file" || fail "the program that $file starts"
+    ! grep -q /usr/local "$file" || fail "/usr/local in $file"
+done
+# as cron does it: the last line but its first six words
+runuser -u postgres -- sh -c "$(tail -n 1 "$examples/cron" | sed -E 's/^([^ ]+ +){6}//')" || fail "the command of $examples/cron"
 
 step "upgrade, while a session is at work"
 mkfifo /tmp/session
