@@ -54,6 +54,18 @@ def test_the_library_needs_nothing_that_the_system_may_remove(cluster: Cluster) 
     assert [name for name in needed - ALWAYS_THERE if not LOADER.fullmatch(name)] == []
 
 
+# What a minor version has brought: a library that calls it does not load in an older server of the same major.
+NEW_IN_A_MINOR = {"heap_datum_check": "15.20"}
+
+
+def test_the_library_is_for_every_minor_version(cluster: Cluster) -> None:
+    library = cluster.bin.parent / "lib/sliding_sync.so"
+    shown = subprocess.run(["readelf", "--dyn-syms", "--wide", library], stdout=subprocess.PIPE, check=True, text=True)
+    called = set(re.findall(r" UND (\w+)", shown.stdout))
+    assert "errfinish" in called
+    assert called & NEW_IN_A_MINOR.keys() == set()
+
+
 @pytest.mark.parametrize("target", ["all", "install", "installcheck"])
 @pytest.mark.parametrize(
     ("answers", "why", "package"),

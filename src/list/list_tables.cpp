@@ -12,6 +12,7 @@ extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type_d.h"
+#include "executor/spi.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -48,8 +49,9 @@ Found homeserver_of(PgFrame, HeapTuple row, TupleDesc columns, const char* wante
     }
     bool has_no_name = false;
     bool has_no_table = false;
-    const Datum name_datum = heap_getattr(row, schema->attnum, columns, &has_no_name);
-    const Oid table = DatumGetObjectId(heap_getattr(row, events->attnum, columns, &has_no_table));
+    // not heap_getattr(), whose inline code calls what only the newest minor versions have
+    const Datum name_datum = SPI_getbinval(row, columns, schema->attnum, &has_no_name);
+    const Oid table = DatumGetObjectId(SPI_getbinval(row, columns, events->attnum, &has_no_table));
     if (has_no_name || has_no_table) {
         return {InvalidOid, InvalidOid};
     }
