@@ -149,7 +149,7 @@ def start(watch: Watch) -> None:
     watch.spawn("prometheus", "/usr/bin/prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data", listen("prometheus"))
 
 
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
+def until(condition: Callable[[], object], seconds: float = 90) -> None:
     """Waits for what becomes true with the next scrapes."""
     deadline = time.monotonic() + seconds
     while True:
