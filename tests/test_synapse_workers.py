@@ -223,19 +223,26 @@ def disturbed(clients: list[Client]) -> Iterator[None]:
 
 
 def kill_in_a_transaction(worker: SynapseProcess, connection: Connection) -> None:
-    """It is halted first, so that nobody can commit meanwhile."""
+    """It is halted first, so that nobody can commit meanwhile but with what it has sent already."""
+
+    def writing() -> set[tuple[int, str]]:
+        return set(
+            connection.execute(
+                "SELECT pid, backend_xid::text FROM pg_stat_activity"
+                " WHERE application_name = %s AND state = 'idle in transaction' AND backend_xid IS NOT NULL",
+                (worker.name,),
+            )
+        )
+
     deadline = time.monotonic() + 60
     while True:
         assert time.monotonic() < deadline, f"{worker.name} writes nothing"
         os.kill(worker.pid, signal.SIGSTOP)
-        writing = connection.execute(
-            "SELECT FROM pg_stat_activity"
-            " WHERE application_name = %s AND state = 'idle in transaction' AND backend_xid IS NOT NULL",
-            (worker.name,),
-        )
-        if writing.rowcount > 0:
-            worker.kill()
-            return
+        if before := writing():
+            time.sleep(0.1)
+            if before & writing():
+                worker.kill()
+                return
         os.kill(worker.pid, signal.SIGCONT)
         time.sleep(0.01)
 
