@@ -140,8 +140,8 @@ private:
         return compare(one, rows_.lock(keys_of(one), &locks_))[0];
     }
 
-    // What somebody has put on the table while its lock was waited for. Put off until the commit it would fail
-    // with no subtransaction open.
+    // Those that somebody has put on the table while its lock was waited for. Put off until the commit, they
+    // would fail with no subtransaction open.
     void fire_new_triggers_at_once() const {
         if (scope_.generation != catalog_generation() &&
             homeserver_in(schema_.namespace_oid)->schema.may_defer) {
