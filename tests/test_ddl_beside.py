@@ -215,6 +215,51 @@ def test_a_trigger_comes_while_a_commit_waits(
     assert admin.execute("SELECT room_id FROM sliding_sync.quarantine WHERE room_id <> ''").fetchall() == [(ROOM,)]
 
 
+def test_a_message_beside_somebody_who_alters_the_rejections(admin: Connection, homeserver: Connection) -> None:
+    """A homeserver that waits for no lock for long commits its message, which is no business of theirs: the row is lost."""
+    homeserver.execute("SET lock_timeout = '100ms'")
+    homeserver.execute("BEGIN")
+    homeserver.execute(
+        "INSERT INTO event_json (event_id, room_id, internal_metadata, json, format_version) VALUES ('$m', %s, '{}', '{}', 3)", (ROOM,)
+    )
+    homeserver.execute(
+        "INSERT INTO events (instance_name, stream_ordering, topological_ordering, depth, event_id, room_id, type, processed,"
+        " outlier, origin_server_ts, received_ts, sender, contains_url) VALUES ('master', nextval('events_stream_seq'), 99, 99,"
+        " '$m', %s, 'm.room.message', true, false, 0, 0, %s, false)",
+        (ROOM, ANNA),
+    )
+    admin.execute("BEGIN")
+    admin.execute("LOCK TABLE rejections")
+    homeserver.execute("COMMIT")
+    admin.execute("COMMIT")
+    assert admin.execute("SELECT sqlstate FROM sliding_sync.quarantine").fetchall() == [("55P03",)]
+    admin.execute("SELECT sliding_sync.repair_quarantine()")
+    assert_right(admin)
+
+
+@pytest.mark.parametrize("user", [OWNER, SUPERUSER])
+@pytest.mark.parametrize("change", ["name", "join"])
+def test_a_deferred_trigger_comes_with_the_lock_that_a_commit_waits_for(
+    cluster: Cluster, database: str, admin: Connection, homeserver: Connection, change: str, user: str
+) -> None:
+    """It refuses every row, and costs the row: not the commit, at whose end it would fire."""
+    table = TABLE if change == "name" else "sliding_sync_membership_snapshots"
+    admin.execute(f"CREATE FUNCTION {SCHEMA}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'refused'; END$$")
+    with connect(cluster, database, user) as writer:
+        writer.execute("BEGIN")
+        writer.execute({**CHANGES, "join": JOIN}[change])  # type: ignore[call-overload]
+        admin.execute("BEGIN")
+        admin.execute(
+            f"CREATE CONSTRAINT TRIGGER t AFTER INSERT OR UPDATE ON {SCHEMA}.{table} DEFERRABLE INITIALLY DEFERRED"
+            f" FOR EACH ROW EXECUTE FUNCTION {SCHEMA}.refuse()"
+        )
+        with committing(writer, waits=True):
+            admin.execute("COMMIT")
+    assert admin.execute("SELECT table_name, room_id, message FROM sliding_sync.quarantine").fetchall() == [(table, ROOM, "refused")]
+    admin.execute(f"DROP TRIGGER t ON {SCHEMA}.{table}; SELECT sliding_sync.repair_quarantine()")
+    assert_right(admin)
+
+
 def test_a_deferrable_constraint_goes_while_a_commit_waits(
     cluster: Cluster, database: str, admin: Connection, homeserver: Connection
 ) -> None:

@@ -246,3 +246,27 @@ def test_a_wrong_snapshot_that_stays_is_an_error(connection: Connection, does: s
     connection.execute(CHANGES["message"])
     live_on(connection)
     judge(connection)
+
+
+@pytest.mark.parametrize("table", [JOINED_ROOMS, SNAPSHOTS])
+def test_what_the_planner_runs_leads_here_again(connection: Connection, table: str) -> None:
+    """A constant expression of an index purges a room while a statement of ours is planned, which plans more of them."""
+    connection.execute(f"""
+        CREATE FUNCTION operations.purge() RETURNS void LANGUAGE plpgsql AS $$
+        BEGIN
+            IF current_setting('obstacles.purge', true) = 'yes' THEN
+                PERFORM set_config('obstacles.purge', '', true), purge_room('{BAD}');
+            END IF;
+        END $$;
+        CREATE FUNCTION operations.constant() RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM operations.purge();
+            RETURN 1;
+        END $$;
+        CREATE INDEX ON {table} ((operations.constant()));
+        SET obstacles.purge = 'yes';
+    """)
+    connection.execute('SELECT "join"(%s, %s)', (GOOD, "@new:hs.test"))
+    assert not connection.execute("SELECT FROM rooms WHERE room_id = %s", (BAD,)).fetchall(), "it has not run"
+    live_on(connection)
+    judge(connection)

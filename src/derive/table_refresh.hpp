@@ -2,6 +2,7 @@
 #pragma once
 
 #include "derive/corrections.hpp"
+#include "derive/deferred_triggers.hpp"
 #include "derive/refresh.hpp"
 
 namespace sliding_sync {
@@ -59,8 +60,9 @@ public:
         if (scope_.keep_changing) {
             refuse_endless_changes();
         }
-        const SpiConnection connection;
         lock_to_write(schema_, {{Table::name}});
+        fire_new_triggers_at_once();
+        const SpiConnection connection;
         const auto keys = keys_of(changes);
         locks_.begin_pass();
         const auto stored = rows_.lock(keys, &locks_);
@@ -136,6 +138,15 @@ private:
         const std::span<const Change> one(&change, 1);
         locks_.begin_pass();
         return compare(one, rows_.lock(keys_of(one), &locks_))[0];
+    }
+
+    // Those that somebody has put on the table while its lock was waited for. Put off until the commit, they
+    // would fail with no subtransaction open.
+    void fire_new_triggers_at_once() const {
+        if (scope_.generation != catalog_generation() &&
+            homeserver_in(schema_.namespace_oid)->schema.may_defer) {
+            fire_deferred_triggers_at_once(schema_.derived_owner);
+        }
     }
 
     // A few tell what there is to tell of a transaction that changes thousands of rows.

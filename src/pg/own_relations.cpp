@@ -3,9 +3,11 @@
 #include "pg/catalog.hpp"
 
 extern "C" {
+#include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/pathnodes.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/planner.h"
 #include "utils/lsyscache.h"
 }
 
@@ -15,8 +17,13 @@ namespace {
 
 int demands = 0;
 std::uint64_t generation = 0;  // of the catalog, when the first one began
+
+// What the hooks were before ours.
 ExecutorStart_hook_type next_start = nullptr;
 planner_hook_type next_planner = nullptr;
+
+void set_hooks();
+void unset_hooks();
 
 // Children of a table are what its owner has made children. Runs inside the server: plain C in style.
 bool is_child(const PlannedStmt& plan, int index) {
@@ -55,7 +62,8 @@ void require_own_relations(const PlannedStmt& plan) {
     }
 }
 
-// The planner runs what it finds constant in indexes, constraints and policies.
+// The planner runs what it finds constant in indexes, constraints and policies: code that may lead to
+// statements of ours in turn, or load a library with hooks.
 template <class... Others>
 PlannedStmt* look_before_planning(Query* query, Others... others) {
     List* relations = NIL;
@@ -67,21 +75,37 @@ PlannedStmt* look_before_planning(Query* query, Others... others) {
     foreach (cell, relations) {
         require_own_relation(lfirst_oid(cell));
     }
-    planner_hook = next_planner;
+    unset_hooks();
     PlannedStmt* const plan = planner(query, others...);
-    planner_hook = look_before_planning;
+    set_hooks();
     return plan;
 }
 
 // What it runs in turn, such as triggers, is not looked at.
 void look_at_next(QueryDesc* query, int flags) {
-    ExecutorStart_hook = next_start;
-    planner_hook = next_planner;
+    unset_hooks();
     require_own_relations(*query->plannedstmt);
-    if (next_start != nullptr) {
-        next_start(query, flags);
+    if (ExecutorStart_hook != nullptr) {
+        ExecutorStart_hook(query, flags);
     } else {
         standard_ExecutorStart(query, flags);
+    }
+}
+
+void set_hooks() {
+    next_start = ExecutorStart_hook;
+    next_planner = planner_hook;
+    ExecutorStart_hook = look_at_next;
+    planner_hook = look_before_planning;
+}
+
+// Unless code that has run meanwhile has set its own.
+void unset_hooks() {
+    if (ExecutorStart_hook == look_at_next) {
+        ExecutorStart_hook = next_start;
+    }
+    if (planner_hook == static_cast<planner_hook_type>(look_before_planning)) {
+        planner_hook = next_planner;
     }
 }
 
@@ -97,24 +121,14 @@ OwnRelationsOnly::~OwnRelationsOnly() {
     --demands;
 }
 
-CheckedStatement::CheckedStatement() noexcept
-    : outer_start_(ExecutorStart_hook), outer_planner_(planner_hook) {
+CheckedStatement::CheckedStatement() noexcept {
     if (demands > 0) {
-        next_start = outer_start_;
-        next_planner = outer_planner_;
-        ExecutorStart_hook = look_at_next;
-        planner_hook = look_before_planning;
+        set_hooks();
     }
 }
 
-// Once it has run, both are as they were, unless code that it ran has set its own.
 CheckedStatement::~CheckedStatement() {
-    if (ExecutorStart_hook == look_at_next) {
-        ExecutorStart_hook = outer_start_;
-    }
-    if (planner_hook == static_cast<planner_hook_type>(look_before_planning)) {
-        planner_hook = outer_planner_;
-    }
+    unset_hooks();
 }
 
 }  // namespace sliding_sync

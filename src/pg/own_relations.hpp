@@ -4,11 +4,6 @@
 
 #include "guard/boundary.hpp"
 
-extern "C" {
-#include "executor/executor.h"
-#include "optimizer/planner.h"
-}
-
 namespace sliding_sync {
 
 /// For its lifetime a statement of ours must not name a relation of a role other than its user, but for those
@@ -30,10 +25,6 @@ public:
     ~CheckedStatement();
     CheckedStatement(const CheckedStatement&) = delete;
     CheckedStatement& operator=(const CheckedStatement&) = delete;
-
-private:
-    ExecutorStart_hook_type outer_start_;
-    planner_hook_type outer_planner_;
 };
 
 }  // namespace sliding_sync

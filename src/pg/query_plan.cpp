@@ -22,9 +22,11 @@ namespace {
 // the server must scan a small table all the same, the price it sees would make it compile the statement.
 class KeyLookupPlanning {
 public:
-    explicit KeyLookupPlanning(Joins joins) noexcept : outer_hook_(versions::relation_hook) {
-        next_hook = outer_hook_;
-        versions::relation_hook = pretend_to_be_big;
+    explicit KeyLookupPlanning(Joins joins) noexcept {
+        if (depth++ == 0) {
+            next_hook = versions::relation_hook;
+            versions::relation_hook = pretend_to_be_big;
+        }
         for (std::size_t i = 0; i < settings.size(); ++i) {
             before_[i] = *settings[i];
             *settings[i] = false;
@@ -35,7 +37,9 @@ public:
         for (std::size_t i = 0; i < settings.size(); ++i) {
             *settings[i] = before_[i];
         }
-        versions::relation_hook = outer_hook_;
+        if (--depth == 0) {
+            versions::relation_hook = next_hook;
+        }
     }
     KeyLookupPlanning(const KeyLookupPlanning&) = delete;
     KeyLookupPlanning& operator=(const KeyLookupPlanning&) = delete;
@@ -69,8 +73,9 @@ private:
         }
     }
 
+    // The planner may run code of the tables' owner that leads here again.
+    static inline int depth = 0;
     static inline versions::RelationHook next_hook = nullptr;
-    versions::RelationHook outer_hook_;
 };
 
 // True when the plan was never made, or is no longer valid. Reads no catalog.

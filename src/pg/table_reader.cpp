@@ -8,6 +8,7 @@ extern "C" {
 #include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -52,6 +53,10 @@ bool is_fetched(Oid type) noexcept {
     return is_text(type) || type == INT8OID || type == INT4OID || type == BOOLOID;
 }
 
+bool may_lock(Oid relation, LockWait wait) {
+    return wait == LockWait::wait || ConditionalLockRelationOid(relation, AccessShareLock);
+}
+
 LookupScope* innermost = nullptr;
 
 }  // namespace
@@ -94,25 +99,25 @@ TableReader::TableReader(const char* name, const Schema& schema, const char* tab
       key_(std::move(key)), column_names_(std::move(columns)), columns_(column_names_.size()) {}
 
 Rows TableReader::find(LookupScope& scope, std::initializer_list<KeyValue> key, std::size_t max_rows) {
-    if (const auto found = find_by_index(scope, key, max_rows)) {
-        return *found;
+    open(scope, LockWait::wait);
+    if (is_by_index(scope)) {
+        return call_pg([&](PgFrame frame) -> Rows { return lookup_.find(frame, key, max_rows); });
     }
     Rows rows = by_statement(statement_, "", scope, key);
     rows.count = std::min(rows.count, max_rows);
     return rows;
 }
 
-std::optional<Rows> TableReader::find_by_index(LookupScope& scope, std::initializer_list<KeyValue> key,
-                                               std::size_t max_rows) {
-    open(scope);
+std::optional<Rows> TableReader::find_by_index(LookupScope& scope, std::initializer_list<KeyValue> key) {
+    open(scope, LockWait::refuse);
     if (!is_by_index(scope)) {
         return std::nullopt;
     }
-    return call_pg([&](PgFrame frame) -> Rows { return lookup_.find(frame, key, max_rows); });
+    return call_pg([&](PgFrame frame) -> Rows { return lookup_.find(frame, key, SIZE_MAX); });
 }
 
 Rows TableReader::lock(LookupScope& scope, std::initializer_list<KeyValue> key) {
-    open(scope);
+    open(scope, LockWait::wait);
     if (is_by_index(scope)) {
         return call_pg([&](PgFrame frame) -> Rows { return lookup_.lock(frame, key); });
     }
@@ -140,7 +145,7 @@ Rows TableReader::by_statement(std::optional<Statement>& statement, const char* 
 
 // What is open belongs to one scope: code of the tables' owner that runs in its middle reads by the
 // statement.
-void TableReader::open(LookupScope& scope) {
+void TableReader::open(LookupScope& scope, LockWait wait) {
     Assert(LookupScope::is_open(scope.number_));
     if (scope_ == scope.number_ || LookupScope::is_open(scope_)) {
         return;
@@ -148,16 +153,17 @@ void TableReader::open(LookupScope& scope) {
     scope.readers_.push_back(this);
     table_ = nullptr;
     lookup_.forget();
-    call_pg([&](PgFrame frame) { open_table(frame); });
+    call_pg([&](PgFrame frame) { open_table(frame, wait); });
     scope_ = scope.number_;
 }
 
-void TableReader::open_table(PgFrame frame) {
+void TableReader::open_table(PgFrame frame, LockWait wait) {
     inject_fault(frame, name_);
     if (generation_ != catalog_generation()) {
         table_oid_ = watched_relation(table_name_, namespace_oid_);
     }
-    table_ = OidIsValid(table_oid_) ? try_table_open(table_oid_, AccessShareLock) : nullptr;
+    const bool is_at_hand = OidIsValid(table_oid_) && may_lock(table_oid_, wait);
+    table_ = is_at_hand ? try_table_open(table_oid_, AccessShareLock) : nullptr;
     if (table_ == nullptr) {
         return;
     }
@@ -169,7 +175,8 @@ void TableReader::open_table(PgFrame frame) {
     }
     if (!is_the_one()) {
         generation_ = 0;
-    } else if (OidIsValid(key_index_.index) && is_readable_as_it_is(table_)) {
+    } else if (OidIsValid(key_index_.index) && is_readable_as_it_is(table_) &&
+               may_lock(key_index_.index, wait)) {
         lookup_.open(frame, table_, key_index_, key_, columns_);
     }
 }

@@ -47,6 +47,8 @@ private:
     LookupScope* outer_;
 };
 
+enum class LockWait { wait, refuse };
+
 /// Looks rows of one table up, or locks them. Where anything is out of the ordinary (no fitting index, a
 /// partitioned table, policies, rights that the user lacks) a statement with the same meaning does it, and
 /// says what is wrong.
@@ -62,9 +64,9 @@ public:
     /// what the server raises, as PgError.
     Rows find(LookupScope& scope, std::initializer_list<KeyValue> key, std::size_t max_rows = SIZE_MAX);
 
-    /// The same, but nothing where only a statement could look, and fail: for who has no subtransaction open.
-    std::optional<Rows> find_by_index(LookupScope& scope, std::initializer_list<KeyValue> key,
-                                      std::size_t max_rows = SIZE_MAX);
+    /// The same, but nothing where only a statement could look, and fail, or where the table would be waited
+    /// for: for who has no subtransaction open.
+    std::optional<Rows> find_by_index(LookupScope& scope, std::initializer_list<KeyValue> key);
 
     /// The row that a unique key has by now, locked against every other change until the transaction ends;
     /// waits for a transaction that is inserting, updating or deleting it. What is to be right after it is
@@ -74,8 +76,8 @@ public:
 private:
     friend class LookupScope;
 
-    void open(LookupScope& scope);
-    void open_table(PgFrame frame);
+    void open(LookupScope& scope, LockWait wait);
+    void open_table(PgFrame frame, LockWait wait);
     void close() noexcept;
     [[nodiscard]] bool is_the_one() const;
     [[nodiscard]] bool find_columns();
