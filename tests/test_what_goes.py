@@ -119,6 +119,21 @@ def test_what_was_never_state_of_the_room_is_not_what_the_last_one_leaves(connec
     assert watcher.check_step() == []
 
 
+def test_a_redacted_event_of_a_room_that_is_purged_and_named_again(connection: Connection) -> None:
+    """What the same transaction deletes is as it was before, and so is what redacted it."""
+    connection.execute("SELECT tombstone(%s, %s, '!new:hs.test')", (ROOM, ANNA))
+    connection.execute(
+        "SELECT redact(%s, %s, (SELECT event_id FROM events WHERE type = 'm.room.tombstone'))", (ROOM, ANNA)
+    )
+    watcher = Watcher(connection, SCHEMA)
+    with connection.transaction():
+        connection.execute("SELECT purge_room(%s)", (ROOM,))
+        connection.execute("SELECT remote_knock(%s, %s, '[]')", (ROOM, BERT))
+        connection.execute('SELECT "leave"(%s, %s)', (ROOM, BERT))
+    assert watcher.check_step() == []
+    assert snapshot(connection, BERT) == ("leave", *KNOWN)
+
+
 # -- verify() on what it cannot read
 
 UNREADABLE = {

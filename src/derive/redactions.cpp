@@ -75,7 +75,8 @@ Redactions::Redactions(const HomeserverSchema& s)
 
 // Those that may redact: of each event no more than the first that does.
 std::vector<std::vector<rules::Redaction>>
-Redactions::redactions_of(std::span<const RedactionCandidate> candidates, std::deque<std::string>& senders) {
+Redactions::redactions_of(std::span<const RedactionCandidate> candidates, std::deque<std::string>& senders,
+                          SnapshotKind view) {
     std::vector<std::string_view> event_ids;
     std::vector<std::string_view> room_ids;
     for (const RedactionCandidate& candidate : candidates) {
@@ -84,8 +85,8 @@ Redactions::redactions_of(std::span<const RedactionCandidate> candidates, std::d
     }
     std::vector<std::vector<rules::Redaction>> result(candidates.size());
     std::vector<bool> is_redacted(candidates.size(), false);
-    const Rows rows = redactions_.run(Arguments().texts(event_ids).texts(room_ids));
-    LookupScope scope;
+    const Rows rows = redactions_.run(Arguments().texts(event_ids).texts(room_ids), view);
+    LookupScope scope(view);
     for (std::size_t i = 0; i < rows.count; ++i) {
         const auto row = rows[i];
         const std::size_t place = position(row[redaction_column::position]);
@@ -108,13 +109,13 @@ Redactions::redactions_of(std::span<const RedactionCandidate> candidates, std::d
     return result;
 }
 
-std::vector<bool> Redactions::of(std::span<const RedactionCandidate> candidates) {
+std::vector<bool> Redactions::of(std::span<const RedactionCandidate> candidates, SnapshotKind view) {
     std::vector<bool> result(candidates.size(), false);
     if (candidates.empty()) {
         return result;
     }
     std::deque<std::string> senders;  // those that only the JSON tells
-    const auto redactions = redactions_of(candidates, senders);
+    const auto redactions = redactions_of(candidates, senders, view);
     std::vector<std::string_view> room_ids;
     for (const RedactionCandidate& candidate : candidates) {
         room_ids.push_back(candidate.room_id);
@@ -131,7 +132,7 @@ std::vector<bool> Redactions::of(std::span<const RedactionCandidate> candidates)
         const std::vector<std::string_view> ban_rooms(own_room_ids.begin(), own_room_ids.end());
         const std::vector<std::string_view> ban_users(own_senders.begin(), own_senders.end());
         const Rows ban_rows =
-            ban_redactions_.run(Arguments().texts(ban_rooms).texts(ban_users).texts(room_ids));
+            ban_redactions_.run(Arguments().texts(ban_rooms).texts(ban_users).texts(room_ids), view);
         for (std::size_t i = 0; i < ban_rows.count; ++i) {
             const auto row = ban_rows[i];
             bans[position(row[redaction_column::position])].push_back(

@@ -23,8 +23,9 @@ public:
     explicit Redactions(const HomeserverSchema& schema);
 
     /// In the order of the candidates, inside an open SpiConnection. Reads all redactions of each, but the
-    /// JSON only of those that apply if it can be read.
-    std::vector<bool> of(std::span<const RedactionCandidate> candidates);
+    /// JSON only of those that apply if it can be read; all of them by the snapshot that showed the events.
+    std::vector<bool> of(std::span<const RedactionCandidate> candidates,
+                         SnapshotKind view = SnapshotKind::current);
 
     /// For each list of redaction ids, whether one of them redacts a relevant state event, be it current or
     /// not. What else redacts these events is not read.
@@ -38,7 +39,8 @@ public:
 private:
     friend class RedactionFilter;
     std::vector<std::vector<rules::Redaction>> redactions_of(std::span<const RedactionCandidate> candidates,
-                                                             std::deque<std::string>& senders);
+                                                             std::deque<std::string>& senders,
+                                                             SnapshotKind view);
 
     bool has_ban_redactions_;
     TableReader redactions_of_event_;

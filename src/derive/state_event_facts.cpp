@@ -92,7 +92,7 @@ StateEventFacts::of(LookupScope& scope, std::span<const StateEventKey> keys, con
             to_check.push_back(&*event);
         }
     }
-    const std::vector<bool> are_redacted = redacted_.of(candidates);
+    const std::vector<bool> are_redacted = redacted_.of(candidates, scope.view());
     for (std::size_t i = 0; i < to_check.size(); ++i) {
         to_check[i]->event.redacted = are_redacted[i];
     }

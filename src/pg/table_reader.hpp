@@ -36,6 +36,10 @@ public:
     LookupScope(const LookupScope&) = delete;
     LookupScope& operator=(const LookupScope&) = delete;
 
+    [[nodiscard]] SnapshotKind view() const noexcept {
+        return view_;
+    }
+
 private:
     friend class TableReader;
     [[nodiscard]] static bool is_open(std::uint64_t number) noexcept;

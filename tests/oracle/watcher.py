@@ -139,7 +139,7 @@ class _Membership:
         if new.current_state.get(self._room_id):
             return self._state_of_now(), "not in current state, but the room has one"
         # A state that told nothing before cannot have been wiped: members of other servers may be all that is left of it.
-        if current_relevant_state(self._old, self._room_id) or self._new_relevant_events():
+        if self._had_relevant_state():
             return self._wiped_state(), "state before the wipe"
         if by_invitation:
             return stripped_today(new, event_id, membership), "invitation, no state"
@@ -183,6 +183,10 @@ class _Membership:
             ),
             key=lambda event: event.stream_ordering or 0,
         )
+
+    def _had_relevant_state(self) -> bool:
+        before = [*current_relevant_state(self._old, self._room_id).values(), *(e.event_id for e in self._new_relevant_events())]
+        return any(self._old.is_stored(event_id) or self._new.is_stored(event_id) for event_id in before)
 
     def _is_soft_failed(self, event: Event) -> bool:
         stored = self._new.json.get(event.event_id)
