@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -77,7 +78,8 @@ def kill(cluster: Cluster, rng: random.Random, blow: str) -> None:
         if blow == "sessions":
             connection.execute("SELECT pg_terminate_backend(%s)", row)
         else:
-            os.kill(row[0], signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(row[0], signal.SIGKILL)
 
 
 def expect_kills_only(cluster: Cluster) -> None:
