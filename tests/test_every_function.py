@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -70,6 +71,8 @@ def run(connection: Connection, scripts: Iterable[list[str]]) -> Counter[str | N
                 outcomes[error.sqlstate] += 1
                 assert not connection.closed, statement
                 assert error.sqlstate and error.sqlstate[:2] != "XX", (statement, error)
+        with suppress(psycopg.errors.QueryCanceled):  # a busy machine may take longer than a statement is given
+            connection.execute("ROLLBACK")
         connection.execute("ROLLBACK")
         assert connection.execute("SELECT pg_backend_pid()").fetchone() == (backend,), script
     return outcomes
