@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -215,23 +215,28 @@ def test_a_trigger_comes_while_a_commit_waits(
     assert admin.execute("SELECT room_id FROM sliding_sync.quarantine WHERE room_id <> ''").fetchall() == [(ROOM,)]
 
 
-def test_a_message_beside_somebody_who_alters_the_rejections(admin: Connection, homeserver: Connection) -> None:
-    """A homeserver that waits for no lock for long commits its message, which is no business of theirs: the row is lost."""
-    homeserver.execute("SET lock_timeout = '100ms'")
-    homeserver.execute("BEGIN")
-    homeserver.execute(
-        "INSERT INTO event_json (event_id, room_id, internal_metadata, json, format_version) VALUES ('$m', %s, '{}', '{}', 3)", (ROOM,)
-    )
-    homeserver.execute(
-        "INSERT INTO events (instance_name, stream_ordering, topological_ordering, depth, event_id, room_id, type, processed,"
-        " outlier, origin_server_ts, received_ts, sender, contains_url) VALUES ('master', nextval('events_stream_seq'), 99, 99,"
-        " '$m', %s, 'm.room.message', true, false, 0, 0, %s, false)",
-        (ROOM, ANNA),
-    )
-    admin.execute("BEGIN")
-    admin.execute("LOCK TABLE rejections")
-    homeserver.execute("COMMIT")
-    admin.execute("COMMIT")
+@pytest.mark.parametrize("locking", ["LOCK TABLE rejections", "REINDEX INDEX rejections_event_id_key"])
+@pytest.mark.usefixtures("homeserver")
+def test_a_message_beside_somebody_who_alters_the_rejections(
+    cluster: Cluster, database: str, admin: Connection, locking: LiteralString
+) -> None:
+    """A homeserver that waits for no lock for long commits its first message, which is no business of theirs: the row is lost."""
+    with connect(cluster, database, OWNER) as session:
+        session.execute("SET lock_timeout = '100ms'")
+        session.execute("BEGIN")
+        session.execute(
+            "INSERT INTO event_json (event_id, room_id, internal_metadata, json, format_version) VALUES ('$m', %s, '{}', '{}', 3)", (ROOM,)
+        )
+        session.execute(
+            "INSERT INTO events (instance_name, stream_ordering, topological_ordering, depth, event_id, room_id, type, processed,"
+            " outlier, origin_server_ts, received_ts, sender, contains_url) VALUES ('master', nextval('events_stream_seq'), 99, 99,"
+            " '$m', %s, 'm.room.message', true, false, 0, 0, %s, false)",
+            (ROOM, ANNA),
+        )
+        admin.execute("BEGIN")
+        admin.execute(locking)
+        session.execute("COMMIT")
+        admin.execute("COMMIT")
     assert admin.execute("SELECT sqlstate FROM sliding_sync.quarantine").fetchall() == [("55P03",)]
     admin.execute("SELECT sliding_sync.repair_quarantine()")
     assert_right(admin)

@@ -57,6 +57,18 @@ bool may_lock(Oid relation, LockWait wait) {
     return wait == LockWait::wait || ConditionalLockRelationOid(relation, AccessShareLock);
 }
 
+// Those that may become the key's: looking at one locks it, too.
+bool may_lock_indexes(Relation table, LockWait wait) {
+    bool may = true;
+    List* const indexes = RelationGetIndexList(table);
+    ListCell* cell = nullptr;
+    foreach (cell, indexes) {
+        may = may && may_lock(lfirst_oid(cell), wait);
+    }
+    list_free(indexes);
+    return may;
+}
+
 LookupScope* innermost = nullptr;
 
 }  // namespace
@@ -169,6 +181,9 @@ void TableReader::open_table(PgFrame frame, LockWait wait) {
     }
     // only now, with the table locked, the catalog stands still
     if (generation_ != catalog_generation()) {
+        if (!may_lock_indexes(table_, wait)) {
+            return;
+        }
         watch_relation(table_oid_);
         generation_ = catalog_generation();
         key_index_ = find_columns() ? find_key_index(frame, table_, key_) : KeyIndex{};
