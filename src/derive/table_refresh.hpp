@@ -39,28 +39,27 @@ public:
 
     TableRefresh(const Homeserver& homeserver, DerivedTable<Table>& rows, rules::RefreshMode mode,
                  RefreshScope& scope, KeyLocks& locks)
-        : homeserver_(homeserver), schema_(homeserver.schema), statements_(homeserver.statements),
-          rows_(rows), mode_(mode), scope_(scope), locks_(locks) {}
+        : homeserver_(homeserver), rows_(rows), mode_(mode), scope_(scope), locks_(locks) {}
 
     [[nodiscard]] bool is_recompute() const noexcept {
         return mode_ != rules::RefreshMode::live;
     }
     [[nodiscard]] bool is_plain() const {
         if constexpr (std::is_same_v<Table, JoinedRooms>) {
-            return schema_.joined_rooms_is_plain;
+            return homeserver_.schema.joined_rooms_is_plain;
         } else {
             return homeserver_.snapshots_are_plain();
         }
     }
     [[nodiscard]] TableShape shape() const noexcept {
-        return Table::shape(schema_);
+        return Table::shape(homeserver_.schema);
     }
 
     std::uint64_t refresh(std::span<const Change> changes) {
         if (scope_.keep_changing) {
             refuse_endless_changes();
         }
-        lock_to_write(schema_, {{Table::name}});
+        lock_to_write(homeserver_.schema, {{Table::name}});
         fire_new_triggers_at_once();
         const SpiConnection connection;
         const auto keys = keys_of(changes);
@@ -94,7 +93,7 @@ public:
 
     void remove(std::span<const Change> changes) {
         const SpiConnection connection;
-        lock_to_write(schema_, {{Table::name}});
+        lock_to_write(homeserver_.schema, {{Table::name}});
         const auto keys = keys_of(changes);
         const bool is_known = shape() == TableShape::known;
         locks_.begin_pass();
@@ -129,10 +128,10 @@ public:
 
 private:
     auto compare(std::span<const RoomChange> rooms, std::span<const Stored<JoinedRooms>> stored) {
-        return compare_joined_rooms(statements_, rooms, stored);
+        return compare_joined_rooms(homeserver_.statements, rooms, stored);
     }
     auto compare(std::span<const MembershipKey> keys, std::span<const Stored<MembershipSnapshots>> stored) {
-        return compare_memberships(statements_, keys, stored, scope_, mode_);
+        return compare_memberships(homeserver_.statements, keys, stored, scope_, mode_);
     }
     auto compare_one(const Change& change) {
         const std::span<const Change> one(&change, 1);
@@ -144,8 +143,8 @@ private:
     // would fail with no subtransaction open.
     void fire_new_triggers_at_once() const {
         if (scope_.generation != catalog_generation() &&
-            homeserver_in(schema_.namespace_oid)->schema.may_defer) {
-            fire_deferred_triggers_at_once(schema_.derived_owner);
+            homeserver_in(homeserver_.schema.namespace_oid)->schema.may_defer) {
+            fire_deferred_triggers_at_once(homeserver_.schema.derived_owner);
         }
     }
 
@@ -199,8 +198,6 @@ private:
     }
 
     const Homeserver& homeserver_;
-    const HomeserverSchema& schema_;
-    Statements& statements_;
     DerivedTable<Table>& rows_;
     rules::RefreshMode mode_;
     RefreshScope& scope_;
