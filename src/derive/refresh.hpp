@@ -13,7 +13,8 @@
 //     1. lock          rows that exist, by their key, waiting for whoever inserts or changes them; of keys
 //                      without a row, or with one that this transaction may have inserted, the key itself
 //                      (pg/key_locks.hpp)
-//     2. compare       reads the facts and derives the rows (derive/compare.cpp)
+//     2. compare       reads the facts and derives the rows (derive/compare_joined_rooms.cpp,
+//                      derive/compare_memberships.cpp)
 //     3. write         what differs: removes, updates, inserts, each one statement
 //                      (derive/derived_table.cpp). Where the table has triggers of others, the rows are read
 //                      again and compared
