@@ -20,7 +20,8 @@ struct RequiredColumn {
 };
 
 // The columns that name keys or decide rows; a table without them is of another shape. The same ones are in
-// sliding_sync.missing_columns.
+// sliding_sync.missing_columns: a view works without this library, and this library with an older install
+// script. tests/test_newer_homeserver.py tries both with each of them.
 constexpr std::array<RequiredColumn, 36> required_columns{{
     {BaseTable::events, "event_id", "text"},
     {BaseTable::events, "room_id", "text"},

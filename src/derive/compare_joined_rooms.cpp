@@ -120,6 +120,7 @@ std::vector<std::string_view> room_ids_of(std::span<const RoomChange> rooms) {
 
 std::vector<RoomComparison> compare_joined_rooms(Statements& statements, std::span<const RoomChange> rooms,
                                                  std::span<const Stored<JoinedRooms>> stored) {
+    Assert(stored.size() == rooms.size());
     RoomFacts& facts = statements.rooms;
     const std::vector<bool> in_rooms = facts.in_rooms(room_ids_of(rooms));
     const std::vector<std::optional<rules::JoinedRoom>> starts =

@@ -177,6 +177,7 @@ std::vector<MembershipComparison> compare_memberships(Statements& statements,
                                                       std::span<const MembershipKey> keys,
                                                       std::span<const Stored<MembershipSnapshots>> stored,
                                                       RefreshScope& scope, rules::RefreshMode mode) {
+    Assert(stored.size() == keys.size() && std::is_sorted(keys.begin(), keys.end()));
     StateReader state(statements.rooms, mode == rules::RefreshMode::live);
     std::vector<rules::MembershipFacts> memberships = statements.memberships.facts(keys, stored, scope, mode);
     std::vector<rules::SnapshotSource> sources(keys.size());
