@@ -12,7 +12,7 @@ import pytest
 
 from harness.cluster import SUPERUSER, Cluster
 from oracle import check
-from synthetic.attacker import witnessed
+from synthetic.attacker import ATTACKER, witnessed
 from synthetic.database import ANNA, BERT, DERIVED_TABLES, OWNER, ROOM, SCHEMA, connect, copied
 
 Connection = psycopg.Connection[Any]
@@ -128,6 +128,140 @@ def test_code_of_the_owner_runs_as_the_owner_and_leaves_nothing_behind(
         "SET homeserver.planted = yes",
     }
     assert cluster.execute(f"SELECT rolsuper FROM pg_roles WHERE rolname = '{OWNER}'") == [(False,)]
+
+
+SHARED_NAME = """
+    GRANT CREATE, USAGE ON SCHEMA public TO attacker;
+    GRANT SELECT, DELETE ON homeserver.events TO attacker;
+    GRANT USAGE ON SCHEMA homeserver TO attacker;
+    SET ROLE homeserver_owner;
+    CREATE TABLE public.tags (room_id text CONSTRAINT k REFERENCES homeserver.sliding_sync_joined_rooms DEFERRABLE);
+    SET ROLE attacker;
+    CREATE TABLE public.bait (x integer);
+"""
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
+@pytest.mark.parametrize("owner", [OWNER, SUPERUSER])
+def test_a_stranger_whose_constraint_shares_a_name_gains_nothing(
+    cluster: Cluster, armed_tea_room: str, owner: str, isolation: str
+) -> None:
+    """SET CONSTRAINTS with a name means every deferrable one of the schema that has it. Made after the snapshot, too."""
+    with copied(cluster, armed_tea_room, "shared_name", OWNER) as name:
+        if owner == SUPERUSER:
+            tables = cluster.execute(f"SELECT tablename FROM pg_tables WHERE schemaname = '{SCHEMA}'", name)
+            for (table,) in tables:
+                cluster.execute(f"ALTER TABLE {SCHEMA}.{table} OWNER TO {SUPERUSER}", name)
+            cluster.execute(f"GRANT USAGE, CREATE ON SCHEMA {SCHEMA} TO {SUPERUSER}", name)
+        cluster.execute(SHARED_NAME.replace(OWNER, owner), name)
+        with connect(cluster, name, owner) as connection:
+            connection.execute("SELECT send_message(%s, %s)", (ROOM, ANNA))
+            connection.execute("DELETE FROM event_forward_extremities")
+        with cluster.connect(name, ATTACKER) as connection:
+            connection.execute(f"BEGIN ISOLATION LEVEL {isolation}; SELECT")
+            with cluster.connect(name, ATTACKER) as other:
+                other.execute(
+                    "CREATE CONSTRAINT TRIGGER k AFTER INSERT ON public.bait DEFERRABLE INITIALLY DEFERRED"
+                    " FOR EACH ROW EXECUTE FUNCTION attacker.trigger_ran()"
+                )
+            connection.execute("INSERT INTO public.bait VALUES (1)")
+            connection.execute(
+                f"DELETE FROM {SCHEMA}.events WHERE type = 'm.room.message'"
+                f" AND stream_ordering = (SELECT max(stream_ordering) FROM {SCHEMA}.events)"
+            )
+            assert not witnessed(cluster, name), "what waits waits until the stranger commits"
+            connection.execute("COMMIT")
+        assert {role for _, role in witnessed(cluster, name)} == {ATTACKER}
+        with connect(cluster, name, SUPERUSER) as connection:
+            assert not check(connection, SCHEMA)
+
+
+def test_a_constraint_that_shares_a_name_stays_as_it_is(cluster: Cluster, database: str) -> None:
+    """One that is violated until the end of the transaction, of a table that is none of ours."""
+    with cluster.connect(database) as connection:
+        connection.execute(
+            "CREATE TABLE public.tags (room_id text CONSTRAINT k REFERENCES homeserver.sliding_sync_joined_rooms DEFERRABLE);"
+            "CREATE TABLE public.parents (x integer PRIMARY KEY);"
+            "CREATE TABLE public.children (x integer CONSTRAINT k REFERENCES public.parents DEFERRABLE INITIALLY DEFERRED)"
+        )
+    with connect(cluster, database, SUPERUSER) as connection:
+        connection.execute("BEGIN; INSERT INTO public.children VALUES (1)")
+        connection.execute(
+            "DELETE FROM events WHERE type = 'm.room.message'"
+            " AND stream_ordering = (SELECT max(stream_ordering) FROM events)"
+        )
+        connection.execute("INSERT INTO public.parents VALUES (1); COMMIT")
+        assert not check(connection, SCHEMA)
+
+
+def test_an_owner_whose_trigger_shares_a_name_gains_nothing(cluster: Cluster, database: str) -> None:
+    """It cannot be told from the other one: nothing is written, rather than that it runs as the administrator."""
+    set_traps(cluster, database)
+    with connect(cluster, database) as connection:
+        connection.execute(
+            "CREATE TABLE homeserver.bait (x integer); CREATE CONSTRAINT TRIGGER later AFTER INSERT ON homeserver.bait"
+            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION trap()"
+        )
+    with connect(cluster, database, SUPERUSER) as connection:
+        for call in CALLS[:2]:
+            with pytest.raises(psycopg.errors.AmbiguousAlias):
+                connection.execute(call)  # type: ignore[call-overload]
+    assert not witnessed(cluster, database)
+
+
+PLANNED = """
+    CREATE FUNCTION homeserver.sets() RETURNS integer LANGUAGE plpgsql AS $$
+    DECLARE
+        name text;
+    BEGIN
+        FOREACH name IN ARRAY '{enable_seqscan,enable_hashjoin,enable_bitmapscan,enable_memoize,jit}'::text[] LOOP
+            PERFORM set_config(name, 'on', true);
+        END LOOP;
+        RETURN 1;
+    END $$;
+    CREATE FUNCTION homeserver.planned() RETURNS integer IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN homeserver.sets(); END';
+    CREATE INDEX ON homeserver.sliding_sync_joined_rooms ((homeserver.planned()));
+    CREATE INDEX ON homeserver.sliding_sync_membership_snapshots ((homeserver.planned()));
+"""
+SETTINGS = "SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_settings WHERE name ~ '^enable_|^jit$|^lock_timeout$'"
+
+
+@pytest.mark.parametrize("user", [OWNER, SUPERUSER])
+def test_settings_that_the_planner_finds_made_end_with_the_transaction(cluster: Cluster, database: str, user: str) -> None:
+    """Code of the owner that the planner runs sets, for its transaction, what we have set for our plans."""
+    with connect(cluster, database) as connection:
+        connection.execute(PLANNED)
+    with connect(cluster, database, user) as connection:
+        before = connection.execute(SETTINGS).fetchone()
+        connection.execute("BEGIN")
+        connection.execute("SELECT rename(%s, %s, 'New')", (ROOM, ANNA))
+        connection.execute("SELECT invite(%s, '@carl:hs.test', %s)", (ROOM, ANNA))
+        connection.execute("COMMIT")
+        assert connection.execute(SETTINGS).fetchone() == before
+
+
+@pytest.mark.parametrize("user", [OWNER, SUPERUSER])
+def test_a_lock_timeout_that_a_trigger_sets_ends_with_the_transaction(cluster: Cluster, database: str, user: str) -> None:
+    """While ours is a millisecond: a lock could not be had before."""
+    with connect(cluster, database) as connection:
+        connection.execute(
+            "CREATE FUNCTION patient() RETURNS trigger LANGUAGE plpgsql"
+            " AS $$BEGIN PERFORM set_config('lock_timeout', '5s', true); RETURN NEW; END$$;"
+            "CREATE TRIGGER patient BEFORE UPDATE ON sliding_sync_joined_rooms FOR EACH ROW EXECUTE FUNCTION patient()"
+        )
+    redaction = "INSERT INTO redactions (event_id, redacts, have_censored, received_ts, recheck) VALUES (%s, '$missing', false, 1, false)"
+    with connect(cluster, database) as other, connect(cluster, database, user) as connection:
+        other.execute("BEGIN")
+        other.execute(redaction, ("$r0",))
+        other.execute("PREPARE TRANSACTION 'redaction'")
+        connection.execute("SET lock_timeout = '100ms'")
+        before = connection.execute(SETTINGS).fetchone()
+        connection.execute("BEGIN")
+        connection.execute(redaction, ("$r1",))
+        connection.execute("SELECT rename(%s, %s, 'New')", (ROOM, ANNA))
+        connection.execute("COMMIT")
+        other.execute("ROLLBACK PREPARED 'redaction'")
+        assert connection.execute(SETTINGS).fetchone() == before
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -130,6 +130,18 @@ def test_a_planted_homeserver_is_not_attached(cluster: Cluster, database: str) -
     assert cluster.execute(left, database) == [(2,)]
 
 
+def test_who_may_create_schemas_does_not_fill_what_an_administrator_reads(cluster: Cluster, database: str) -> None:
+    """Of schemas that hold a homeserver's tables, the ten oldest are named."""
+    names = ("events", "event_json", "redactions", "rooms", "room_memberships", "current_state_events", "local_current_membership")
+    with cluster.connect(database, ATTACKER) as connection:
+        for number in range(12):
+            connection.execute(f"CREATE SCHEMA planted{number}")
+            for name in names:
+                connection.execute(f"CREATE TABLE planted{number}.{name} ()")
+    named = "SELECT schema_name FROM sliding_sync.health WHERE code = 'not_attached' AND schema_name ~ 'planted'"
+    assert len(cluster.execute(named, database)) in (9, 10)
+
+
 @pytest.mark.parametrize("table", ["anything", "pg_temp.rooms", "public.rooms"])
 def test_our_function_on_a_table_of_a_stranger_notes_nothing(
     cluster: Cluster, database: str, table: str

@@ -242,6 +242,32 @@ def test_a_message_beside_somebody_who_alters_the_rejections(
     assert_right(admin)
 
 
+@pytest.mark.parametrize(
+    ("reindexed", "statement"),
+    [
+        ("sliding_sync_membership_snapshots_pkey", CHANGES["message"]),
+        ("sliding_sync_membership_snapshots_pkey", CHANGES["name"]),
+        ("sliding_sync_joined_rooms_pkey", f"SELECT forget('{ROOM}', '@left:hs.test')"),
+    ],
+)
+@pytest.mark.parametrize("is_known", [True, False])
+def test_reindex_of_the_other_table_is_not_waited_for(
+    cluster: Cluster, database: str, admin: Connection, homeserver: Connection, reindexed: str, statement: LiteralString, is_known: bool
+) -> None:
+    """By who writes one derived table only, whether its session has looked at both before, or at none."""
+    homeserver.execute("""SELECT "join"(%s, '@left:hs.test'), leave(%s, '@left:hs.test')""", (ROOM, ROOM))
+    with connect(cluster, database, OWNER) as fresh:
+        session = homeserver if is_known else fresh
+        session.execute("SET lock_timeout = '100ms'")
+        admin.execute("BEGIN")
+        admin.execute(f"REINDEX INDEX {SCHEMA}.{reindexed}")
+        session.execute("BEGIN")
+        session.execute(statement)
+        session.execute("COMMIT")
+        admin.execute("COMMIT")
+    assert_right(admin)
+
+
 @pytest.mark.parametrize("user", [OWNER, SUPERUSER])
 @pytest.mark.parametrize("change", ["name", "join"])
 def test_a_deferred_trigger_comes_with_the_lock_that_a_commit_waits_for(

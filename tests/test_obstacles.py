@@ -15,7 +15,7 @@ import pytest
 from harness.cluster import SUPERUSER, Cluster
 from oracle import Finding, check
 from oracle.finding import JOINED_ROOMS, ROW, SNAPSHOTS
-from synthetic.database import SCHEMA, connect, copied, create_homeserver
+from synthetic.database import ROOM, SCHEMA, connect, copied, create_homeserver
 
 Connection = psycopg.Connection[Any]
 
@@ -192,9 +192,15 @@ def test_a_row_that_must_go_and_does_not(connection: Connection, obstacle: str) 
     judge(connection)
 
 
+@pytest.mark.parametrize("has_trigger", [False, True])
 @pytest.mark.parametrize("events", [("UPDATE",), ("INSERT", "UPDATE"), ("INSERT",)], ids=["updates", "all", "inserts"])
-def test_rules_that_do_nothing_instead(connection: Connection, events: tuple[str, ...]) -> None:
-    """They hit every room alike."""
+def test_rules_that_do_nothing_instead(connection: Connection, events: tuple[str, ...], has_trigger: bool) -> None:
+    """They hit every room alike. When they have gone, so have our plans, whatever else there is."""
+    if has_trigger:
+        connection.execute(
+            "CREATE FUNCTION operations.agrees() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+            f"CREATE TRIGGER agrees AFTER DELETE ON {JOINED_ROOMS} FOR EACH ROW EXECUTE FUNCTION operations.agrees()"
+        )
     for table in (JOINED_ROOMS, SNAPSHOTS):
         for event in events:
             connection.execute(rule(event, table))
@@ -270,3 +276,19 @@ def test_what_the_planner_runs_leads_here_again(connection: Connection, table: s
     assert not connection.execute("SELECT FROM rooms WHERE room_id = %s", (BAD,)).fetchall(), "it has not run"
     live_on(connection)
     judge(connection)
+
+
+def test_a_message_where_the_owner_may_not_update_rows(cluster: Cluster, tea_room: str) -> None:
+    """It is stored, and the row goes: as with any other change."""
+    cluster.create_role("writer")
+    with copied(cluster, tea_room) as name, connect(cluster, name, SUPERUSER) as admin:
+        admin.execute(
+            f"GRANT USAGE ON SCHEMA {SCHEMA}, operations TO writer; GRANT ALL ON ALL TABLES IN SCHEMA {SCHEMA} TO writer;"
+            f" GRANT ALL ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO writer"
+        )
+        with connect(cluster, name, "writer") as writer:
+            writer.execute("SELECT send_message(%s, %s)", (ROOM, ANNA))
+            admin.execute(f"REVOKE UPDATE ON {SCHEMA}.{JOINED_ROOMS} FROM homeserver_owner")
+            writer.execute("SELECT send_message(%s, %s)", (ROOM, ANNA))
+        assert [finding for finding in check(admin, SCHEMA) if finding.actual != "absent"] == []
+        assert admin.execute("SELECT sqlstate FROM sliding_sync.quarantine").fetchall() == [("42501",)]

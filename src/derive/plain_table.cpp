@@ -13,6 +13,7 @@ extern "C" {
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -103,17 +104,29 @@ bool is_foreign(Relation table, Relation index) {
             std::find(unique_columns.begin(), unique_columns.end(), first) == unique_columns.end());
 }
 
-bool has_foreign_indexes(Relation table) {
-    bool has_one = false;
+// Nothing while somebody has locked one: REINDEX of a table is not waited for by who does not write it.
+std::optional<bool> has_foreign_indexes(Relation table) {
     List* const indexes = RelationGetIndexList(table);
+    bool has_one = !OidIsValid(table->rd_pkindex);  // there may be several rows of a key
+    bool are_at_hand = true;
     ListCell* cell = nullptr;
     foreach (cell, indexes) {
-        Relation const index = index_open(lfirst_oid(cell), AccessShareLock);
+        if (!ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock)) {
+            are_at_hand = false;
+            continue;
+        }
+        Relation const index = index_open(lfirst_oid(cell), NoLock);
         has_one = has_one || is_foreign(table, index);
         index_close(index, AccessShareLock);
     }
     list_free(indexes);
-    return has_one || !OidIsValid(table->rd_pkindex);  // there may be several rows of a key
+    return has_one || are_at_hand ? std::optional(has_one) : std::nullopt;
+}
+
+// Without them the statement of a message would fail, with no subtransaction open.
+bool owner_has_rights(Relation table) {
+    constexpr AclMode rights = ACL_SELECT | ACL_UPDATE;
+    return pg_class_aclmask(RelationGetRelid(table), table->rd_rel->relowner, rights, ACLMASK_ALL) == rights;
 }
 
 // What CheckCmdReplicaIdentity() asks at each UPDATE, without the error. A publication says it of tables that
@@ -143,7 +156,7 @@ bool is_without_foreign_triggers(Relation table) {
 }
 
 // While the table is locked, none of its indexes goes.
-std::optional<bool> look_at(Oid relation, bool (*is_so)(Relation table)) {
+std::optional<bool> look_at(Oid relation, std::optional<bool> (*is_so)(Relation table)) {
     if (!ConditionalLockRelationOid(relation, AccessShareLock)) {
         return std::nullopt;
     }
@@ -152,7 +165,7 @@ std::optional<bool> look_at(Oid relation, bool (*is_so)(Relation table)) {
         UnlockRelationOid(relation, AccessShareLock);
         return false;
     }
-    const bool result = is_so(table);
+    const std::optional<bool> result = is_so(table);
     relation_close(table, AccessShareLock);
     return result;
 }
@@ -160,14 +173,19 @@ std::optional<bool> look_at(Oid relation, bool (*is_so)(Relation table)) {
 }  // namespace
 
 std::optional<bool> is_plain_table(PgFrame, Oid relation) {
-    return look_at(relation, [](Relation table) {
-        return is_without_foreign_triggers(table) && !has_foreign_constraints(table) &&
-               !has_foreign_indexes(table) && may_be_published(table);
+    return look_at(relation, [](Relation table) -> std::optional<bool> {
+        if (!is_without_foreign_triggers(table) || has_foreign_constraints(table) ||
+            !may_be_published(table) || !owner_has_rights(table)) {
+            return false;
+        }
+        const auto has_one = has_foreign_indexes(table);
+        return has_one ? std::optional(!*has_one) : std::nullopt;
     });
 }
 
 std::optional<bool> has_no_foreign_triggers(PgFrame, Oid relation) {
-    return look_at(relation, is_without_foreign_triggers);
+    return look_at(relation,
+                   [](Relation table) -> std::optional<bool> { return is_without_foreign_triggers(table); });
 }
 
 }  // namespace sliding_sync

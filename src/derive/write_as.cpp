@@ -25,7 +25,15 @@ WriteAs::Restriction::~Restriction() {
     --restricting;
 }
 
-WriteAs::WriteAs(Oid owner) : exceptions_(std::uncaught_exceptions()), read_only_(XactReadOnly) {
+WriteAs::Writable::Writable() noexcept : was_read_only_(XactReadOnly) {
+    XactReadOnly = XactReadOnly && RecoveryInProgress();
+}
+
+WriteAs::Writable::~Writable() {
+    XactReadOnly = was_read_only_;
+}
+
+WriteAs::WriteAs(Oid owner) : exceptions_(std::uncaught_exceptions()) {
     if (!OidIsValid(owner)) {
         throw Error(ERRCODE_UNDEFINED_TABLE, "the homeserver has no derived tables of its own", "",
                     "Call SELECT sliding_sync.attach().");
@@ -36,7 +44,6 @@ WriteAs::WriteAs(Oid owner) : exceptions_(std::uncaught_exceptions()), read_only
     const bool is_within_another = owner == user_ && restricting > 0;
     SetUserIdAndSecContext(owner, security_context_ | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS |
                                       (is_own_session ? 0 : SECURITY_RESTRICTED_OPERATION));
-    XactReadOnly = XactReadOnly && RecoveryInProgress();
     if (!is_own_session && !is_within_another) {
         restriction_.emplace();
         set_local("search_path", safe_search_path);
@@ -46,7 +53,6 @@ WriteAs::WriteAs(Oid owner) : exceptions_(std::uncaught_exceptions()), read_only
 
 WriteAs::~WriteAs() {
     SetUserIdAndSecContext(user_, security_context_);
-    XactReadOnly = read_only_;
     if (!has_rights_ && std::uncaught_exceptions() > exceptions_) {
         (void)hide_detail(true);
     }

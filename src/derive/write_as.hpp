@@ -43,10 +43,22 @@ private:
         OutOfReach cursors_;
     };
 
+    // Set back after the settings, among which the server counts it.
+    class Writable {
+    public:
+        Writable() noexcept;
+        ~Writable();
+        Writable(const Writable&) = delete;
+        Writable& operator=(const Writable&) = delete;
+
+    private:
+        bool was_read_only_;
+    };
+
     OwnRelationsOnly own_relations_;
     int exceptions_;
     bool has_rights_ = true;  // the one who runs the statement has those of the owner, too
-    bool read_only_;
+    Writable writable_;
     std::optional<Restriction> restriction_;
 };
 

@@ -1,5 +1,6 @@
 #include "pg/query_plan.hpp"
 
+#include "pg/transaction.hpp"
 #include "pg/versions.hpp"
 
 #include <tuple>
@@ -22,23 +23,25 @@ namespace {
 // the server must scan a small table all the same, the price it sees would make it compile the statement.
 class KeyLookupPlanning {
 public:
-    explicit KeyLookupPlanning(Joins joins) noexcept {
-        if (depth++ == 0) {
+    explicit KeyLookupPlanning(Joins joins) {
+        for (const Setting& setting : planner_settings) {
+            const bool is_wanted =
+                setting.variable == (joins == Joins::nested ? &enable_nestloop : &enable_mergejoin);
+            if (*setting.variable != is_wanted) {
+                settings_.set(setting.name, is_wanted ? "on" : "off");
+            }
+        }
+        if (depth++ == 0 && !is_hooked) {
             next_hook = versions::relation_hook;
-            versions::relation_hook = pretend_to_be_big;
+            versions::relation_hook = hook;
+            is_hooked = true;
         }
-        for (std::size_t i = 0; i < settings.size(); ++i) {
-            before_[i] = *settings[i];
-            *settings[i] = false;
-        }
-        (joins == Joins::nested ? enable_nestloop : enable_mergejoin) = true;
     }
+    // A library that was loaded meanwhile may have put its hook before ours, which then stays.
     ~KeyLookupPlanning() {
-        for (std::size_t i = 0; i < settings.size(); ++i) {
-            *settings[i] = before_[i];
-        }
-        if (--depth == 0) {
+        if (--depth == 0 && versions::relation_hook == hook) {
             versions::relation_hook = next_hook;
+            is_hooked = false;
         }
     }
     KeyLookupPlanning(const KeyLookupPlanning&) = delete;
@@ -48,10 +51,20 @@ private:
     static constexpr double big_tuples = 1e8;
     static constexpr BlockNumber big_pages = 1'000'000;
 
-    static inline const std::array settings{&enable_seqscan,    &enable_material, &enable_hashjoin,
-                                            &enable_hashagg,    &enable_nestloop, &enable_mergejoin,
-                                            &enable_bitmapscan, &enable_memoize,  &jit_enabled};
-    std::array<bool, settings.size()> before_{};
+    struct Setting {
+        const char* name;
+        bool* variable;
+    };
+    static inline const std::array<Setting, 9> planner_settings{{{"enable_seqscan", &enable_seqscan},
+                                                                 {"enable_material", &enable_material},
+                                                                 {"enable_hashjoin", &enable_hashjoin},
+                                                                 {"enable_hashagg", &enable_hashagg},
+                                                                 {"enable_nestloop", &enable_nestloop},
+                                                                 {"enable_mergejoin", &enable_mergejoin},
+                                                                 {"enable_bitmapscan", &enable_bitmapscan},
+                                                                 {"enable_memoize", &enable_memoize},
+                                                                 {"jit", &jit_enabled}}};
+    OwnSettings settings_;
 
     // Runs inside the planner: plain C in style.
     template <class... Arguments>
@@ -60,7 +73,7 @@ private:
             next_hook(arguments...);
         }
         auto* const info = std::get<RelOptInfo*>(std::tuple(arguments...));
-        if (info->rtekind != RTE_RELATION) {
+        if (depth == 0 || info->rtekind != RTE_RELATION) {
             return;
         }
         info->tuples = std::max(info->tuples, big_tuples);
@@ -73,14 +86,20 @@ private:
         }
     }
 
+    static inline const versions::RelationHook hook = pretend_to_be_big;
     // The planner may run code of the tables' owner that leads here again.
     static inline int depth = 0;
     static inline versions::RelationHook next_hook = nullptr;
+    static inline bool is_hooked = false;
 };
 
 // True when the plan was never made, or is no longer valid. Reads no catalog.
 bool must_be_planned(SPIPlanPtr plan) {
     auto* const source = static_cast<CachedPlanSource*>(linitial(SPI_plan_get_plan_sources(plan)));
+    if (source->query_list == NIL) {
+        // A rule has made nothing of it. That depends on no relation: nobody says when the rule has gone.
+        source->is_valid = false;
+    }
     return !source->is_valid || source->gplan == nullptr || !source->gplan->is_valid;
 }
 

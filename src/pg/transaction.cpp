@@ -41,6 +41,10 @@ void set(PgFrame, const char* name, const char* value, GucAction until) {
                       false);
 }
 
+void wait_at_most(const OwnSettings& settings, int milliseconds) {
+    settings.set("lock_timeout", std::to_string(milliseconds).c_str());
+}
+
 }  // namespace
 
 std::optional<PgError> run_in_subtransaction(const std::function<void()>& body, Swallow swallow) {
@@ -85,23 +89,15 @@ std::optional<PgError> run_in_subtransaction(const std::function<void()>& body, 
     return error;
 }
 
-NoSecondWait::NoSecondWait(bool is_wanted) noexcept : lock_timeout_(LockTimeout) {
+NoSecondWait::NoSecondWait(bool is_wanted) {
     if (is_wanted && has_lock_timed_out && LockTimeout > 0) {
-        LockTimeout = 1;
+        wait_at_most(settings_.emplace(), 1);
     }
 }
 
-NoSecondWait::~NoSecondWait() {
-    LockTimeout = lock_timeout_;
-}
-
-ShortWaits::ShortWaits() noexcept : lock_timeout_(LockTimeout) {
+ShortWaits::ShortWaits() {
     constexpr int longest = 300;  // as a batch of a backfill
-    LockTimeout = LockTimeout > 0 ? std::min(LockTimeout, longest) : longest;
-}
-
-ShortWaits::~ShortWaits() {
-    LockTimeout = lock_timeout_;
+    wait_at_most(settings_, LockTimeout > 0 ? std::min(LockTimeout, longest) : longest);
 }
 
 UnlimitedWaits::UnlimitedWaits(bool is_wanted) noexcept : lock_timeout_(LockTimeout) {
@@ -121,6 +117,10 @@ void set_local(const char* name, const char* value) {
 }
 
 OwnSettings::OwnSettings() noexcept : exceptions_(std::uncaught_exceptions()), level_(NewGUCNestLevel()) {}
+
+void OwnSettings::set(const char* name, const char* value) const {
+    call_pg([&](PgFrame frame) { sliding_sync::set(frame, name, value, GUC_ACTION_SAVE); });
+}
 
 OwnSettings::~OwnSettings() {
     if (std::uncaught_exceptions() == exceptions_) {

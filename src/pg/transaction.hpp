@@ -27,34 +27,46 @@ inline constexpr Swallow Swallow::contention{false, true, true, true};
 [[nodiscard]] std::optional<PgError> run_in_subtransaction(const std::function<void()>& body,
                                                            Swallow swallow = Swallow::all_but_retries);
 
+/// Settings that are made while one is open end with it. Where an exception ends it, the (sub)transaction
+/// that is aborted sets them back.
+class OwnSettings {
+public:
+    OwnSettings() noexcept;
+    ~OwnSettings();
+    OwnSettings(const OwnSettings&) = delete;
+    OwnSettings& operator=(const OwnSettings&) = delete;
+
+    /// Until it ends. Never by assigning the server's variable: where code of others sets it meanwhile, what
+    /// the server goes back to would be ours, for the rest of the session.
+    void set(const char* name, const char* value) const;
+
+private:
+    int exceptions_;
+    int level_;
+};
+
 /// For its lifetime no lock is waited for longer than a millisecond, if one could not be had within
 /// lock_timeout before in this transaction: a locked table costs it one wait, and not one for each of its
 /// keys.
 class NoSecondWait {
 public:
-    explicit NoSecondWait(bool is_wanted = true) noexcept;
-    ~NoSecondWait();
-    NoSecondWait(const NoSecondWait&) = delete;
-    NoSecondWait& operator=(const NoSecondWait&) = delete;
+    explicit NoSecondWait(bool is_wanted = true);
 
 private:
-    int lock_timeout_;
+    std::optional<OwnSettings> settings_;
 };
 
 /// For its lifetime a lock is waited for so long at most: shorter than deadlock_timeout, so that we are no
 /// victim of a deadlock and make no other transaction one.
 class ShortWaits {
 public:
-    ShortWaits() noexcept;
-    ~ShortWaits();
-    ShortWaits(const ShortWaits&) = delete;
-    ShortWaits& operator=(const ShortWaits&) = delete;
+    ShortWaits();
 
 private:
-    int lock_timeout_;
+    OwnSettings settings_;
 };
 
-/// For its lifetime lock_timeout does not count.
+/// For its lifetime, in which no code of others runs, lock_timeout does not count.
 class UnlimitedWaits {
 public:
     explicit UnlimitedWaits(bool is_wanted) noexcept;
@@ -74,20 +86,6 @@ void set_local(const char* name, const char* value);
 
 /// Under this, no name means an object of another schema.
 inline constexpr const char* safe_search_path = "pg_catalog, pg_temp";
-
-/// Settings that are made while one is open end with it. Where an exception ends it, the (sub)transaction
-/// that is aborted sets them back.
-class OwnSettings {
-public:
-    OwnSettings() noexcept;
-    ~OwnSettings();
-    OwnSettings(const OwnSettings&) = delete;
-    OwnSettings& operator=(const OwnSettings&) = delete;
-
-private:
-    int exceptions_;
-    int level_;
-};
 
 /// Lets sorts and hashes have maintenance_work_mem for its lifetime, as the server does where it checks a new
 /// foreign key: for a pass over whole tables.
