@@ -1,8 +1,8 @@
 // The facts of local memberships, read for all keys of a pass.
 //
 // Phases of facts():
-//   1. by key, in one lookup scope: the room, the membership (where whole rooms are looked at, those of one room
-//      in one scan), its event with the row of room_memberships, and whether it is in current state
+//   1. by key, in one lookup scope: the room, the membership (where whole rooms are looked at, one room at
+//      once), its event with the row of room_memberships, and whether it is in current state
 //   2. in the same scope, of the memberships that need more (invites, knocks, leaves, outliers): the event's
 //      JSON and its redactions
 //   3. live: whether the room has current state at all, asked once a room and kept in the RefreshScope, and
