@@ -219,6 +219,32 @@ def test_no_table_is_read_from_end_to_end(cluster: Cluster, database: str) -> No
     assert {table for table, count in scans.items() if count > 0} <= {"rooms"}
 
 
+def test_memberships_of_a_room_are_read_in_one_scan(cluster: Cluster) -> None:
+    """Where whole rooms are looked at; a few memberships are looked up by their keys."""
+    name = create_homeserver(cluster, "in one scan")
+    scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'local_current_membership_idx'"
+    with connect(cluster, name, options=UNWATCHED) as connection:
+        for room, members in (("!a:hs.test", 12), ("!b:hs.test", 12), ("!c:hs.test", 3)):
+            connection.execute("SELECT create_room(%s, '@anna:hs.test')", (room,))
+            for n in range(1, members):
+                connection.execute("SELECT join(%s, %s)", (room, f"@u{n}:hs.test"))
+    assert backfill(cluster, name)["rows_written"] == 3 + 27
+    with administrator(cluster, name) as connection:
+
+        def looked(**arguments: object) -> int:
+            """How many memberships were looked up by their keys."""
+            ((before,),) = connection.execute(scans)
+            assert call(connection, **arguments)["rows_written"] == 0
+            connection.execute("SELECT pg_stat_force_next_flush()")
+            ((after,),) = connection.execute(scans)
+            return int(after - before)
+
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        assert looked(tables="memberships") == 3
+        assert looked(tables="memberships", batch_size=1) == 27
+    cluster.drop_database(name)
+
+
 def test_a_database_with_another_collation(cluster: Cluster) -> None:
     """P2: the order of keys is that of the database, whatever it is; every key is met."""
     name = "icu"

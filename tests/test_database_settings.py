@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from harness.cluster import SUPERUSER, Cluster
-from synthetic.database import ANNA, OWNER, ROOM, add_homeserver, connect, create_homeserver, make_room
+from synthetic.database import ANNA, BERT, OWNER, ROOM, add_homeserver, connect, copied, create_homeserver, make_room
 
 
 # What the extension consists of, as a dump would tell it.
@@ -172,6 +172,39 @@ def test_a_setting_of_the_database_changes_nothing(
         )
     )
     assert install(cluster, database) == usual
+
+
+def test_statements_are_not_planned_anew(cluster: Cluster, template: str) -> None:
+    """Not in every commit, also where plan_cache_mode asks for that; what the homeserver has set is back afterwards."""
+    planned: list[str] = []
+    with copied(cluster, template) as database, connect(cluster, database, SUPERUSER) as connection:
+        connection.execute("CREATE EXTENSION sliding_sync")
+        connection.execute("SELECT sliding_sync.attach()")
+        connection.execute("SET plan_cache_mode = force_custom_plan")
+        connection.add_notice_handler(lambda notice: planned.append(notice.message_primary or ""))
+
+        def plans(*statements: str, end: str = "COMMIT") -> int:
+            connection.execute("BEGIN")
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # the homeserver's own
+            connection.execute("SET LOCAL client_min_messages = log; SET LOCAL log_planner_stats = on")
+            planned.clear()
+            connection.execute(end)
+            connection.execute("ROLLBACK" if end != "COMMIT" else "SELECT")
+            return planned.count("PLANNER STATISTICS")
+
+        message, join = f"SELECT send_message('{ROOM}', '{ANNA}')", f"SELECT join('{ROOM}', '%s')"
+        for n in range(6):  # the server's own checks of foreign keys have their plans then, too
+            plans(message)
+            plans(join % f"@user{n}:hs.test")
+        assert plans(message) == 0
+        assert plans(join % BERT) == 0
+        listed = f"SELECT FROM sliding_sync.room_list('{ANNA}')"
+        plans(end=listed)
+        assert plans(end=listed) == 1  # the caller's own
+        assert connection.execute("SHOW plan_cache_mode").fetchone() == ("force_custom_plan",)
+        assert connection.execute("SELECT FROM sliding_sync.quarantine").fetchall() == []
 
 
 @pytest.mark.parametrize("encoding", ["EUC_JP", "LATIN1", "WIN1252"])

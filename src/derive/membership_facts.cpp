@@ -1,8 +1,8 @@
 // The facts of local memberships, read for all keys of a pass.
 //
 // Phases of facts():
-//   1. by key, in one lookup scope: the room, the membership, its event with the row of room_memberships, and
-//      whether it is in current state
+//   1. by key, in one lookup scope: the room, the membership (where whole rooms are looked at, one room at
+//      once), its event with the row of room_memberships, and whether it is in current state
 //   2. in the same scope, of the memberships that need more (invites, knocks, leaves, outliers): the event's
 //      JSON and its redactions
 //   3. live: whether the room has current state at all, asked once a room and kept in the RefreshScope, and
@@ -60,6 +60,8 @@ MembershipFacts::MembershipFacts(const HomeserverSchema& s, Redactions& redacted
       rooms_("rooms", s, table_name(BaseTable::rooms), {{"room_id", TEXTOID}}, {}),
       memberships_("memberships", s, table_name(BaseTable::local_current_membership), membership_key,
                    {"event_id", "membership"}),
+      memberships_of_room_("memberships_in_room", s, table_name(BaseTable::local_current_membership),
+                           {{"room_id", TEXTOID}}, {"user_id", "event_id", "membership"}),
       events_("membership_events", s, table_name(BaseTable::events), {{"event_id", TEXTOID}},
               event_column::names),
       room_memberships_("room_memberships", s, table_name(BaseTable::room_memberships),
@@ -113,10 +115,10 @@ MembershipFacts::facts(std::span<const MembershipKey> keys,
             facts.in_rooms = i > 0 && keys[i].room_id == keys[i - 1].room_id
                                  ? result[i - 1].in_rooms
                                  : rooms_.find(scope, {keys[i].room_id}).count > 0;
-            const Rows rows = memberships_.find(scope, {keys[i].room_id, keys[i].user_id});
-            if (rows.count > 0) {
-                facts.event_id = rows[0][0].text();
-                facts.membership = rows[0][1].text();
+        }
+        read_memberships(scope, result);
+        for (rules::MembershipFacts& facts : result) {
+            if (!facts.event_id.empty()) {
                 read_event(scope, facts);
             }
         }
@@ -132,6 +134,45 @@ MembershipFacts::facts(std::span<const MembershipKey> keys,
         read_been_in_state(result);
     }
     return result;
+}
+
+// Most of what a room has is asked for at once where whole rooms are looked at: it is read in one scan. That
+// ends where it finds more than was asked for: the pass may begin or end within the room.
+MembershipFacts::InRoom MembershipFacts::read_room(LookupScope& scope, std::string_view room_id,
+                                                   std::size_t asked) {
+    constexpr std::size_t more = 3;
+    InRoom found;
+    if (const auto rows = memberships_of_room_.find_by_index(scope, {room_id}, asked + more)) {
+        for (std::size_t i = 0; i < rows->count; ++i) {
+            found.emplace((*rows)[i][0].text(), (*rows)[i].subspan(1));
+        }
+    }
+    return found;
+}
+
+void MembershipFacts::read_memberships(LookupScope& scope, std::span<rules::MembershipFacts> memberships) {
+    constexpr std::size_t few = 3;
+    for (auto rest = memberships; !rest.empty();) {
+        const auto next = std::find_if(rest.begin(), rest.end(), [&](const rules::MembershipFacts& facts) {
+            return facts.room_id != rest.front().room_id;
+        });
+        const auto of_room = rest.first(static_cast<std::size_t>(next - rest.begin()));
+        rest = rest.subspan(of_room.size());
+        const bool is_worth_it = of_room.size() > few && of_room.front().mode != rules::RefreshMode::live;
+        const InRoom in_room =
+            is_worth_it ? read_room(scope, of_room.front().room_id, of_room.size()) : InRoom();
+        for (rules::MembershipFacts& facts : of_room) {
+            const auto found = in_room.find(facts.user_id);
+            if (found != in_room.end()) {
+                facts.event_id = found->second[0].text();
+                facts.membership = found->second[1].text();
+            } else if (const Rows rows = memberships_.find(scope, {facts.room_id, facts.user_id});
+                       rows.count > 0) {
+                facts.event_id = rows[0][0].text();
+                facts.membership = rows[0][1].text();
+            }
+        }
+    }
 }
 
 // What the tables tell of the membership's event.

@@ -32,6 +32,10 @@ public:
                                                std::span<const std::string_view> but_not_event_ids);
 
 private:
+    /// Event and membership by user.
+    using InRoom = std::unordered_map<std::string_view, std::span<const Cell>>;
+    InRoom read_room(LookupScope& scope, std::string_view room_id, std::size_t asked);
+    void read_memberships(LookupScope& scope, std::span<rules::MembershipFacts> memberships);
     void read_event(LookupScope& scope, rules::MembershipFacts& facts);
     void read_rooms_with_state(RefreshScope& scope, std::vector<rules::MembershipFacts>& memberships);
     void read_details(LookupScope& scope, std::span<rules::MembershipFacts> memberships);
@@ -43,6 +47,7 @@ private:
     DerivedTable<MembershipSnapshots>& snapshots_;
     TableReader rooms_;
     TableReader memberships_;
+    TableReader memberships_of_room_;
     TableReader events_;
     TableReader room_memberships_;
     TableReader current_state_;

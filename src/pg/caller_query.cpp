@@ -1,5 +1,6 @@
 #include "pg/caller_query.hpp"
 
+#include "pg/transaction.hpp"
 #include "pg/versions.hpp"
 
 #include <exception>
@@ -33,6 +34,7 @@ Rows CallerQuery::execute(const Arguments& arguments, ReturnSetInfo* result) {
     plan_.require_parameters(arguments.values_.size());
     call_pg([&](PgFrame frame) { plan_.prepare(frame); });
     SPIPlanPtr const plan = plan_.planned();
+    const KeptPlans kept;
     auto* const values = const_cast<Datum*>(arguments.values_.data());
     const char* const nulls = arguments.nulls_.data();
     return call_pg([&](PgFrame frame) -> Rows {

@@ -2,6 +2,7 @@
 
 #include "pg/fault_injection.hpp"
 #include "pg/own_relations.hpp"
+#include "pg/transaction.hpp"
 
 #include <exception>
 
@@ -162,6 +163,7 @@ Rows Statement::run(const Arguments& arguments, SnapshotKind view) {
     });
     const CheckedStatement checked;
     SPIPlanPtr const plan = plan_.planned();
+    const KeptPlans kept;
     return call_pg([&](PgFrame frame) -> Rows {
         const bool is_read_only = view != SnapshotKind::current || has_fixed_snapshot();
         if (is_read_only) {

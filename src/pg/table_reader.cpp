@@ -120,12 +120,13 @@ Rows TableReader::find(LookupScope& scope, std::initializer_list<KeyValue> key, 
     return rows;
 }
 
-std::optional<Rows> TableReader::find_by_index(LookupScope& scope, std::initializer_list<KeyValue> key) {
+std::optional<Rows> TableReader::find_by_index(LookupScope& scope, std::initializer_list<KeyValue> key,
+                                               std::size_t max_rows) {
     open(scope, LockWait::refuse);
     if (!is_by_index(scope)) {
         return std::nullopt;
     }
-    return call_pg([&](PgFrame frame) -> Rows { return lookup_.find(frame, key, SIZE_MAX); });
+    return call_pg([&](PgFrame frame) -> Rows { return lookup_.find(frame, key, max_rows); });
 }
 
 Rows TableReader::lock(LookupScope& scope, std::initializer_list<KeyValue> key) {

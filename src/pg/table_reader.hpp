@@ -70,7 +70,8 @@ public:
 
     /// The same, but nothing where only a statement could look, and fail, or where the table would be waited
     /// for: for who has no subtransaction open.
-    std::optional<Rows> find_by_index(LookupScope& scope, std::initializer_list<KeyValue> key);
+    std::optional<Rows> find_by_index(LookupScope& scope, std::initializer_list<KeyValue> key,
+                                      std::size_t max_rows = SIZE_MAX);
 
     /// The row that a unique key has by now, locked against every other change until the transaction ends;
     /// waits for a transaction that is inserting, updating or deleting it. What is to be right after it is

@@ -6,6 +6,7 @@ extern "C" {
 #include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/resowner.h"
 }
 
@@ -130,6 +131,14 @@ OwnSettings::~OwnSettings() {
 
 MaintenanceMemory::MaintenanceMemory() {
     set_local("work_mem", std::to_string(std::max(work_mem, maintenance_work_mem)).c_str());
+}
+
+// A level of settings costs what a look-up does: only who has asked for worse pays it.
+KeptPlans::KeptPlans() {
+    if (plan_cache_mode == PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN) {
+        settings_.emplace();
+        call_pg([](PgFrame frame) { set(frame, "plan_cache_mode", "auto", GUC_ACTION_SAVE); });
+    }
 }
 
 bool is_read_committed() noexcept {

@@ -97,6 +97,16 @@ private:
     OwnSettings settings_;
 };
 
+/// Plans that are kept are used for its lifetime, also where plan_cache_mode, which may be set for a role or
+/// a database, asks the server to plan each execution anew.
+class KeptPlans {
+public:
+    KeptPlans();
+
+private:
+    std::optional<OwnSettings> settings_;
+};
+
 /// True when each statement of the transaction has a snapshot of its own, foreign key checks too.
 [[nodiscard]] bool is_read_committed() noexcept;
 
