@@ -32,8 +32,8 @@ bool is_gone(const PgError& error) noexcept {
 }
 
 // A name means every deferrable constraint of its schema that has it, of whatever table and role: what waits
-// for those would run now, as the current user. Where another constraint shares the name of one that refers to
-// our tables, both stay as they are; of one of our tables, nothing can be written.
+// for those would run now, as the current user. Where another constraint shares the name of one that refers
+// to our tables, both stay as they are; of one of our tables, nothing can be written.
 std::string deferrable_constraints(Oid table_owner) {
     const SpiConnection connection;
     // SET CONSTRAINTS refuses a schema that its user may not use
@@ -44,7 +44,8 @@ std::string deferrable_constraints(Oid table_owner) {
             SELECT c.oid FROM pg_catalog.pg_class c
             WHERE c.relname %= ANY ($1::pg_catalog.name[]) AND c.relowner %= $2::pg_catalog.oid),
         found AS (
-            SELECT k.oid, k.connamespace, k.conname, k.conrelid %= ANY (SELECT t.oid FROM tables t) AS is_of_ours
+            SELECT k.oid, k.connamespace, k.conname,
+                k.conrelid %= ANY (SELECT t.oid FROM tables t) AS is_of_ours
             FROM pg_catalog.pg_constraint k
             WHERE k.condeferrable AND (k.conrelid %= ANY (SELECT t.oid FROM tables t)
                 OR k.confrelid %= ANY (SELECT t.oid FROM tables t)))
