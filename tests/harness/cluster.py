@@ -237,6 +237,10 @@ class Cluster:
             cursor = connection.execute(query)
             return cursor.fetchall() if cursor.description else []
 
+    def server_major(self) -> int:
+        with self.connect() as connection:
+            return connection.info.server_version // 10000
+
     def create_role(self, name: str) -> None:
         """An ordinary login role, unless it is there."""
         if not self.execute(sql.SQL("SELECT 1 FROM pg_roles WHERE rolname = {}").format(sql.Literal(name))):
