@@ -111,7 +111,7 @@ deb: ## Debian packages of both, for the servers whose headers are installed: bu
 dist: ## the last commit as reproducible archives: build/dist
 	@scripts/make-dist
 
-matrix: ## every major of PostgreSQL, with its own compiler and libraries: one table (an hour; needs root)
+matrix: ## every major of PostgreSQL, with its own compiler and libraries: one table (an hour and a half; needs root)
 	@scripts/install-packages && scripts/matrix
 
 demo: ## installs what is missing, builds, shows the extension at work in a private cluster

@@ -13,7 +13,8 @@ import pytest
 from harness.cluster import PG_VERSION, Cluster
 from harness.environment import PROJECT
 
-PG_CONFIG = Path(f"/usr/lib/postgresql/{PG_VERSION}/bin/pg_config")
+PG_CONFIG = (Cluster.installation or Path(f"/usr/lib/postgresql/{PG_VERSION}")) / "bin/pg_config"
+MAJOR = re.findall(r"PostgreSQL (\d+)", subprocess.run([PG_CONFIG, "--version"], capture_output=True, check=True, text=True).stdout)[0]
 
 # The C library, and what the package manager itself stands on: nothing removes them.
 ALWAYS_THERE = {"libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6"}
@@ -47,7 +48,7 @@ def pg_config_that_says(folder: Path, **answers: str) -> Path:
 
 
 def test_the_library_needs_nothing_that_the_system_may_remove(cluster: Cluster) -> None:
-    library = cluster.bin.parent / "lib/sliding_sync.so"
+    library = cluster.library
     shown = subprocess.run(["readelf", "--dynamic", "--wide", library], stdout=subprocess.PIPE, check=True, text=True)
     needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", shown.stdout))
     assert "libc.so.6" in needed
@@ -59,7 +60,7 @@ NEW_IN_A_MINOR = {"heap_datum_check": "15.20"}
 
 
 def test_the_library_is_for_every_minor_version(cluster: Cluster) -> None:
-    library = cluster.bin.parent / "lib/sliding_sync.so"
+    library = cluster.library
     shown = subprocess.run(["readelf", "--dyn-syms", "--wide", library], stdout=subprocess.PIPE, check=True, text=True)
     called = set(re.findall(r" UND (\w+)", shown.stdout))
     assert "errfinish" in called
@@ -76,7 +77,7 @@ def test_the_library_is_for_every_minor_version(cluster: Cluster) -> None:
         ({"version": "PostgreSQL 14.20 (Debian)"}, "PostgreSQL 14, and 15 or newer is", "postgresql-server-dev-15"),
         ({"version": "PostgreSQL 17.6", "pgxs": ""}, "PostgreSQL 17 without headers", "postgresql-server-dev-17"),
         ({"version": "PostgreSQL 19rc1", "pgxs": "/none"}, "PostgreSQL 19 without headers", "postgresql-server-dev-19"),
-        ({"includedir_server": "/nowhere"}, "without headers and makefiles", f"postgresql-server-dev-{PG_VERSION}"),
+        ({"includedir_server": "/nowhere"}, "without headers and makefiles", f"postgresql-server-dev-{MAJOR}"),
     ],
 )
 def test_a_server_that_cannot_be_built_for(

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from harness import processes
-from harness.cluster import PG_VERSION, SUPERUSER, Cluster
+from harness.cluster import SUPERUSER, Cluster
 from harness.standby import Standby
 from oracle import check
 from synthetic.database import ANNA, OWNER, ROOM, SCHEMA, connect, create_homeserver
@@ -45,7 +45,7 @@ def database(own_cluster: Cluster) -> Iterator[str]:
 
 @contextmanager
 def library_gone(cluster: Cluster, damage: str = "missing") -> Iterator[None]:
-    library = cluster.root / f"usr/lib/postgresql/{PG_VERSION}/lib/sliding_sync.so"
+    library = cluster.library
     aside = library.with_suffix(".aside")
     library.rename(aside)
     if damage == "unreadable":

@@ -99,6 +99,11 @@ def full_disk(connection: Connection, limit: int) -> Iterator[None]:
         set_limit("unlimited")
 
 
+def full(cluster: Cluster) -> str:
+    """Of a full disk, or from 16 on, where the server itself tries to write the other half page, of a file too large."""
+    return "53100" if cluster.server_major() < 16 else "XX000"
+
+
 def quarantined(cluster: Cluster, database: str) -> list[tuple[str, str | None, str, str]]:
     return cluster.execute(
         "SELECT room_id, user_id, reason, sqlstate FROM sliding_sync.quarantine WHERE reason <> '' ORDER BY 1, 2",
@@ -127,7 +132,7 @@ def test_a_rooms_row_does_not_fit(cluster: Cluster, database: str) -> None:
         connection.execute("SELECT rename('!a:hs.test', %s, 'New')", [ANNA])  # to be updated
         assert names(cluster, database) == {"!b:hs.test": "Old"}
         assert quarantined(cluster, database) == [
-            (room, None, "refresh_failed", "53100") for room in ("!a:hs.test", "!c:hs.test")
+            (room, None, "refresh_failed", full(cluster)) for room in ("!a:hs.test", "!c:hs.test")
         ]
         connection.execute("SELECT send_message('!a:hs.test', %s)", [ANNA])  # it stays like that
         assert names(cluster, database) == {"!b:hs.test": "Old"}
@@ -141,7 +146,7 @@ def test_a_membership_does_not_fit(cluster: Cluster, database: str) -> None:
     with connect(cluster, database) as connection, full_disk(connection, limit):
         connection.execute('SELECT "join"(%s, %s)', ["!a:hs.test", BERT])
         assert cluster.execute(snapshots, database) == [(ANNA,)]
-        assert quarantined(cluster, database) == [("!a:hs.test", BERT, "refresh_failed", "53100")]
+        assert quarantined(cluster, database) == [("!a:hs.test", BERT, "refresh_failed", full(cluster))]
     recovered(cluster, database, keys=1)
     assert sorted(cluster.execute(snapshots, database)) == [(ANNA,), (BERT,)]
 
@@ -150,8 +155,9 @@ def test_a_message_does_not_fit(cluster: Cluster, database: str) -> None:
     """Raising two numbers is not worth a subtransaction: this error reaches the homeserver, and nothing is wrong."""
     limit = fill(cluster, database, "sliding_sync_joined_rooms")
     with connect(cluster, database) as connection, full_disk(connection, limit):
-        with pytest.raises(psycopg.errors.DiskFull, match="could not extend file"):
+        with pytest.raises(psycopg.Error, match="could not extend file") as raised:
             connection.execute("SELECT send_message('!a:hs.test', %s)", [ANNA])
+        assert raised.value.sqlstate == full(cluster)
     recovered(cluster, database, keys=0)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import fcntl
 import os
 import re
 import shutil
@@ -17,8 +16,8 @@ from typing import Any, ClassVar, LiteralString
 import psycopg
 from psycopg import sql
 
-from harness import processes
-from harness.environment import PROJECT, wheel_tree
+from harness import build, processes
+from harness.environment import wheel_tree
 from harness.folders import make_folder
 
 # Debian's own: 15 but where scripts/matrix runs the tests in another suite
@@ -58,12 +57,6 @@ def _data_parent(otherwise: Path) -> Path:
     return _MEMORY if roomy else otherwise
 
 
-# What another server is built from: object files of two servers must not meet.
-_SOURCES = ("Makefile", "control", "extension", "src", "tests/extension")
-# What that server's own compiler was called with is not for ours.
-_FLAGS = ("CFLAGS=-O2", "CXXFLAGS=-O2 -g -fno-strict-aliasing -fwrapv")
-
-
 class Cluster:
     """One server below a temporary directory; use it as a context manager."""
 
@@ -81,7 +74,8 @@ class Cluster:
     ) -> None:
         """With a major, the server of that one beside others: of this tree, Debian's, or else that of a wheel."""
         self.major = major
-        self.tree = tree or (wheel_tree(major) if major else self.installation)
+        other = tree or (wheel_tree(major) if major else self.installation)
+        self.tree = other and other.resolve()  # as its own pg_config says it
         self.settings = _SETTINGS | dict(settings or {})
         self.has_extension = extension
         self.root = make_folder("cluster")
@@ -89,8 +83,8 @@ class Cluster:
         self.home = f"usr/lib/postgresql/{major or PG_VERSION}"
         self.bin = self.root / ("server/bin" if self.tree else f"{self.home}/bin")
         # a relocated one does not know where Debian keeps the headers
-        self.pg_config = self.bin / "pg_config" if self.tree else Path(f"/{self.home}/bin/pg_config")
-        self.make_flags = _FLAGS if self.tree else ()
+        self.pg_config = (self.tree or Path(f"/{self.home}")) / "bin/pg_config"
+        self.make_flags = build.FLAGS_OF_OTHERS if self.tree else ()
         """Of whatever is built for it."""
         self.data = make_folder("data", _data_parent(self.root))
         self.socket_directory = self.root / "run"
@@ -146,35 +140,20 @@ class Cluster:
 
     def install_extension(self) -> None:
         """Builds the extension and installs it into this cluster's own tree."""
-        if self.tree or self.major:
-            self.install_from_copied_sources()
+        if not self.tree and not self.major:
+            build.install(self.pg_config, self.root)
             return
-        with (PROJECT / "Makefile").open() as makefile:
-            fcntl.flock(makefile, fcntl.LOCK_EX)  # two test sessions must not build at the same time
-            self._make_install(PROJECT, f"DESTDIR={self.root}")
+        installed = build.built_for(self.pg_config, self.make_flags)
+        if self.tree:
+            shutil.copytree(installed / self.tree.relative_to("/"), self.root / "server", dirs_exist_ok=True)
+        else:
+            shutil.copytree(installed, self.root, dirs_exist_ok=True)
 
-    def install_from_copied_sources(self) -> None:
-        """The same for a server that is not Debian's."""
-        sources = self.root / "sources"
-        sources.mkdir()
-        for name in _SOURCES:
-            if (PROJECT / name).is_dir():
-                shutil.copytree(PROJECT / name, sources / name, ignore=shutil.ignore_patterns("*.o", "*.d"))
-            else:
-                shutil.copy(PROJECT / name, sources)
-        destination = () if self.tree else (f"DESTDIR={self.root}",)
-        self._make_install(sources, *destination, *self.make_flags)
-
-    def _make_install(self, sources: Path, *arguments: str) -> None:
-        done = subprocess.run(
-            ["make", "-s", "-j2", "-C", str(sources), "install", "install-tests", f"PG_CONFIG={self.pg_config}", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"make install failed:\n{done.stdout[-6000:]}")
+    @property
+    def library(self) -> Path:
+        """The extension's, in this cluster's own tree."""
+        shown = processes.run([self.bin / "pg_config", "--pkglibdir"], cwd=self.root)
+        return Path(shown.strip()) / "sliding_sync.so"
 
     def start(self) -> None:
         assert self._process is None, "already started"
@@ -257,6 +236,10 @@ class Cluster:
         with self.connect(database, user) as connection:
             cursor = connection.execute(query)
             return cursor.fetchall() if cursor.description else []
+
+    def server_major(self) -> int:
+        with self.connect() as connection:
+            return connection.info.server_version // 10000
 
     def create_role(self, name: str) -> None:
         """An ordinary login role, unless it is there."""
