@@ -51,7 +51,8 @@ std::unique_ptr<Database> Connector::open_once() const {
         console().print(notice);
     });
     if (options_.verbose) {
-        const Rows session = database->run("SELECT pg_catalog.current_database(), session_user, pg_catalog.version()");
+        const Rows session =
+            database->run("SELECT pg_catalog.current_database(), session_user, pg_catalog.version()");
         console().say(fmt::format("session {} in database {} as {}: {}", database->pid(),
                                   *session.values[0][0], *session.values[0][1], *session.values[0][2]));
     }
@@ -91,7 +92,8 @@ void check_versions(Database& database, const Options& options) {
             ExitCode::error,
             fmt::format("the extension sliding_sync is not installed in database \"{}\"", *name.values[0][0]),
             {},
-            "CREATE EXTENSION sliding_sync; as a superuser. Without it: sliding-sync verify --no-extension, as the "
+            "CREATE EXTENSION sliding_sync; as a superuser. Without it: sliding-sync verify --no-extension, "
+            "as the "
             "homeserver's role.");
     }
     const Value& library = versions.at(0, "library_version");

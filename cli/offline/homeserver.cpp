@@ -116,23 +116,24 @@ Homeserver find_homeserver(Database& database, const Options& options) {
 }
 
 void refuse_greater_rights(Database& database, const Homeserver& homeserver, const Options& options) {
-    const Rows rows = run(database,
-                          fmt::format(find_greater_rights, sql_literal(homeserver.schema),
-                                      table_name(BaseTable::events)),
-                          options);
+    const Rows rows =
+        run(database,
+            fmt::format(find_greater_rights, sql_literal(homeserver.schema), table_name(BaseTable::events)),
+            options);
     if (rows.values.empty()) {
         return;
     }
     const std::string& owner = *rows.at(0, "owner");
-    throw Failure(ExitCode::error,
-                  fmt::format("code in the tables of role \"{}\" would run with greater rights than that role has",
-                              owner),
-                  fmt::format("Without the extension, index expressions, policies and views of the tables run as "
-                              "\"{}\", who may do more on this server.",
-                              *rows.at(0, "caller")),
-                  fmt::format("Connect as \"{}\", or as a role that has SELECT and little more. If \"{}\" is "
-                              "trusted with these rights: --trust-owner.",
-                              owner, owner));
+    throw Failure(
+        ExitCode::error,
+        fmt::format("code in the tables of role \"{}\" would run with greater rights than that role has",
+                    owner),
+        fmt::format("Without the extension, index expressions, policies and views of the tables run as "
+                    "\"{}\", who may do more on this server.",
+                    *rows.at(0, "caller")),
+        fmt::format("Connect as \"{}\", or as a role that has SELECT and little more. If \"{}\" is "
+                    "trusted with these rights: --trust-owner.",
+                    owner, owner));
 }
 
 std::vector<std::string> session_settings() {
