@@ -156,6 +156,9 @@ ListTables list_tables(const std::optional<std::string>& target_schema) {
         known->second.owner == found.owner) {
         return known->second.tables;
     }
+    if (known == remembered.end()) {
+        forget_gone_schemas(remembered);
+    }
     const std::uint64_t generation = catalog_generation();
     ListTables tables = read_tables(found);
     remembered.insert_or_assign(found.namespace_oid, Remembered{generation, found.owner, tables});
@@ -196,12 +199,13 @@ void require_select(const ListTables& tables, std::span<const char* const> names
     const std::string role =
         quoted_identifier(call_pg([]() -> const char* { return GetUserNameFromId(GetUserId(), false); }));
     const bool is_schema = refused.what == std::string_view("schema");
-    throw Error(ERRCODE_INSUFFICIENT_PRIVILEGE,
-                std::string("permission denied for ") + refused.what + " " + refused.name,
-                "The list is read with the rights of whoever calls the function, or of the tables' owner where "
-                "these include them.",
-                is_schema ? "GRANT USAGE ON SCHEMA " + tables.schema + " TO " + role + ";"
-                          : "GRANT SELECT ON " + tables.schema + "." + refused.name + " TO " + role + ";");
+    throw Error(
+        ERRCODE_INSUFFICIENT_PRIVILEGE,
+        std::string("permission denied for ") + refused.what + " " + refused.name,
+        "The list is read with the rights of whoever calls the function, or of the tables' owner where "
+        "these include them.",
+        is_schema ? "GRANT USAGE ON SCHEMA " + tables.schema + " TO " + role + ";"
+                  : "GRANT SELECT ON " + tables.schema + "." + refused.name + " TO " + role + ";");
 }
 
 }  // namespace sliding_sync
