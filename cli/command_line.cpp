@@ -165,6 +165,8 @@ void add_looking_commands(CLI::App& app, Options& options) {
     add_part(*verify, options);
     verify->add_flag("--no-extension", options.without_extension,
                      "judge without the extension, with SELECT alone: nothing has to be installed");
+    verify->add_flag("--trust-owner", options.trusts_owner,
+                     "with --no-extension also as a superuser, whose rights the tables' code then has");
     add_database(*verify, options);
     add_database(*add_command(app, "ready", "may a reader trust the tables? exit status 3: no"), options);
     CLI::App* status =

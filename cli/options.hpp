@@ -33,6 +33,7 @@ struct Options {
     double sample = 1;
     bool skips_history = false;
     bool without_extension = false;
+    bool trusts_owner = false;
 
     // how
     bool preview = false;

@@ -51,7 +51,8 @@ std::unique_ptr<Database> Connector::open_once() const {
         console().print(notice);
     });
     if (options_.verbose) {
-        const Rows session = database->run("SELECT current_database(), session_user, version()");
+        const Rows session =
+            database->run("SELECT pg_catalog.current_database(), session_user, pg_catalog.version()");
         console().say(fmt::format("session {} in database {} as {}: {}", database->pid(),
                                   *session.values[0][0], *session.values[0][1], *session.values[0][2]));
     }
@@ -86,12 +87,14 @@ void check_versions(Database& database, const Options& options) {
         if (error.sqlstate != undefined_schema && error.sqlstate != undefined_function) {
             throw;
         }
-        const Rows name = database.run("SELECT current_database()");
+        const Rows name = database.run("SELECT pg_catalog.current_database()");
         throw Failure(
             ExitCode::error,
             fmt::format("the extension sliding_sync is not installed in database \"{}\"", *name.values[0][0]),
             {},
-            "CREATE EXTENSION sliding_sync; as a superuser. Without it: sliding-sync verify --no-extension.");
+            "CREATE EXTENSION sliding_sync; as a superuser. Without it: sliding-sync verify --no-extension, "
+            "as the "
+            "homeserver's role.");
     }
     const Value& library = versions.at(0, "library_version");
     const Value& sql = versions.at(0, "extension_version");

@@ -10,7 +10,7 @@ import pytest
 
 from harness.cluster import SUPERUSER, Cluster
 from oracle import Watcher, check
-from synthetic.database import ANNA, BERT, SCHEMA, connect, copied
+from synthetic.database import ANNA, BASE_TABLES, BERT, SCHEMA, connect, copied
 
 Connection = psycopg.Connection[Any]
 
@@ -105,3 +105,26 @@ def test_a_table_that_comes_and_goes(session: Connection, table: str) -> None:
         session.execute(statement)  # type: ignore[call-overload]
         session.execute("SELECT rename(%s, %s, 'Coffee')", (ROOM, ANNA))
         assert not watcher.check_step(), statement
+
+
+_PLANS = "SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'SPI Plan'"
+
+
+def test_schemas_come_and_go(connection: Connection) -> None:
+    """A session that sees many, as a test suite or a migration does, keeps no plans of those that are gone."""
+    tables = [*BASE_TABLES, "sliding_sync_joined_rooms", "sliding_sync_membership_snapshots"]
+    kept = []
+    for number in range(12):
+        schema = f"passing_{number}"
+        connection.execute(f"CREATE SCHEMA {schema}")  # type: ignore[arg-type]
+        for table in tables:
+            connection.execute(f"CREATE TABLE {schema}.{table} (LIKE {SCHEMA}.{table} INCLUDING ALL)")  # type: ignore[arg-type]
+        connection.execute(
+            f"CREATE TRIGGER one AFTER INSERT ON {schema}.rooms FOR EACH ROW EXECUTE FUNCTION sliding_sync.collect();"  # type: ignore[arg-type]
+            f"INSERT INTO {schema}.rooms (room_id, is_public, room_version) VALUES ('!r', false, '10')"
+        )
+        row = connection.execute(_PLANS).fetchone()
+        assert row is not None
+        kept.append(row[0])
+        connection.execute(f"DROP SCHEMA {schema} CASCADE")  # type: ignore[arg-type]
+    assert kept[2] > 0 and len(set(kept[2:])) == 1, kept

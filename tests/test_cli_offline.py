@@ -41,7 +41,7 @@ def counted(found: list[dict[str, Any]]) -> Counter[str]:
 
 def assert_same_findings(tool: Tool) -> Counter[str]:
     with_extension = counted(findings(tool))
-    without = counted(findings(tool, "--no-extension"))
+    without = counted(findings(tool, "--no-extension", "--trust-owner"))
     assert without == with_extension, (without - with_extension, with_extension - without)
     return Counter(json.loads(finding)["reason"] for finding in without)
 
@@ -140,7 +140,7 @@ def test_of_what_was_spoiled(cluster: Cluster, grown: str) -> None:
         ["--last-room", one["room_id"]],
         ["--member", "@user1:hs.test"],
     ):
-        assert counted(findings(tool, *part)) == counted(findings(tool, "--no-extension", *part)), part
+        assert counted(findings(tool, *part)) == counted(findings(tool, "--no-extension", "--trust-owner", *part)), part
     cluster.drop_database(name)
 
 
@@ -185,9 +185,8 @@ def test_a_dry_run(command: str) -> None:
     """It needs no server."""
     done = subprocess.run([program(), command, "-n", "--no-extension", "--schema", "it's"], stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0
-    assert done.stdout.startswith("SELECT n.nspname AS schema_name,\n")
-    assert "WHERE n.nspname = 'it''s'\n" in done.stdout and "sliding_sync.verify" not in done.stdout
-    assert "SET default_transaction_read_only = on;\n" in done.stdout
+    assert done.stdout.startswith("SET default_transaction_read_only = on;\n")
+    assert "SELECT n.nspname AS schema_name,\n" in done.stdout and "WHERE n.nspname = 'it''s'\n" in done.stdout and "sliding_sync.verify" not in done.stdout
     assert done.stdout.splitlines()[-1].startswith("-- ACCESS SHARE on the homeserver's tables")
 
 
@@ -207,3 +206,51 @@ def test_no_homeserver_and_no_rights(cluster: Cluster, bare: str) -> None:
     done = Tool(cluster, bare, READER).run("verify", "--no-extension")
     assert (done.returncode, done.stdout) == (1, "") and "error: permission denied for table events" in done.stderr
     cluster.execute(f'GRANT SELECT ON {SCHEMA}.events TO "{READER}"', bare)  # type: ignore[arg-type]
+
+
+# -- whose rights code in the tables gets
+
+@pytest.fixture(scope="module")
+def trapped(cluster: Cluster, bare: str) -> Iterator[str]:
+    name = cluster.create_database("trapped without the extension", OWNER, bare)
+    with connect(cluster, name) as connection:
+        connection.execute(
+            "CREATE FUNCTION homeserver.trap() RETURNS integer IMMUTABLE LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE WARNING 'trapped %', current_user; RETURN 1; END $$;"
+            "CREATE INDEX ON homeserver.local_current_membership ((homeserver.trap()))"
+        )
+    yield name
+    cluster.drop_database(name)
+
+
+def test_superusers_are_refused(cluster: Cluster, trapped: str) -> None:
+    """Whoever connects lends the tables' code a role; a SET ROLE it could undo."""
+    cluster.execute("CREATE ROLE deputy LOGIN; CREATE ROLE program_runner LOGIN")
+    cluster.execute("GRANT postgres TO deputy; ALTER ROLE deputy NOINHERIT; GRANT pg_execute_server_program TO program_runner")
+    for role, options in ((SUPERUSER, ""), (SUPERUSER, f"-c role={OWNER}"), ("deputy", ""), ("program_runner", "")):
+        done = Tool(cluster, trapped, role).run("verify", "--no-extension", PGOPTIONS=options)
+        assert (done.returncode, done.stdout) == (1, "") and "trapped" not in done.stderr, done
+        assert f'hint: Connect as "{OWNER}"' in done.stderr and "--trust-owner" in done.stderr
+        done = Tool(cluster, trapped, role).run("status", "--no-extension", PGOPTIONS=options)
+        assert done.returncode == 0 and "trapped" not in done.stderr, done
+    done = Tool(cluster, trapped, OWNER).run("verify", "--no-extension")
+    assert done.returncode == 0 and f"trapped {OWNER}" in done.stderr, done
+    done = Tool(cluster, trapped, SUPERUSER).run("verify", "--no-extension", "--trust-owner")
+    assert done.returncode == 0 and f"trapped {SUPERUSER}" in done.stderr, done
+    cluster.execute("DROP ROLE deputy; DROP ROLE program_runner")
+
+
+def test_names_of_the_databases_owner(cluster: Cluster, bare: str) -> None:
+    """An owner of the database decides its search_path: it finds no operator in the place of the server's."""
+    name = cluster.create_database("planted without the extension", OWNER, bare)
+    with connect(cluster, name) as connection:
+        connection.execute(
+            "CREATE FUNCTION homeserver.same(name, name) RETURNS boolean LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE WARNING 'trapped %', current_user; RETURN true; END $$;"
+            "CREATE OPERATOR homeserver.= (LEFTARG = name, RIGHTARG = name, FUNCTION = homeserver.same)"
+        )
+        connection.execute(f'ALTER DATABASE "{name}" SET search_path = homeserver, pg_catalog')  # type: ignore[arg-type]
+    for command in ("verify", "status"):
+        done = Tool(cluster, name, SUPERUSER).run(command, "--no-extension")
+        assert "trapped" not in done.stderr, done
+    cluster.drop_database(name)

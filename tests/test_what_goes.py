@@ -192,3 +192,33 @@ def test_what_can_be_read_and_says_otherwise_is_impossible(connection: Connectio
     connection.execute(f"UPDATE {SNAPSHOTS} SET room_name = 'Never' WHERE user_id = %s", [BERT])
     found = connection.execute("SELECT column_name, reason FROM sliding_sync.verify() WHERE severity <> 'unverifiable'").fetchall()
     assert found == [("room_name", "history_impossible")]
+
+
+# -- a whole table goes
+
+_STRIPPED = """format('[%%s, %%s]', stripped('m.room.create', '{"type": "m.space"}'), stripped('m.room.name', '{"name": "Far"}'))"""
+# An invite that is redacted as it is stored: what came with it does not count.
+_REDACTED_INVITE = f"SELECT remote_invite(%(room)s, '{ANNA}', '{REMOTE}', {_STRIPPED})"
+_REDACTIONS = {
+    "redactions": "INSERT INTO redactions (event_id, redacts, have_censored, received_ts, recheck)"
+    " SELECT '$redaction-of-' || event_id, event_id, false, 1, false FROM local_current_membership WHERE room_id = %(room)s",
+    "room_ban_redactions": "INSERT INTO room_ban_redactions (room_id, user_id, redacting_event_id, redact_end_ordering)"
+    f" SELECT room_id, '{REMOTE}', event_id, NULL FROM local_current_membership WHERE room_id = %(room)s",
+}
+
+
+@pytest.mark.parametrize("table", _REDACTIONS)
+@pytest.mark.parametrize("way", ["DELETE FROM", "TRUNCATE"])
+def test_invites_whose_redactions_go(connection: Connection, way: str, table: str) -> None:
+    """They read as they were stored, in rooms that nothing else tells of."""
+    rooms = [f"!far{number}:far.test" for number in range(3)]
+    for room in rooms:
+        with connection.transaction():
+            connection.execute(_REDACTED_INVITE, {"room": room})  # type: ignore[call-overload]
+            connection.execute(_REDACTIONS[table], {"room": room})  # type: ignore[call-overload]
+    known = f"SELECT DISTINCT has_known_state, room_type, room_name FROM {SNAPSHOTS} WHERE room_id = ANY (%s)"
+    assert connection.execute(known, [rooms]).fetchall() == [(False, None, None)]
+    watcher = Watcher(connection, SCHEMA)
+    connection.execute(f"{way} {table}")  # type: ignore[arg-type]
+    assert watcher.check_step() == []
+    assert connection.execute(known, [rooms]).fetchall() == [(True, "m.space", "Far")]

@@ -42,6 +42,15 @@ FROM pg_namespace n JOIN pg_class events ON events.relnamespace = n.oid AND even
 WHERE {condition}
 GROUP BY n.nspname ORDER BY n.nspname)";
 
+// Those of the session count, too: what a SET ROLE has given up, the code could take back.
+constexpr const char* find_greater_rights =
+    R"(SELECT session_user AS caller, pg_get_userbyid(events.relowner) AS owner
+FROM pg_class events JOIN pg_namespace n ON n.oid = events.relnamespace
+WHERE n.nspname = {} AND events.relname = '{}' AND EXISTS (SELECT FROM pg_roles r
+    WHERE (r.rolsuper OR r.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files'))
+        AND (pg_has_role(session_user, r.oid, 'MEMBER') OR pg_has_role(current_user, r.oid, 'MEMBER'))
+        AND NOT pg_has_role(events.relowner, r.oid, 'MEMBER')))";
+
 std::string quoted_identifier(std::string_view name) {
     std::string quoted = "\"";
     for (const char sign : name) {
@@ -104,6 +113,27 @@ Homeserver find_homeserver(Database& database, const Options& options) {
             is("has_derived_tables"),
             {is("has_rejections"), is("has_redaction_recheck"), is("has_ban_redactions"),
              is("has_state_groups"), is("has_state_changes")}};
+}
+
+void refuse_greater_rights(Database& database, const Homeserver& homeserver, const Options& options) {
+    const Rows rows =
+        run(database,
+            fmt::format(find_greater_rights, sql_literal(homeserver.schema), table_name(BaseTable::events)),
+            options);
+    if (rows.values.empty()) {
+        return;
+    }
+    const std::string& owner = *rows.at(0, "owner");
+    throw Failure(
+        ExitCode::error,
+        fmt::format("code in the tables of role \"{}\" would run with greater rights than that role has",
+                    owner),
+        fmt::format("Without the extension, index expressions, policies and views of the tables run as "
+                    "\"{}\", who may do more on this server.",
+                    *rows.at(0, "caller")),
+        fmt::format("Connect as \"{}\", or as a role that has SELECT and little more. If \"{}\" is "
+                    "trusted with these rights: --trust-owner.",
+                    owner, owner));
 }
 
 std::vector<std::string> session_settings() {

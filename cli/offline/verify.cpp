@@ -219,6 +219,7 @@ std::string counted(const Looked& looked, const char* what) {
 }  // namespace
 
 Verified verify(Database& database, const Options& options) {
+    prepare_session(database);
     const Homeserver homeserver = find_homeserver(database, options);
     if (!homeserver.has_derived_tables) {
         throw Failure(
@@ -227,7 +228,9 @@ Verified verify(Database& database, const Options& options) {
             "The homeserver is older than they are, or keeps them elsewhere.",
             "CREATE EXTENSION sliding_sync makes them.");
     }
-    prepare_session(database);
+    if (!options.trusts_owner) {
+        refuse_greater_rights(database, homeserver, options);
+    }
     return Verification(database, homeserver, options).verify();
 }
 
@@ -243,10 +246,11 @@ std::vector<std::string> summary(const Verified& verified) {
 }
 
 std::vector<std::string> dry_run(const Options& options) {
-    std::vector<std::string> lines{find_text(options) + ";"};
+    std::vector<std::string> lines;
     for (const std::string& setting : session_settings()) {
         lines.push_back(setting + ";");
     }
+    lines.push_back(find_text(options) + ";");
     if (options.command == "verify") {
         lines.emplace_back("-- then SELECTs, for 500 keys at a time in a transaction of their own:");
         lines.emplace_back("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;");
@@ -260,8 +264,8 @@ std::vector<std::string> dry_run(const Options& options) {
 }
 
 Rows status(Database& database, const Options& options) {
-    const Homeserver homeserver = find_homeserver(database, options);
     prepare_session(database);
+    const Homeserver homeserver = find_homeserver(database, options);
     const auto estimate = [&](const char* table) {
         return fmt::format(
             "(SELECT CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint END FROM pg_class c "

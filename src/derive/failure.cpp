@@ -53,9 +53,13 @@ void warn(const Failure& failure, const char* detail) {
                  "See sliding_sync.quarantine."});
 }
 
-CircuitBreakers& breakers_of(const HomeserverSchema& schema) {
-    static std::unordered_map<Oid, CircuitBreakers> breakers;
-    return breakers[schema.namespace_oid];
+std::shared_ptr<CircuitBreakers> breakers_of(const HomeserverSchema& schema) {
+    static std::unordered_map<Oid, std::shared_ptr<CircuitBreakers>> known;
+    if (const auto found = known.find(schema.namespace_oid); found != known.end()) {
+        return found->second;
+    }
+    forget_gone_schemas(known);
+    return known.emplace(schema.namespace_oid, std::make_shared<CircuitBreakers>()).first->second;
 }
 
 // A lock that could not be had in time says nothing of the row, and a bad member nothing of the room's own
@@ -72,7 +76,7 @@ std::string breaker_key(std::string_view derived_table, const QuarantineKey& key
 class Carrying {
 public:
     Carrying(const HomeserverSchema& schema, const GuardedWork& work)
-        : schema_(schema), work_(work), breakers_(breakers_of(schema)) {}
+        : schema_(schema), work_(work), held_(breakers_of(schema)), breakers_(*held_) {}
 
     std::size_t run() {
         if (breakers_.is_empty() || work_.is_recompute || raises()) {
@@ -219,6 +223,7 @@ private:
 
     const HomeserverSchema& schema_;
     const GuardedWork& work_;
+    std::shared_ptr<CircuitBreakers> held_;  // its schema may be dropped meanwhile
     CircuitBreakers& breakers_;
     std::size_t failed_ = 0;
     static inline int failures_in_a_row_ = 0;  // of recomputes: one call works on many passes
@@ -231,7 +236,7 @@ std::size_t run_or_quarantine(const HomeserverSchema& schema, const GuardedWork&
 }
 
 void forget_failures(const HomeserverSchema& schema, const char* derived_table, const QuarantineKey& key) {
-    breakers_of(schema).succeeded(breaker_key(derived_table, key));
+    breakers_of(schema)->succeeded(breaker_key(derived_table, key));
 }
 
 void quarantine_all(const HomeserverSchema& schema) {

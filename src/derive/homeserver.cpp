@@ -44,9 +44,12 @@ std::shared_ptr<Homeserver> homeserver_in(Oid namespace_oid) {
     };
     // a backend meets one or two; never destroyed, for at its exit the server's memory is gone first
     static auto& known = *new std::unordered_map<Oid, Known>;
-    if (const auto found = known.find(namespace_oid);
-        found != known.end() && found->second.generation == catalog_generation()) {
+    const auto found = known.find(namespace_oid);
+    if (found != known.end() && found->second.generation == catalog_generation()) {
         return found->second.homeserver;
+    }
+    if (found == known.end()) {
+        forget_gone_schemas(known);
     }
     // reading the catalog may bring further changes with it: those are seen the next time
     const std::uint64_t generation = catalog_generation();

@@ -4,6 +4,7 @@
 #include "derive/write_as.hpp"
 #include "live/bypassed_writes.hpp"
 #include "live/lost_rows.hpp"
+#include "live/refresh_everything.hpp"
 #include "live/resolve.hpp"
 
 extern "C" {
@@ -19,8 +20,6 @@ namespace {
 // More rounds than a chain of triggers on the derived tables needs, and few enough for a big room. What a
 // trigger changes again whenever its row is written loses the row in the rounds after that.
 constexpr int max_rounds = 10;
-
-constexpr std::int64_t keys_per_page = 1000;
 
 LastFlush last;
 
@@ -91,80 +90,6 @@ void merge(Changes& changes) {
     std::sort(changes.memberships.begin(), changes.memberships.end());
     changes.memberships.erase(std::unique(changes.memberships.begin(), changes.memberships.end()),
                               changes.memberships.end());
-}
-
-// Reads one page of keys; false when that failed, and was noted in quarantine.
-bool read_page(const Homeserver& homeserver, const std::function<void()>& read) {
-    return try_lookup(homeserver.schema, [&] {
-        const SpiConnection connection;
-        read();
-    });
-}
-
-// Refreshes all rooms, page by page; false when their keys could not be read.
-bool refresh_all_rooms(const Homeserver& homeserver, Refreshed& refreshed) {
-    std::string after;
-    while (true) {
-        std::vector<std::string> page;
-        const bool is_read = read_page(homeserver, [&] {
-            for (const std::string_view room_id :
-                 homeserver.statements.lookup.rooms_after(after, keys_per_page)) {
-                page.emplace_back(room_id);
-            }
-        });
-        if (!is_read || page.empty()) {
-            return is_read;
-        }
-        Changes changes;
-        for (const std::string& room_id : page) {
-            changes.rooms.push_back(whole_room(room_id));
-        }
-        refreshed += refresh(homeserver, std::move(changes));
-        after = page.back();
-    }
-}
-
-// The same for the snapshots whose membership is gone, or another one.
-bool refresh_stale_memberships(const Homeserver& homeserver, Refreshed& refreshed) {
-    std::pair<std::string, std::string> after;
-    while (true) {
-        std::vector<std::pair<std::string, std::string>> page;
-        const bool is_read = read_page(homeserver, [&] {
-            for (const MembershipKey& key : homeserver.statements.lookup.stale_memberships_after(
-                     {after.first, after.second}, keys_per_page)) {
-                page.emplace_back(key.room_id, key.user_id);
-            }
-        });
-        if (!is_read || page.empty()) {
-            return is_read;
-        }
-        Changes changes;
-        for (const auto& [room_id, user_id] : page) {
-            changes.memberships.push_back({room_id, user_id});
-        }
-        refreshed += refresh(homeserver, std::move(changes));
-        after = page.back();
-    }
-}
-
-// A TRUNCATE concerns whole tables. If not even the keys can be read, nobody knows which rows are right.
-Refreshed refresh_everything(const Homeserver& homeserver, const PendingKeys& keys, bool keep_changing) {
-    if (keep_changing && (keys.all_rooms || keys.all_memberships)) {
-        return remove_everything(homeserver);
-    }
-    Refreshed refreshed;
-    const HomeserverSchema& schema = homeserver.schema;
-    bool is_done = true;
-    if (keys.all_rooms && schema.joined_rooms == TableShape::known) {
-        is_done = refresh_all_rooms(homeserver, refreshed);
-    }
-    if (keys.all_memberships && schema.membership_snapshots == TableShape::known) {
-        is_done = refresh_stale_memberships(homeserver, refreshed) && is_done;
-    }
-    if (!is_done) {
-        refreshed += remove_everything(homeserver);
-    }
-    return refreshed;
 }
 
 // Where the derived tables have triggers of their owner, what these put off would fail with no subtransaction

@@ -154,6 +154,10 @@ Oid find_table(const char* name, Oid namespace_oid) {
     return OidIsValid(relation) && is_table(relation) ? relation : InvalidOid;
 }
 
+bool schema_exists(Oid namespace_oid) {
+    return SearchSysCacheExists1(NAMESPACEOID, ObjectIdGetDatum(namespace_oid));
+}
+
 double estimated_rows(Oid relation) {
     HeapTuple const row = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
     if (!HeapTupleIsValid(row)) {

@@ -38,6 +38,16 @@ void watch_relation(Oid relation) noexcept;
 /// Is text of this collation sorted as memcmp() sorts it? False where that is not known for sure.
 [[nodiscard]] bool is_order_of_bytes(PgFrame frame, Oid collation);
 
+[[nodiscard]] bool schema_exists(Oid namespace_oid);
+
+/// Drops what is remembered of schemas that are gone: a session may see many come and go. Whatever is in use
+/// is held by its user. Raises PgError.
+template <typename Map>
+void forget_gone_schemas(Map& by_namespace) {
+    std::erase_if(by_namespace,
+                  [](const auto& entry) { return !call_pg([&] { return schema_exists(entry.first); }); });
+}
+
 /// A number that grows whenever something that was found or watched here, its schema, or a role may have
 /// changed. What is remembered under it has been looked up after the number was read, or of a relation that
 /// was open and watched.

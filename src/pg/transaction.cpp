@@ -114,7 +114,9 @@ void forget_lock_timeouts() noexcept {
 }
 
 void set_local(const char* name, const char* value) {
-    call_pg([&](PgFrame frame) { set(frame, name, value, GUC_ACTION_LOCAL); });
+    // beside parallel workers the server refuses what may outlast a function
+    const GucAction until = IsInParallelMode() ? GUC_ACTION_SAVE : GUC_ACTION_LOCAL;
+    call_pg([&](PgFrame frame) { set(frame, name, value, until); });
 }
 
 OwnSettings::OwnSettings() noexcept : exceptions_(std::uncaught_exceptions()), level_(NewGUCNestLevel()) {}
