@@ -93,8 +93,7 @@ void check_versions(Database& database, const Options& options) {
             fmt::format("the extension sliding_sync is not installed in database \"{}\"", *name.values[0][0]),
             {},
             "CREATE EXTENSION sliding_sync; as a superuser. Without it: sliding-sync verify --no-extension, "
-            "as the "
-            "homeserver's role.");
+            "as the homeserver's role.");
     }
     const Value& library = versions.at(0, "library_version");
     const Value& sql = versions.at(0, "extension_version");

@@ -22,9 +22,9 @@ struct ListTables : OptionalTables {
 /// 42P09 as sliding_sync.attached_schema() does, and 42P01 where a derived table is missing.
 [[nodiscard]] ListTables list_tables(const std::optional<std::string>& target_schema);
 
-/// For its lifetime, whoever has the rights of the tables' owner, a superuser say, reads as that role: code in
-/// its tables (views, policies, index expressions) gains none. Everybody else reads with rights of their own,
-/// which may be fewer than the owner's.
+/// For its lifetime, whoever has the rights of the tables' owner, a superuser say, reads as that role: code
+/// in its tables (views, policies, index expressions) gains none. Everybody else reads with rights of their
+/// own, which may be fewer than the owner's.
 class ListReader {
 public:
     explicit ListReader(const ListTables& tables);

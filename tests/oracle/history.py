@@ -186,9 +186,10 @@ class _Sources:
         today = current_relevant_state(self._picture, self._room_id)
         for kind in RELEVANT:
             candidates: set[str | None] = {today.get(kind)}
-            candidates |= {
-                d.event_id for d in self._deltas if d.type == kind and d.stream_id >= self._ordering
-            }
+            since = [d for d in self._deltas if d.type == kind and d.stream_id >= self._ordering]
+            candidates |= {d.event_id for d in since}
+            # the stream may begin later than the membership: what the change took away was state until then
+            candidates |= {d.prev_event_id for d in since if d.stream_id > self._ordering}
             candidates |= {event_id for of, event_id in self._state_at(self._ordering).items() if of == kind}
             accepted[COLUMN[kind]] = self._any_of(kind, candidates, self._ordering)
         if not today:
