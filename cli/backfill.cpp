@@ -32,8 +32,8 @@ std::optional<double> seconds_of(Database& database, const char* option,
     if (!interval) {
         return std::nullopt;
     }
-    const Rows rows =
-        database.run(fmt::format("SELECT extract(epoch FROM {}::interval)", sql_literal(*interval)));
+    const Rows rows = database.run(
+        fmt::format("SELECT extract(epoch FROM {}::pg_catalog.interval)", sql_literal(*interval)));
     const double seconds = std::stod(*rows.values.at(0).at(0));
     if (seconds < 0 || (seconds == 0 && !may_be_nothing)) {
         throw Failure(

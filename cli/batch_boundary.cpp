@@ -18,9 +18,10 @@ std::vector<int> BatchBoundary::at_boundary(const std::vector<int>& pids) {
         return pids;
     }
     try {
-        const Rows rows = session_->run(fmt::format(
-            "SELECT pid, coalesce(backend_xid::text, '') AS batch FROM pg_stat_activity WHERE pid IN ({})",
-            fmt::join(pids, ", ")));
+        const Rows rows = session_->run(fmt::format("SELECT pid, coalesce(backend_xid::pg_catalog.text, '') "
+                                                    "AS batch FROM pg_catalog.pg_stat_activity "
+                                                    "WHERE pid OPERATOR(pg_catalog.=) ANY (ARRAY[{}])",
+                                                    fmt::join(pids, ", ")));
         std::vector<int> found;
         for (std::size_t i = 0; i < rows.values.size(); ++i) {
             const int pid = std::stoi(*rows.at(i, "pid"));

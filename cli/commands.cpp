@@ -74,7 +74,8 @@ Rows fetch(const Connector& connector, Database& database, const Options& option
         watch = std::make_unique<LockWatch>(connector.open(), database.pid());
     }
     const std::string sql = statement_of(options);
-    return run(database, options.json ? fmt::format("SELECT to_json(r) FROM ({}) r", sql) : sql, options);
+    return run(database, options.json ? fmt::format("SELECT pg_catalog.to_json(r) FROM ({}) r", sql) : sql,
+               options);
 }
 
 // Findings of ours have no numbers and no JSON: all columns are text.

@@ -69,7 +69,7 @@ Rows RunProgress::ask(const std::string& sql) {
 
 std::optional<RunProgress::Run> RunProgress::read() {
     const Rows rows = ask(fmt::format("SELECT table_name, items_done, items_total, rows_written, quarantined "
-                                      "FROM sliding_sync.progress WHERE run_id = {}",
+                                      "FROM sliding_sync.progress WHERE run_id OPERATOR(pg_catalog.=) {}",
                                       run_id_));
     std::optional<Run> run;
     for (std::size_t i = 0; i < rows.values.size(); ++i) {
@@ -120,11 +120,12 @@ void RunProgress::take(const Run& run) {
 std::optional<Totals> RunProgress::totals_of_run() {
     // the view has forgotten a run that is finished
     may_look_ = true;
-    const Rows rows = ask(
-        fmt::format("SELECT table_name, sum(items_done) AS items_done, sum(rows_written) AS rows_written, "
-                    "sum(quarantined) AS quarantined FROM sliding_sync.run_ranges WHERE run_id = {} "
-                    "GROUP BY table_name",
-                    run_id_));
+    const Rows rows = ask(fmt::format(
+        "SELECT table_name, pg_catalog.sum(items_done) AS items_done, "
+        "pg_catalog.sum(rows_written) AS rows_written, pg_catalog.sum(quarantined) AS quarantined "
+        "FROM sliding_sync.run_ranges WHERE run_id OPERATOR(pg_catalog.=) {} "
+        "GROUP BY table_name",
+        run_id_));
     if (rows.values.empty()) {
         return progress_ ? std::optional(progress_->done) : std::nullopt;
     }

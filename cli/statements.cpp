@@ -17,7 +17,7 @@ SqlCall from(const char* function) {
 std::string view(const char* name, const Options& options, bool has_rows_of_database = false) {
     std::string text = fmt::format("SELECT * FROM sliding_sync.{}", name);
     if (options.schema) {
-        text += fmt::format(" WHERE schema_name = {}", sql_literal(*options.schema));
+        text += fmt::format(" WHERE schema_name OPERATOR(pg_catalog.=) {}", sql_literal(*options.schema));
         text += has_rows_of_database ? " OR schema_name IS NULL" : "";
     }
     return text;
@@ -53,7 +53,7 @@ std::string text_array(const std::vector<std::string>& values, bool empty_is_nul
         items += fmt::format("{}{}", items.empty() ? "" : ", ",
                              empty_is_null && value.empty() ? "NULL" : sql_literal(value));
     }
-    return fmt::format("ARRAY[{}]::text[]", items);
+    return fmt::format("ARRAY[{}]::pg_catalog.text[]", items);
 }
 
 std::string room_list(const Options& options) {

@@ -11,7 +11,8 @@ import pytest
 from generator.load import generate
 from harness.cluster import SUPERUSER, Cluster
 from harness.tool import Done, Tool, program
-from synthetic.database import OWNER, SCHEMA, connect, create_homeserver
+from synthetic.attacker import ATTACKER, plant_names, witnessed
+from synthetic.database import ANNA, OWNER, ROOM, SCHEMA, connect, create_homeserver
 
 DATABASE = "told by the tool"
 
@@ -330,3 +331,29 @@ def test_other_versions(cluster: Cluster, tool: Tool, database: str) -> None:
             "UPDATE pg_extension SET extversion = sliding_sync.library_version() WHERE extname = 'sliding_sync'",
             database,
         )
+
+
+# -- whose code runs
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--schema", SCHEMA), ("--schema", SCHEMA, "--json")])
+def test_no_search_path_of_the_database_lends_a_name_to_a_command(cluster: Cluster, armed_tea_room: str, options: tuple[str, ...]) -> None:
+    """Its owner decides the path, and an administrator connects: the statements find the server's names only."""
+    name = cluster.create_database("names for the tool", OWNER, armed_tea_room)
+    with cluster.connect(name, ATTACKER) as connection:
+        plant_names(connection, "attacker")
+        connection.execute(
+            "CREATE FUNCTION attacker.to_json(anyelement) RETURNS json LANGUAGE sql AS $$ SELECT json_build_object('x', attacker.ran('to_json')) $$;"
+            "CREATE FUNCTION attacker.sum(bigint) RETURNS numeric LANGUAGE sql AS $$ SELECT attacker.ran('sum')::int::numeric $$"
+        )
+    cluster.execute(f'ALTER DATABASE "{name}" SET search_path = attacker, pg_catalog', name)  # type: ignore[arg-type]
+    tool = Tool(cluster, name)
+    for command in ("ready", "status", "health", "progress", "verify", "catch-up", "repair", "backfill", "version"):
+        scope = [option for option in options if command != "version" or option == "--json"]
+        done = tool.run(command, *scope)
+        assert done.returncode in (0, 3), done
+    for words in (("list", ANNA), ("explain-user", ANNA), ("explain-room", ROOM)):
+        done = tool.run(*words, *options)
+        assert done.returncode in (0, 3), done
+    assert {role for _, role in witnessed(cluster, name)} <= {OWNER}
+    cluster.drop_database(name)
