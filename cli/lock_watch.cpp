@@ -19,7 +19,8 @@ constexpr std::size_t width_without_terminal = 240;
 // pg_blocking_pids() says 0 for a prepared transaction.
 constexpr const char* blockers_of = R"(
 SELECT b.pid, coalesce(a.usename, '?') AS role, a.xact_start::pg_catalog.timestamp(0) AS since,
-       extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.xact_start)::pg_catalog.int8 AS seconds,
+       extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.xact_start)::pg_catalog.int8
+           AS seconds,
        coalesce(a.query, '') AS query
 FROM (SELECT DISTINCT pg_catalog.unnest(pg_catalog.pg_blocking_pids({})) AS pid) b
     LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) b.pid
