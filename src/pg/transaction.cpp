@@ -132,14 +132,13 @@ OwnSettings::~OwnSettings() {
 }
 
 MaintenanceMemory::MaintenanceMemory() {
-    set_local("work_mem", std::to_string(std::max(work_mem, maintenance_work_mem)).c_str());
+    settings_.set("work_mem", std::to_string(std::max(work_mem, maintenance_work_mem)).c_str());
 }
 
 // A level of settings costs what a look-up does: only who has asked for worse pays it.
 KeptPlans::KeptPlans() {
     if (plan_cache_mode == PLAN_CACHE_MODE_FORCE_CUSTOM_PLAN) {
-        settings_.emplace();
-        call_pg([](PgFrame frame) { set(frame, "plan_cache_mode", "auto", GUC_ACTION_SAVE); });
+        settings_.emplace().set("plan_cache_mode", "auto");
     }
 }
 
