@@ -137,20 +137,24 @@ void refuse_greater_rights(Database& database, const Homeserver& homeserver, con
                     owner, owner));
 }
 
-std::vector<std::string> session_settings() {
-    std::vector<std::string> settings;
-    for (const char* setting : {"default_transaction_read_only = on", "search_path = pg_catalog",
-                                "enable_hashjoin = off", "enable_mergejoin = off", "enable_seqscan = off",
-                                "jit = off", "max_parallel_workers_per_gather = 0"}) {
-        settings.push_back(fmt::format("SET {}", setting));
-    }
-    return settings;
+const std::vector<std::string>& begin_statements() {
+    static const std::vector<std::string> statements{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                                                     "SET LOCAL search_path = pg_catalog",
+                                                     "SET LOCAL enable_hashjoin = off",
+                                                     "SET LOCAL enable_mergejoin = off",
+                                                     "SET LOCAL enable_seqscan = off",
+                                                     "SET LOCAL jit = off",
+                                                     "SET LOCAL max_parallel_workers_per_gather = 0"};
+    return statements;
 }
 
-void prepare_session(Database& database) {
-    for (const std::string& setting : session_settings()) {
-        database.run(setting);
+// After an error the connection is closed, and with it the transaction.
+void in_transaction(Database& database, const std::function<void()>& read) {
+    for (const std::string& statement : begin_statements()) {
+        database.run(statement);
     }
+    read();
+    database.run("COMMIT");
 }
 
 }  // namespace sliding_sync::cli::offline

@@ -1,6 +1,7 @@
 // A homeserver's tables in a database where nothing of ours need be installed.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "cli/session.hpp"
@@ -23,11 +24,12 @@ struct Homeserver {
 /// owner has not: those of a superuser, or to run programs or use files on the server.
 void refuse_greater_rights(Database& database, const Homeserver& homeserver, const Options& options);
 
-/// A read-only session whose plans go by indexes: the statements ask for few keys at a time.
-void prepare_session(Database& database);
+/// Reads in a transaction: at one moment, read only, with plans that go by indexes, since the statements ask
+/// for few keys at a time. Nothing stays in the session, which may be a pooler's, and the homeserver's next.
+void in_transaction(Database& database, const std::function<void()>& read);
 
 /// The SQL of these.
 [[nodiscard]] std::string find_text(const Options& options);
-[[nodiscard]] std::vector<std::string> session_settings();
+[[nodiscard]] const std::vector<std::string>& begin_statements();
 
 }  // namespace sliding_sync::cli::offline

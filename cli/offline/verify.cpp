@@ -41,7 +41,7 @@ struct Condition {
 class Verification {
 public:
     Verification(Database& database, const Homeserver& homeserver, const Options& options)
-        : reader_(database, homeserver, options), options_(options) {}
+        : database_(database), reader_(database, homeserver, options), options_(options) {}
 
     Verified verify() {
         if (options_.tables != "memberships" && !options_.member) {
@@ -56,9 +56,7 @@ public:
 private:
     // Everything of a slice is read at one moment.
     void at_one_moment(const std::function<void()>& read) {
-        reader_.ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-        read();
-        reader_.ask("COMMIT");
+        in_transaction(database_, read);
     }
 
     [[nodiscard]] std::size_t page_size() const {
@@ -200,6 +198,7 @@ private:
         verified_.memberships.keys += static_cast<std::int64_t>(keys.size());
     }
 
+    Database& database_;
     Reader reader_;
     const Options& options_;
     Verified verified_;
@@ -219,17 +218,19 @@ std::string counted(const Looked& looked, const char* what) {
 }  // namespace
 
 Verified verify(Database& database, const Options& options) {
-    prepare_session(database);
-    const Homeserver homeserver = find_homeserver(database, options);
+    Homeserver homeserver;
+    in_transaction(database, [&] {
+        homeserver = find_homeserver(database, options);
+        if (homeserver.has_derived_tables && !options.trusts_owner) {
+            refuse_greater_rights(database, homeserver, options);
+        }
+    });
     if (!homeserver.has_derived_tables) {
         throw Failure(
             ExitCode::error,
             fmt::format("schema \"{}\" has no derived tables: there is nothing to verify", homeserver.schema),
             "The homeserver is older than they are, or keeps them elsewhere.",
             "CREATE EXTENSION sliding_sync makes them.");
-    }
-    if (!options.trusts_owner) {
-        refuse_greater_rights(database, homeserver, options);
     }
     return Verification(database, homeserver, options).verify();
 }
@@ -247,24 +248,24 @@ std::vector<std::string> summary(const Verified& verified) {
 
 std::vector<std::string> dry_run(const Options& options) {
     std::vector<std::string> lines;
-    for (const std::string& setting : session_settings()) {
-        lines.push_back(setting + ";");
+    for (const std::string& statement : begin_statements()) {
+        lines.push_back(statement + ";");
     }
     lines.push_back(find_text(options) + ";");
     if (options.command == "verify") {
-        lines.emplace_back("-- then SELECTs, for 500 keys at a time in a transaction of their own:");
-        lines.emplace_back("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;");
+        lines.emplace_back("-- then SELECTs, for 500 keys at a time in such a transaction of their own;");
         lines.emplace_back("-- what they are depends on what is found; --echo prints each as it is sent");
-        lines.emplace_back("COMMIT;");
     }
+    lines.emplace_back("COMMIT;");
     lines.emplace_back(
         "-- ACCESS SHARE on the homeserver's tables and the derived ones: keeps nobody waiting but ALTER "
         "TABLE and the like.");
     return lines;
 }
 
-Rows status(Database& database, const Options& options) {
-    prepare_session(database);
+namespace {
+
+Rows read_status(Database& database, const Options& options) {
     const Homeserver homeserver = find_homeserver(database, options);
     const auto estimate = [&](const char* table) {
         return fmt::format(
@@ -281,6 +282,14 @@ Rows status(Database& database, const Options& options) {
         estimate(table_name(BaseTable::rooms)), estimate(table_name(BaseTable::local_current_membership)),
         estimate(joined_rooms_table), estimate(membership_snapshots_table));
     return run(database, options.json ? fmt::format("SELECT to_json(r) FROM ({}) r", sql) : sql, options);
+}
+
+}  // namespace
+
+Rows status(Database& database, const Options& options) {
+    Rows rows;
+    in_transaction(database, [&] { rows = read_status(database, options); });
+    return rows;
 }
 
 }  // namespace sliding_sync::cli::offline
