@@ -258,7 +258,6 @@ def test_what_public_may_do(cluster: Cluster, database: str) -> None:
         "lower_case",
         "own_background_updates",
         "preflight",
-        "read_homeserver",  # as the caller, or for whoever may become the owner
         "ready",
         "reasons_of",
         "require_rights",

@@ -226,9 +226,10 @@ def trapped(cluster: Cluster, bare: str) -> Iterator[str]:
 
 def test_superusers_are_refused(cluster: Cluster, trapped: str) -> None:
     """Whoever connects lends the tables' code a role; a SET ROLE it could undo."""
-    cluster.execute("CREATE ROLE deputy LOGIN; CREATE ROLE program_runner LOGIN")
+    cluster.execute("CREATE ROLE deputy LOGIN; CREATE ROLE program_runner LOGIN; CREATE ROLE reader_of_all LOGIN")
+    cluster.execute("GRANT pg_read_all_data TO reader_of_all")
     cluster.execute("GRANT postgres TO deputy; ALTER ROLE deputy NOINHERIT; GRANT pg_execute_server_program TO program_runner")
-    for role, options in ((SUPERUSER, ""), (SUPERUSER, f"-c role={OWNER}"), ("deputy", ""), ("program_runner", "")):
+    for role, options in ((SUPERUSER, ""), (SUPERUSER, f"-c role={OWNER}"), ("deputy", ""), ("program_runner", ""), ("reader_of_all", "")):
         done = Tool(cluster, trapped, role).run("verify", "--no-extension", PGOPTIONS=options)
         assert (done.returncode, done.stdout) == (1, "") and "trapped" not in done.stderr, done
         assert f'hint: Connect as "{OWNER}"' in done.stderr and "--trust-owner" in done.stderr
@@ -238,7 +239,7 @@ def test_superusers_are_refused(cluster: Cluster, trapped: str) -> None:
     assert done.returncode in (0, 3) and f"trapped {OWNER}" in done.stderr, done
     done = Tool(cluster, trapped, SUPERUSER).run("verify", "--no-extension", "--trust-owner")
     assert done.returncode in (0, 3) and f"trapped {SUPERUSER}" in done.stderr, done
-    cluster.execute("DROP ROLE deputy; DROP ROLE program_runner")
+    cluster.execute("DROP ROLE deputy; DROP ROLE program_runner; DROP ROLE reader_of_all")
 
 
 def test_names_of_the_databases_owner(cluster: Cluster, bare: str) -> None:

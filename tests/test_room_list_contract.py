@@ -163,14 +163,7 @@ def test_it_sees_what_its_statement_sees(connection: Connection) -> None:
     assert rooms(connection) == ["!r0:hs.test", *(room for room in before if room != "!r0:hs.test")]
 
 
-@pytest.mark.parametrize("caller", [OWNER, SUPERUSER])
-def test_in_parallel_workers(cluster: Cluster, connection: Connection, caller: str) -> None:
-    """Also of a superuser, who reads as the tables' owner."""
-    with connect(cluster, connection.info.dbname, caller) as session:
-        expect_workers(session)
-
-
-def expect_workers(connection: Connection) -> None:
+def test_in_parallel_workers(connection: Connection) -> None:
     connection.execute(
         "CREATE TABLE people AS SELECT '@bert:hs.test' AS user_id FROM generate_series(1, 20000);"
         "ALTER TABLE people SET (parallel_workers = 2); ANALYZE people;"

@@ -47,8 +47,8 @@ constexpr const char* find_greater_rights =
     R"(SELECT session_user AS caller, pg_get_userbyid(events.relowner) AS owner
 FROM pg_class events JOIN pg_namespace n ON n.oid = events.relnamespace
 WHERE n.nspname = {} AND events.relname = '{}' AND EXISTS (SELECT FROM pg_roles r
-    WHERE (r.rolsuper OR r.rolname IN ('pg_execute_server_program', 'pg_read_server_files',
-            'pg_write_server_files'))
+    WHERE (r.rolsuper OR r.rolcreaterole OR r.rolbypassrls OR r.rolname IN ('pg_execute_server_program',
+            'pg_read_server_files', 'pg_write_server_files', 'pg_read_all_data', 'pg_write_all_data'))
         AND (pg_has_role(session_user, r.oid, 'MEMBER') OR pg_has_role(current_user, r.oid, 'MEMBER'))
         AND NOT pg_has_role(events.relowner, r.oid, 'MEMBER')))";
 

@@ -20,8 +20,9 @@ struct Homeserver {
 /// The one that --schema names, or the only one. Raises Failure.
 [[nodiscard]] Homeserver find_homeserver(Database& database, const Options& options);
 
-/// Raises Failure where code in the tables (index expressions, policies, views) would gain rights that their
-/// owner has not: those of a superuser, or to run programs or use files on the server.
+/// Raises Failure where code in the tables (index expressions, policies, views) would gain rights that
+/// their owner has not: a superuser's, to create roles, to bypass policies, to run programs, to use files
+/// or all data.
 void refuse_greater_rights(Database& database, const Homeserver& homeserver, const Options& options);
 
 /// Reads in a transaction: at one moment, read only, with plans that go by indexes, since the statements ask

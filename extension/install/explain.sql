@@ -28,21 +28,6 @@ $$;
 COMMENT ON FUNCTION sliding_sync.require_rights(text, text[], text[]) IS
     'raises an error with the GRANT that helps where the caller may not read one of these tables or call one of these functions';
 
-CREATE FUNCTION sliding_sync.read_homeserver(target_schema text, query text) RETURNS text
-    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    value text;
-BEGIN
-    IF EXISTS (SELECT FROM sliding_sync.homeservers h WHERE h.schema_name = target_schema AND NOT pg_has_role(h.owner_oid, 'USAGE')) THEN
-        EXECUTE query INTO value;
-        RETURN value;
-    END IF;
-    RETURN sliding_sync.as_owner(target_schema, query);  -- a superuser always, even where the schema is just being renamed
-END
-$$;
-COMMENT ON FUNCTION sliding_sync.read_homeserver(text, text) IS
-    'the first value of a query: read as_owner() by whoever has that role''s privileges, a superuser say, so that no code in its tables gains any; with the rights of the caller otherwise';
-
 CREATE FUNCTION sliding_sync.compare_rooms(room_ids text[], target_schema text DEFAULT NULL)
     RETURNS TABLE (room_id text, column_name text, expected text, actual text, has_expected_row boolean, has_actual_row boolean)
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 7 AS 'MODULE_PATHNAME', 'sliding_sync_compare_rooms';
@@ -61,7 +46,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM sliding_sync.require_rights(homeserver, '{current_state_events,events,sliding_sync_joined_rooms}', '{compare_rooms}');
-    RETURN QUERY
+    RETURN QUERY EXECUTE format($query$
         SELECT c.column_name, c.expected, c.actual, s.event_id,
                CASE WHEN NOT c.has_expected_row THEN
                         'No row: the homeserver is not in the room (any more), or stores nothing of its current state'
@@ -70,28 +55,29 @@ BEGIN
                         'Position of the newest event that was neither rejected nor stored aside: the order of the list'
                     WHEN c.column_name = 'bump_stamp' THEN
                         'Position of the newest message, call, poll, sticker or creation: what clients sort by'
-                    WHEN s.event_id IS NULL THEN format('Current state has no event %s', t.type)
+                    WHEN s.event_id IS NULL THEN format('Current state has no event %%s', t.type)
                     WHEN c.expected IS NULL OR (c.column_name = 'is_encrypted' AND c.expected = 'false') THEN
-                        format('The field "%s" of the current event %s is missing, unusable or redacted', t.field, t.type)
-                    ELSE format('The field "%s" of the current event %s', t.field, t.type) END,
+                        format('The field "%%s" of the current event %%s is missing, unusable or redacted', t.field, t.type)
+                    ELSE format('The field "%%s" of the current event %%s', t.field, t.type) END,
                CASE WHEN c.has_expected_row AND NOT c.has_actual_row THEN 'row_missing'
                     WHEN c.has_actual_row AND NOT c.has_expected_row THEN 'row_extra'
                     WHEN NOT c.has_actual_row THEN 'no_row'
                     WHEN c.expected IS DISTINCT FROM c.actual THEN 'wrong'
                     ELSE 'right' END
-        FROM sliding_sync.compare_rooms(ARRAY[explain_room.room_id], homeserver) WITH ORDINALITY
+        FROM sliding_sync.compare_rooms(ARRAY[$1], $2) WITH ORDINALITY
                 c (room_id, column_name, expected, actual, has_expected_row, has_actual_row, n)
             LEFT JOIN (VALUES ('room_type', 'm.room.create', 'type'), ('room_name', 'm.room.name', 'name'),
                               ('is_encrypted', 'm.room.encryption', 'algorithm'),
                               ('tombstone_successor_room_id', 'm.room.tombstone', 'replacement_room')
                       ) t (column_name, type, field) ON t.column_name = c.column_name
-            CROSS JOIN LATERAL (SELECT sliding_sync.read_homeserver(homeserver, CASE
-                WHEN t.type IS NOT NULL THEN format(
-                    'SELECT x.event_id FROM %I.current_state_events x WHERE x.room_id = %L AND x.type = %L AND x.state_key = ''''',
-                    homeserver, explain_room.room_id, t.type)
-                WHEN c.column_name IN ('event_stream_ordering', 'bump_stamp') AND c.expected IS NOT NULL THEN format(
-                    'SELECT e.event_id FROM %I.events e WHERE e.stream_ordering = %L', homeserver, c.expected) END)) s (event_id)
-        ORDER BY c.n;
+            LEFT JOIN LATERAL (
+                SELECT x.event_id FROM %1$I.current_state_events x
+                WHERE x.room_id = $1 AND x.type = t.type AND x.state_key = ''
+                UNION ALL
+                SELECT e.event_id FROM %1$I.events e
+                WHERE c.column_name IN ('event_stream_ordering', 'bump_stamp') AND e.stream_ordering = c.expected::bigint
+            ) s ON true
+        ORDER BY c.n$query$, homeserver) USING explain_room.room_id, homeserver;
 END
 $$;
 COMMENT ON FUNCTION sliding_sync.explain_room(text, text) IS
@@ -175,9 +161,9 @@ CREATE FUNCTION sliding_sync.wrong_rows(member text, room text, target_schema te
 DECLARE
     joined text[];
 BEGIN
-    joined := sliding_sync.read_homeserver(target_schema, format(
-        'SELECT array_agg(l.room_id)::text FROM %I.local_current_membership l WHERE l.user_id = %L AND l.membership = ''join'''
-        ' AND (%L IS NULL OR l.room_id = %3$L)', target_schema, wrong_rows.member, wrong_rows.room));
+    EXECUTE format('SELECT ARRAY(SELECT l.room_id FROM %I.local_current_membership l WHERE l.user_id = $1'
+                   ' AND l.membership = ''join'' AND ($2 IS NULL OR l.room_id = $2))', target_schema)
+        INTO joined USING wrong_rows.member, wrong_rows.room;
     RETURN QUERY
         SELECT f.room_id, bool_or(f.is_missing),
                string_agg(CASE WHEN f.column_name IS NOT NULL THEN sliding_sync.difference_in_words(f.column_name, f.expected, f.actual)
@@ -211,7 +197,6 @@ DECLARE
     homeserver text := sliding_sync.attached_schema(target_schema);
     queue text := sliding_sync.homeserver_table(homeserver, 'sliding_sync_joined_rooms_to_recalculate', '{room_id text}');
     ignored text := sliding_sync.homeserver_table(homeserver, 'ignored_users', '{ignorer_user_id text,ignored_user_id text}');
-    facts json;
 BEGIN
     IF member IS NULL THEN
         RETURN;
@@ -219,31 +204,25 @@ BEGIN
     PERFORM sliding_sync.require_rights(homeserver, ARRAY['local_current_membership', 'sliding_sync_membership_snapshots',
         'sliding_sync_joined_rooms', 'rooms', CASE WHEN queue IS NOT NULL THEN 'sliding_sync_joined_rooms_to_recalculate' END,
         CASE WHEN ignored IS NOT NULL THEN 'ignored_users' END], '{verify,compare_rooms}');
-    facts := sliding_sync.read_homeserver(homeserver, format($query$
-        SELECT json_agg(f)::text
-        FROM (SELECT k.room_id, c.event_id IS NOT NULL AS is_member, m.room_id IS NOT NULL AS has_row, r.room_version,
-                     r.room_id IS NOT NULL AS is_known_room,
-                     coalesce(m.membership, c.membership) AS membership, m.sender, m.forgotten,
-                     EXISTS (SELECT FROM %4$s q WHERE q.room_id = k.room_id) AS is_queued,
-                     EXISTS (SELECT FROM %5$s i WHERE i.ignorer_user_id = %2$L AND i.ignored_user_id = m.sender) AS is_ignored
-              FROM (SELECT x.room_id FROM %1$I.local_current_membership x WHERE x.user_id = %2$L
-                    UNION SELECT x.room_id FROM %1$I.sliding_sync_membership_snapshots x WHERE x.user_id = %2$L
-                    UNION SELECT %3$L) k
-                  LEFT JOIN %1$I.local_current_membership c ON c.room_id = k.room_id AND c.user_id = %2$L
-                  LEFT JOIN %1$I.sliding_sync_membership_snapshots m ON m.room_id = k.room_id AND m.user_id = %2$L
-                  LEFT JOIN %1$I.rooms r ON r.room_id = k.room_id
-              WHERE k.room_id IS NOT NULL AND (%3$L IS NULL OR k.room_id = %3$L)) f$query$, homeserver, member, room,
-        coalesce(queue, '(SELECT NULL::text AS room_id WHERE false)'),
-        coalesce(ignored, '(SELECT NULL::text AS ignorer_user_id, NULL::text AS ignored_user_id WHERE false)')));
-    RETURN QUERY
+    RETURN QUERY EXECUTE format($query$
         SELECT f.room_id, x.verdict, CASE WHEN x.verdict = 'listed' THEN l.place END,
                sliding_sync.verdict_detail(x.verdict, f.membership, f.sender,
                    CASE WHEN x.verdict = 'listed' THEN l.room_name ELSE w.detail END, f.room_version, f.is_known_room),
-               sliding_sync.verdict_remedy(x.verdict, member, f.room_id, f.sender, w.detail)
-        FROM json_to_recordset(facts) f (room_id text, is_member boolean, has_row boolean, room_version text, is_known_room boolean,
-                                         membership text, sender text, forgotten integer, is_queued boolean, is_ignored boolean)
-            LEFT JOIN sliding_sync.wrong_rows(member, room, homeserver) w ON w.room_id = f.room_id
-            LEFT JOIN sliding_sync.room_list(member, target_schema => homeserver) l ON l.room_id = f.room_id
+               sliding_sync.verdict_remedy(x.verdict, $1, f.room_id, f.sender, w.detail)
+        FROM (SELECT k.room_id, c.event_id IS NOT NULL AS is_member, m.room_id IS NOT NULL AS has_row, r.room_version,
+                     r.room_id IS NOT NULL AS is_known_room,
+                     coalesce(m.membership, c.membership) AS membership, m.sender, m.forgotten,
+                     EXISTS (SELECT FROM %2$s q WHERE q.room_id = k.room_id) AS is_queued,
+                     EXISTS (SELECT FROM %3$s i WHERE i.ignorer_user_id = $1 AND i.ignored_user_id = m.sender) AS is_ignored
+              FROM (SELECT x.room_id FROM %1$I.local_current_membership x WHERE x.user_id = $1
+                    UNION SELECT x.room_id FROM %1$I.sliding_sync_membership_snapshots x WHERE x.user_id = $1
+                    UNION SELECT $2) k
+                  LEFT JOIN %1$I.local_current_membership c ON c.room_id = k.room_id AND c.user_id = $1
+                  LEFT JOIN %1$I.sliding_sync_membership_snapshots m ON m.room_id = k.room_id AND m.user_id = $1
+                  LEFT JOIN %1$I.rooms r ON r.room_id = k.room_id
+              WHERE k.room_id IS NOT NULL AND ($2 IS NULL OR k.room_id = $2)) f
+            LEFT JOIN sliding_sync.wrong_rows($1, $2, $3) w ON w.room_id = f.room_id
+            LEFT JOIN sliding_sync.room_list($1, target_schema => $3) l ON l.room_id = f.room_id
             CROSS JOIN LATERAL (SELECT CASE
                 WHEN NOT f.is_member THEN 'not_a_member'
                 WHEN NOT f.has_row OR w.is_missing THEN 'row_missing'
@@ -251,10 +230,13 @@ BEGIN
                 WHEN f.is_queued THEN 'queued'
                 WHEN f.room_version IS NULL OR f.room_version <> ALL (sliding_sync.known_room_versions()) THEN 'hidden_unknown_version'
                 WHEN f.forgotten <> 0 THEN 'hidden_forgotten'
-                WHEN f.membership = 'leave' AND f.sender = member THEN 'hidden_own_leave'
+                WHEN f.membership = 'leave' AND f.sender = $1 THEN 'hidden_own_leave'
                 WHEN f.membership = 'invite' AND f.is_ignored THEN 'hidden_ignored_inviter'
                 ELSE 'listed' END AS verdict) x
-        ORDER BY 3 NULLS LAST, f.room_id COLLATE "C";
+        ORDER BY 3 NULLS LAST, f.room_id COLLATE "C"$query$, homeserver,
+        coalesce(queue, '(SELECT NULL::text AS room_id WHERE false)'),
+        coalesce(ignored, '(SELECT NULL::text AS ignorer_user_id, NULL::text AS ignored_user_id WHERE false)'))
+        USING member, room, homeserver;
 END
 $$;
 COMMENT ON FUNCTION sliding_sync.explain_memberships(text, text, text) IS 'explain_user(), whose arguments have the names of its columns';

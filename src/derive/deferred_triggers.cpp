@@ -32,8 +32,8 @@ bool is_gone(const PgError& error) noexcept {
 }
 
 // A name means every deferrable constraint of its schema that has it, of whatever table and role: what waits
-// for those would run now, as the current user. Where another constraint shares the name of one that refers
-// to our tables, both stay as they are; of one of our tables, nothing can be written.
+// for those would run now, as the current user. A name that another constraint shares is left out: what would
+// be deferred is then refused by the server itself, and costs the row.
 std::string deferrable_constraints(Oid table_owner) {
     const SpiConnection connection;
     // SET CONSTRAINTS refuses a schema that its user may not use
@@ -44,33 +44,21 @@ std::string deferrable_constraints(Oid table_owner) {
             SELECT c.oid FROM pg_catalog.pg_class c
             WHERE c.relname %= ANY ($1::pg_catalog.name[]) AND c.relowner %= $2::pg_catalog.oid),
         found AS (
-            SELECT k.oid, k.connamespace, k.conname,
-                k.conrelid %= ANY (SELECT t.oid FROM tables t) AS is_of_ours
+            SELECT k.oid, k.connamespace, k.conname
             FROM pg_catalog.pg_constraint k
             WHERE k.condeferrable AND (k.conrelid %= ANY (SELECT t.oid FROM tables t)
                 OR k.confrelid %= ANY (SELECT t.oid FROM tables t)))
-        SELECT pg_catalog.quote_ident(n.nspname) %|| '.' %|| pg_catalog.quote_ident(f.conname),
-            pg_catalog.bool_or(f.is_of_ours),
-            EXISTS (SELECT FROM pg_catalog.pg_constraint o
-                WHERE o.condeferrable AND o.conname %= f.conname AND o.connamespace %= f.connamespace
-                    AND NOT EXISTS (SELECT FROM found same WHERE same.oid %= o.oid))
+        SELECT DISTINCT pg_catalog.quote_ident(n.nspname) %|| '.' %|| pg_catalog.quote_ident(f.conname)
         FROM found f JOIN pg_catalog.pg_namespace n ON n.oid %= f.connamespace
         WHERE pg_catalog.has_schema_privilege(n.oid, 'USAGE')
-        GROUP BY n.nspname, f.connamespace, f.conname)");
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint o
+                WHERE o.condeferrable AND o.conname %= f.conname AND o.connamespace %= f.connamespace
+                    AND NOT EXISTS (SELECT FROM found same WHERE same.oid %= o.oid)))");
     const Rows rows =
         query_once(found, {TEXTARRAYOID, INT8OID}, Arguments().texts(tables).number(table_owner));
     std::string names;
     for (std::size_t i = 0; i < rows.count; ++i) {
-        const bool is_of_ours = rows[i][1].boolean();
-        const bool is_shared = rows[i][2].boolean();
-        if (is_of_ours && is_shared) {
-            throw Error(
-                ERRCODE_AMBIGUOUS_ALIAS, "a constraint of a derived table shares its name with another",
-                "Constraint: " + std::string(rows[i][0].text()) + ", deferrable.", "Rename one of them.");
-        }
-        if (!is_shared) {
-            names += (names.empty() ? "" : ", ") + std::string(rows[i][0].text());
-        }
+        names += (names.empty() ? "" : ", ") + std::string(rows[i][0].text());
     }
     return names;
 }

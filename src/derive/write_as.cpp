@@ -47,9 +47,7 @@ WriteAs::WriteAs(Oid owner) : exceptions_(std::uncaught_exceptions()) {
     if (!is_own_session && !is_within_another) {
         restriction_.emplace();
         set_local("search_path", safe_search_path);
-        if (!IsInParallelMode()) {  // where nothing is written
-            fire_deferred_triggers_at_once(owner);
-        }
+        fire_deferred_triggers_at_once(owner);
     }
 }
 

@@ -43,7 +43,6 @@ SLIDING_SYNC_FUNCTION(sliding_sync_room_list) {
         begin_rows(fcinfo);
         const CallerConnection connection;
         const ListTables tables = list_tables(text_argument(fcinfo, 14));
-        const ListReader reader(tables);
         if (user_id) {
             room_list(fcinfo, tables, request, order, range);
         }
@@ -64,7 +63,6 @@ SLIDING_SYNC_FUNCTION(sliding_sync_room_list_changes) {
         begin_rows(fcinfo);
         const CallerConnection connection;
         const ListTables tables = list_tables(text_argument(fcinfo, 12));
-        const ListReader reader(tables);
         if (user_id) {
             room_list_changes(fcinfo, tables, request, *since);
         }

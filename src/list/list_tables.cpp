@@ -110,7 +110,6 @@ Found find_homeserver(const std::optional<std::string>& target_schema) {
 ListTables read_tables(const Found& found) {
     ListTables tables;
     tables.namespace_oid = found.namespace_oid;
-    tables.owner = found.owner;
     const std::string name =
         call_pg([&]() -> const char* { return get_namespace_name(found.namespace_oid); });
     tables.schema = quoted_identifier(name);
@@ -165,14 +164,6 @@ ListTables list_tables(const std::optional<std::string>& target_schema) {
     return tables;
 }
 
-ListReader::ListReader(const ListTables& tables) {
-    const Oid caller = GetUserId();
-    const bool is_own_session = caller == tables.owner && caller == GetSessionUserId();
-    if (!is_own_session && call_pg([&] { return has_privs_of_role(caller, tables.owner); })) {
-        owner_.emplace(tables.owner);
-    }
-}
-
 void require_select(const ListTables& tables, std::span<const char* const> names) {
     struct Refused {
         const char* what;
@@ -199,13 +190,11 @@ void require_select(const ListTables& tables, std::span<const char* const> names
     const std::string role =
         quoted_identifier(call_pg([]() -> const char* { return GetUserNameFromId(GetUserId(), false); }));
     const bool is_schema = refused.what == std::string_view("schema");
-    throw Error(
-        ERRCODE_INSUFFICIENT_PRIVILEGE,
-        std::string("permission denied for ") + refused.what + " " + refused.name,
-        "The list is read with the rights of whoever calls the function, or of the tables' owner where "
-        "these include them.",
-        is_schema ? "GRANT USAGE ON SCHEMA " + tables.schema + " TO " + role + ";"
-                  : "GRANT SELECT ON " + tables.schema + "." + refused.name + " TO " + role + ";");
+    throw Error(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                std::string("permission denied for ") + refused.what + " " + refused.name,
+                "The list is read with the rights of whoever calls the function.",
+                is_schema ? "GRANT USAGE ON SCHEMA " + tables.schema + " TO " + role + ";"
+                          : "GRANT SELECT ON " + tables.schema + "." + refused.name + " TO " + role + ";");
 }
 
 }  // namespace sliding_sync

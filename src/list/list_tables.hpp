@@ -1,7 +1,7 @@
 // The homeserver whose rooms are listed, and which of its tables a list can read.
 #pragma once
 
-#include "derive/write_as.hpp"
+#include "guard/boundary.hpp"
 #include "shared/base_tables.hpp"
 
 namespace sliding_sync {
@@ -11,7 +11,6 @@ namespace sliding_sync {
 /// schema could have planted it.
 struct ListTables : OptionalTables {
     Oid namespace_oid = InvalidOid;
-    Oid owner = InvalidOid;
     std::string schema;  ///< quoted as an identifier
     bool has_ignored_users = false;
     bool has_account_data = false;
@@ -21,17 +20,6 @@ struct ListTables : OptionalTables {
 /// The homeserver in this schema, or the only attached one, inside an open CallerConnection. Raises 42P01 and
 /// 42P09 as sliding_sync.attached_schema() does, and 42P01 where a derived table is missing.
 [[nodiscard]] ListTables list_tables(const std::optional<std::string>& target_schema);
-
-/// For its lifetime, whoever has the rights of the tables' owner, a superuser say, reads as that role: code
-/// in its tables (views, policies, index expressions) gains none. Everybody else reads with rights of their
-/// own, which may be fewer than the owner's.
-class ListReader {
-public:
-    explicit ListReader(const ListTables& tables);
-
-private:
-    std::optional<WriteAs> owner_;
-};
 
 /// Raises 42501 with the GRANT that helps where the caller may not read one of these tables, or look into
 /// their schema.

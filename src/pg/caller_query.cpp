@@ -1,6 +1,5 @@
 #include "pg/caller_query.hpp"
 
-#include "pg/own_relations.hpp"
 #include "pg/transaction.hpp"
 #include "pg/versions.hpp"
 
@@ -34,7 +33,6 @@ CallerConnection::~CallerConnection() {
 Rows CallerQuery::execute(const Arguments& arguments, ReturnSetInfo* result) {
     plan_.require_parameters(arguments.values_.size());
     call_pg([&](PgFrame frame) { plan_.prepare(frame); });
-    const CheckedStatement checked;
     SPIPlanPtr const plan = plan_.planned();
     const KeptPlans kept;
     auto* const values = const_cast<Datum*>(arguments.values_.data());

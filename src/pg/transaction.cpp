@@ -114,9 +114,7 @@ void forget_lock_timeouts() noexcept {
 }
 
 void set_local(const char* name, const char* value) {
-    // beside parallel workers the server refuses what may outlast a function
-    const GucAction until = IsInParallelMode() ? GUC_ACTION_SAVE : GUC_ACTION_LOCAL;
-    call_pg([&](PgFrame frame) { set(frame, name, value, until); });
+    call_pg([&](PgFrame frame) { set(frame, name, value, GUC_ACTION_LOCAL); });
 }
 
 OwnSettings::OwnSettings() noexcept : exceptions_(std::uncaught_exceptions()), level_(NewGUCNestLevel()) {}
