@@ -228,6 +228,7 @@ def test_whoever_shares_a_name_fails_no_commit(cluster: Cluster, database: str) 
         for user in ("writer", OWNER):
             with connect(cluster, database, user) as connection:
                 connection.execute("SELECT send_message(%s, %s)", (ROOM, ANNA))
+                assert len(admin.execute("SELECT FROM sliding_sync.quarantine").fetchall()) == 1, "the writer's"
                 connection.execute("SELECT rename(%s, %s, 'New')", (ROOM, ANNA))
         assert [finding for finding in check(admin, SCHEMA) if finding.actual != "absent"] == []
 
